@@ -1,0 +1,26 @@
+//! The contract of the HTTP API: every endpoint, and every type that travels as JSON.
+//!
+//! The only serializable types of the API are here; services speak their own types, and a change to
+//! one of theirs does not change an answer by accident. Nothing here handles a request.
+
+pub mod call;
+pub mod endpoint;
+pub mod installation;
+pub mod problem;
+pub mod release;
+pub mod token;
+
+pub use endpoint::{Access, ENDPOINTS, Endpoint};
+pub use problem::Problem;
+
+/// Request header: milliseconds that a call may take. The host's own limit applies where it is shorter.
+pub const TIMEOUT_HEADER: &str = "keyway-timeout-ms";
+
+/// Response header: `publisher/name@version` of what ran.
+pub const RELEASE_HEADER: &str = "keyway-release";
+
+/// Response header: `sha256:…` of what ran.
+pub const DIGEST_HEADER: &str = "keyway-digest";
+
+/// Response header: the id of the call, as logs have it.
+pub const CALL_HEADER: &str = "keyway-call";

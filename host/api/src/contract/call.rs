@@ -1,0 +1,166 @@
+//! Bodies of calls: a page read, a batch written. An action's input and output are its own.
+//!
+//! JSON that belongs to a provider or to a connector stays text on its way through: a number keeps
+//! every digit that it came with.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+/// One page, wanted.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Read {
+    /// Fields wanted; empty means the connector's default set.
+    #[serde(default)]
+    pub fields: Vec<String>,
+    /// `next` of the page before. Absent: from the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>, nullable = false)]
+    pub cursor: Option<Box<RawValue>>,
+    /// RFC 3339 lower bound on modification time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    pub since: Option<String>,
+    /// RFC 3339 upper bound on modification time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    pub until: Option<String>,
+    /// Records wanted, up to 1000. Absent: as many as the release reads at once by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub page_size: Option<u32>,
+}
+
+/// One page, read.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Page {
+    /// What it holds.
+    pub records: Vec<Record>,
+    /// `cursor` of the next page; absent on the last. A page without records may still have a next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>, nullable = false)]
+    pub next: Option<Box<RawValue>>,
+}
+
+/// One provider object.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Record {
+    /// The provider's id.
+    pub id: String,
+    /// RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub updated_at: Option<String>,
+    /// Whether the provider deleted or archived it.
+    pub deleted: bool,
+    /// The object.
+    #[schema(value_type = serde_json::Value)]
+    pub data: Box<RawValue>,
+}
+
+/// One batch, wanted.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Write {
+    /// How.
+    pub operation: WriteOperation,
+    /// The field that `id` of each item holds a value of. Absent: the provider's own id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub match_on: Option<String>,
+    /// 1 to 1000 of them.
+    pub items: Vec<WriteItem>,
+    /// Refuse all if one fails, where the provider can.
+    #[serde(default)]
+    pub all_or_none: bool,
+}
+
+/// A kind of write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WriteOperation {
+    /// Make a new record.
+    Create,
+    /// Change a record that exists.
+    Update,
+    /// Change it, or make it.
+    Upsert,
+    /// Remove it, or archive it where the provider archives.
+    Delete,
+}
+
+/// One write.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WriteItem {
+    /// The caller's id for it, unique in the batch, echoed in its outcome.
+    pub reference: String,
+    /// What it is written to, for update, upsert and delete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub id: Option<String>,
+    /// What is written.
+    #[schema(value_type = serde_json::Value)]
+    pub data: Box<RawValue>,
+    /// Stable across retries. Absent: SHA-256 over the installation, object, operation, `match_on`,
+    /// `reference`, `id` and the text of `data`, so that the same item sent again is the same write. To
+    /// mean a second write of the same item, send another `reference` or a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub idempotency_key: Option<String>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Outcomes {
+    /// One for each item.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What became of one write: `written` or `refused`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Outcome {
+    /// The caller's id for it.
+    pub reference: String,
+    /// That it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub written: Option<Written>,
+    /// Why it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub refused: Option<Refused>,
+}
+
+/// A write that was done.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Written {
+    /// The provider's id.
+    pub id: String,
+    /// The provider's view of the record, where it gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>, nullable = false)]
+    pub data: Option<Box<RawValue>>,
+}
+
+/// A write that was refused.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Refused {
+    /// Stable, as in a problem document.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+    /// Whether the same write can succeed later.
+    pub retry: bool,
+    /// How long to wait before that, in milliseconds, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub retry_after_ms: Option<u64>,
+    /// The provider's own error code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub provider_code: Option<String>,
+    /// False when nothing can have reached the provider.
+    pub request_sent: bool,
+}

@@ -1,0 +1,42 @@
+//! Problem documents (RFC 9457), the one shape of every error.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Media type of a problem document.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What went wrong.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// `/codes/` and the code: identifies the kind of problem. `keyway explain CODE` prints its page.
+    pub r#type: String,
+    /// The code in words; the same for every problem of the code.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time. For people; may change its wording.
+    pub detail: String,
+    /// Stable, for programs.
+    pub code: String,
+    /// Whose fault it is: `tenant`, `connector`, `upstream` or `host`.
+    pub whose: String,
+    /// Whether the same request can succeed later without anybody changing anything.
+    pub retry: bool,
+    /// How long to wait before that, in milliseconds, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub retry_after_ms: Option<u64>,
+    /// The provider's own error code, where a connector reported one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub provider_code: Option<String>,
+    /// Of a call only: false when nothing can have reached the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub request_sent: Option<bool>,
+    /// The id under which the host's log has more: of the call, or of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub instance: Option<String>,
+}

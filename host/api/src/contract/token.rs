@@ -1,0 +1,129 @@
+//! Tokens, the audit, and the host's own state.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+/// What a token may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Look.
+    Viewer,
+    /// Look, and publish releases.
+    Publisher,
+    /// Look, pin, revert, configure, connect, call.
+    Operator,
+    /// All of it, tokens included.
+    Admin,
+}
+
+/// A token, wanted.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IssueToken {
+    /// What it is called; the actor of what it does.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Where. Absent: everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub environments: Option<Vec<String>>,
+    /// For whom it may publish. Absent: for every publisher that its role allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub publisher: Option<String>,
+    /// After this it is refused. Absent: never.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false, format = DateTime)]
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// A token, without its secret.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    /// What it is called.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Where; absent means everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub environments: Option<Vec<String>>,
+    /// For whom it may publish; absent means for every publisher that its role allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub publisher: Option<String>,
+    /// After this it is refused.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false, format = DateTime)]
+    pub expires_at: Option<OffsetDateTime>,
+    /// When it was made.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub at: OffsetDateTime,
+}
+
+/// A token as its maker sees it, once. Has no `Debug`, so that it is not logged by accident.
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct IssuedToken {
+    /// The token itself: `kw_` and 43 characters. It is not shown again.
+    pub secret: String,
+    /// What is kept of it.
+    pub token: Token,
+}
+
+/// Every token.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TokenList {
+    /// By name.
+    pub tokens: Vec<Token>,
+}
+
+/// One change of the control plane.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AuditEntry {
+    /// 1 for the first, no gaps.
+    pub seq: u64,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub at: OffsetDateTime,
+    /// Who.
+    pub actor: String,
+    /// What was done, such as `pin`.
+    pub action: String,
+    /// To what.
+    pub object: String,
+    /// Why, where a reason was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reason: Option<String>,
+    /// Of what was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub before: Option<String>,
+    /// Of what is there now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub after: Option<String>,
+}
+
+/// A page of the audit.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Audit {
+    /// Oldest first.
+    pub entries: Vec<AuditEntry>,
+    /// `after` of the next page; absent when there may be none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next: Option<u64>,
+}
+
+/// How the host is.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct State {
+    /// `alive`, or `ready`.
+    pub state: String,
+}

@@ -1,0 +1,226 @@
+//! Opens connections: TCP to an approved address, TLS with the declared name, HTTP/2 or HTTP/1.1.
+//!
+//! The only place of the host that connects to anything. Takes an [`ApprovedTarget`] and nothing else;
+//! reads no proxy from the environment.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+
+use crate::classify::ApprovedTarget;
+use crate::config::Limits;
+use crate::reason::{Reason, Stop};
+
+/// An open connection. One exchange at a time on HTTP/1, many on HTTP/2.
+pub(crate) struct Connection {
+    sender: Sender,
+    /// Ends the connection when the last one who uses it goes away, whatever it was in the middle of.
+    driver: Arc<Driver>,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+struct Driver(JoinHandle<()>);
+
+/// Bytes of a body that an HTTP/2 peer may send ahead of us on one stream. 1 MiB fills a 100 Mbit/s line
+/// at 80 ms; the rest waits at the peer.
+const WINDOW_BYTES: u32 = 1 << 20;
+
+/// What TLS needs to know, made once for a policy: the system's roots and the operator's.
+pub(crate) fn tls_config(extra: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    for error in &native.errors {
+        tracing::warn!(%error, "some of the system's certificate authorities could not be read");
+    }
+    roots.add_parsable_certificates(native.certs);
+    for certificate in extra {
+        roots.add(certificate)?;
+    }
+    if roots.is_empty() {
+        tracing::warn!("there is no certificate authority to trust: every https request will fail");
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Connects. Without `tls` the target is a stand-in on this machine.
+pub(crate) async fn dial(
+    target: &ApprovedTarget,
+    host: &str,
+    tls: Option<&Arc<ClientConfig>>,
+    limits: &Limits,
+) -> Result<Connection, Stop> {
+    timeout(limits.connect_timeout, open(target, host, tls, limits)).await.unwrap_or_else(|_| {
+        Err(Stop::new(Reason::ConnectTimeout, format!("no connection to host {host} in time")))
+    })
+}
+
+async fn open(
+    target: &ApprovedTarget,
+    host: &str,
+    tls: Option<&Arc<ClientConfig>>,
+    limits: &Limits,
+) -> Result<Connection, Stop> {
+    let stream = connect(target, host, limits).await?;
+    let Some(config) = tls else {
+        return http1_over(stream, limits).await;
+    };
+    let refused = |detail: &str| Stop::new(Reason::TlsFailed, format!("tls with host {host} failed: {detail}"));
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| refused("the name is no server name"))?;
+    let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|error| {
+        tracing::debug!(host, error = &error as &dyn std::error::Error, "tls handshake failed");
+        refused(tls_problem(&error))
+    })?;
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => http2_over(stream, limits).await,
+        _ => http1_over(stream, limits).await,
+    }
+}
+
+/// Tries the addresses in turn, each with its share of the time that is left.
+async fn connect(target: &ApprovedTarget, host: &str, limits: &Limits) -> Result<TcpStream, Stop> {
+    let deadline = Instant::now() + limits.connect_timeout;
+    let addresses = target.addresses();
+    for (tried, address) in (0..).zip(addresses) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let untried = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(tried).max(1);
+        #[expect(clippy::disallowed_methods, reason = "this is where the host connects")]
+        let attempt = TcpStream::connect(*address);
+        match timeout(left / untried, attempt).await {
+            Ok(Ok(stream)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(host, %error, "small packets will be delayed");
+                }
+                return Ok(stream);
+            }
+            Ok(Err(error)) => tracing::debug!(host, %address, %error, "connect failed"),
+            Err(_) => tracing::debug!(host, %address, "connect timed out"),
+        }
+    }
+    Err(Stop::new(Reason::ConnectFailed, format!("host {host} accepts no connection")))
+}
+
+/// What may be said of a failed handshake to a connector: which kind it was.
+fn tls_problem(error: &std::io::Error) -> &'static str {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_)) => "the certificate is not valid for it",
+        Some(rustls::Error::PeerIncompatible(_)) => "no common version or cipher",
+        _ => "the handshake broke off",
+    }
+}
+
+async fn http1_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    limits: &Limits,
+) -> Result<Connection, Stop> {
+    let (sender, connection) = http1::Builder::new()
+        .max_headers(limits.response_headers_max)
+        .max_header_size(limits.response_header_bytes_max)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| Stop::new(Reason::ConnectFailed, "connection could not be set up"))?;
+    let driver = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
+        }
+    });
+    Ok(Connection { sender: Sender::Http1(sender), driver: Arc::new(Driver(driver)) })
+}
+
+async fn http2_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    limits: &Limits,
+) -> Result<Connection, Stop> {
+    let header_bytes_max = u32::try_from(limits.response_header_bytes_max).unwrap_or(u32::MAX);
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .max_header_list_size(header_bytes_max)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES * 2)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|_| Stop::new(Reason::ConnectFailed, "connection could not be set up"))?;
+    let driver = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
+        }
+    });
+    Ok(Connection { sender: Sender::Http2(sender), driver: Arc::new(Driver(driver)) })
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Which HTTP it speaks: HTTP/1.1 or HTTP/2.
+    pub(crate) fn version(&self) -> Version {
+        match self.sender {
+            Sender::Http1(_) => Version::HTTP_11,
+            Sender::Http2(_) => Version::HTTP_2,
+        }
+    }
+
+    /// Another user of the same connection, where several may use it.
+    pub(crate) fn share(&self) -> Option<Self> {
+        match &self.sender {
+            Sender::Http1(_) => None,
+            Sender::Http2(sender) => {
+                Some(Self { sender: Sender::Http2(sender.clone()), driver: Arc::clone(&self.driver) })
+            }
+        }
+    }
+
+    /// Whether the other side, or an error, has ended it.
+    pub(crate) fn closed(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// Waits until it can take a request. False means that it never will.
+    pub(crate) async fn ready(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.ready().await.is_ok(),
+            Sender::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// Sends, and waits for the head of the response. The request comes back if none of it was written.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http2(sender) => sender.try_send_request(request).await,
+        }
+    }
+}
+
+// === impl Driver ===
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

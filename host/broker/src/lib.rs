@@ -1,0 +1,46 @@
+//! The broker: the only crate that opens an outbound connection.
+//!
+//! A connector hands over a request as data; the broker decides whether it may be sent, builds the real
+//! one, puts the credential on it, and hands back a response in which that credential does not occur.
+//!
+//! ```text
+//! request ── policy ── budget ── inject ── resolve ── classify ── dial ── send ── decode ── scrub ── response
+//!            target              (secret)  (one answer, looked at   │       │
+//!            request                        address by address)     └─ pool ┘   └─ redirect: back to policy
+//! ```
+//!
+//! **Invariants.** Only `classify` makes an `ApprovedTarget` and only `dial` connects, to nothing else. A
+//! pooled connection serves one installation under one policy. A secret leaves `inject` on a request and
+//! nowhere else. Every failure says honestly whether anything can have reached the provider.
+//!
+//! It does not retry (except a safe request on a connection that had gone stale), does not cache, and does
+//! not know what a provider's answer means.
+
+#![warn(missing_docs)]
+
+mod broker;
+mod budget;
+mod classify;
+mod config;
+mod decode;
+mod dial;
+mod inject;
+mod metrics;
+mod observe;
+mod policy;
+mod pool;
+mod reason;
+mod redirect;
+mod request;
+mod resolve;
+mod respond;
+mod scrub;
+mod send;
+mod target;
+
+pub use broker::Broker;
+pub use config::{Config, HostRules, Limits, MixedAnswers, StandIn};
+pub use metrics::Metrics;
+pub use policy::{BaseUrlRefused, Error, HostRefused, base_url_allowed, check_hosts};
+pub use reason::Reason;
+pub use resolve::{Dns, Resolve, ResolveError};

@@ -1,0 +1,126 @@
+//! The broker's metrics. Names and labels are an interface: dashboards rely on them.
+//!
+//! No label holds a host, a tenant or anything else that grows with use.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::reason::Reason;
+
+/// Seconds, from a cached answer nearby to the whole time that an exchange may take.
+const SECONDS_BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+/// The broker's metrics.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    exchanges: Family<Ended, Counter>,
+    denied: Family<Why, Counter>,
+    seconds: Histogram,
+    pub(crate) in_flight: Gauge,
+    pub(crate) pooled: Gauge,
+    pub(crate) dials: Counter<u64, AtomicU64>,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+pub(crate) enum Outcome {
+    /// A response was handed on.
+    Response,
+    /// The host refused.
+    Denied,
+    /// No response came.
+    Failed,
+    /// The caller went away.
+    Cancelled,
+}
+
+/// The first digit of a status.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Class(pub(crate) u16);
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Ended {
+    outcome: Outcome,
+    class: Class,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Why {
+    code: Code,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Code(Reason);
+
+// === impl Metrics ===
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        Self {
+            exchanges: Family::default(),
+            denied: Family::default(),
+            seconds: Histogram::new(SECONDS_BUCKETS),
+            in_flight: Gauge::default(),
+            pooled: Gauge::default(),
+            dials: Counter::default(),
+        }
+    }
+
+    /// Makes them visible. Once for a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("keyway_broker");
+        registry.register(
+            "exchanges",
+            "Exchanges ended, by outcome and class of status; class is none without a response",
+            self.exchanges.clone(),
+        );
+        registry.register("denied", "Exchanges that the host refused, by code", self.denied.clone());
+        registry.register(
+            "exchange_seconds",
+            "Time of an exchange, waiting for a permit and redirects included",
+            self.seconds.clone(),
+        );
+        registry.register("in_flight", "Exchanges under way, waiting ones included", self.in_flight.clone());
+        registry.register("pooled_connections", "Connections kept for reuse", self.pooled.clone());
+        registry.register("dials", "Connections opened", self.dials.clone());
+    }
+
+    pub(crate) fn ended(&self, outcome: Outcome, class: Class, seconds: f64) {
+        self.exchanges.get_or_create(&Ended { outcome, class }).inc();
+        self.seconds.observe(seconds);
+    }
+
+    pub(crate) fn denied(&self, reason: Reason) {
+        self.denied.get_or_create(&Why { code: Code(reason) }).inc();
+    }
+}
+
+// === impl Class ===
+
+impl EncodeLabelValue for Class {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let text = match self.0 {
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            5 => "5xx",
+            _ => "none",
+        };
+        EncodeLabelValue::encode(&text, encoder)
+    }
+}
+
+// === impl Code ===
+
+impl EncodeLabelValue for Code {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.0.as_str(), encoder)
+    }
+}

@@ -1,0 +1,88 @@
+//! Tells of every exchange, however it ended: metrics, and one event with who, where, what and how long.
+//!
+//! Never a header, a body, a path or a query: any of them may hold a secret.
+
+use std::sync::Arc;
+
+use keyway_core::call::FailureKind;
+use keyway_core::exchange::Origin;
+use tokio::time::Instant;
+
+use crate::metrics::{Class, Metrics, Outcome};
+use crate::reason::Stop;
+
+/// An exchange that is being watched. Dropped without an end, it was cancelled.
+pub(crate) struct Watch<'a> {
+    metrics: &'a Metrics,
+    origin: &'a Origin,
+    began: Instant,
+    ended: bool,
+}
+
+/// What is known of an exchange by now.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// Whether anything can have reached the provider.
+    pub(crate) sent: bool,
+    /// The last host that was asked.
+    pub(crate) host: Option<Arc<str>>,
+}
+
+// === impl Watch ===
+
+impl<'a> Watch<'a> {
+    pub(crate) fn begin(metrics: &'a Metrics, origin: &'a Origin) -> Self {
+        metrics.in_flight.inc();
+        Self { metrics, origin, began: Instant::now(), ended: false }
+    }
+
+    pub(crate) fn answered(mut self, status: u16, progress: &Progress) {
+        let elapsed = self.end(Outcome::Response, Class(status / 100));
+        tracing::debug!(
+            call = %self.origin.call,
+            environment = %self.origin.installation.environment,
+            tenant = %self.origin.installation.tenant,
+            connector = %self.origin.installation.connector,
+            host = progress.host.as_deref(),
+            status,
+            elapsed,
+            "exchange answered",
+        );
+    }
+
+    pub(crate) fn stopped(mut self, stop: &Stop, progress: &Progress) {
+        let denied = stop.reason.kind() == FailureKind::Denied;
+        if denied {
+            self.metrics.denied(stop.reason);
+        }
+        let outcome = if denied { Outcome::Denied } else { Outcome::Failed };
+        let elapsed = self.end(outcome, Class(0));
+        tracing::info!(
+            call = %self.origin.call,
+            environment = %self.origin.installation.environment,
+            tenant = %self.origin.installation.tenant,
+            connector = %self.origin.installation.connector,
+            host = progress.host.as_deref(),
+            code = stop.reason.as_str(),
+            sent = progress.sent,
+            elapsed,
+            "exchange stopped",
+        );
+    }
+
+    fn end(&mut self, outcome: Outcome, class: Class) -> f64 {
+        self.ended = true;
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.metrics.ended(outcome, class, seconds);
+        seconds
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.metrics.in_flight.dec();
+        if !self.ended {
+            self.end(Outcome::Cancelled, Class(0));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The operator's configuration, compiled, and the question whether a destination is allowed.
+//!
+//! What a release declares and what the operator permits must both admit a host. Says nothing about
+//! addresses: [`crate::classify`] does.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use keyway_core::Descriptor;
+use keyway_core::descriptor::HostPattern;
+use keyway_core::ids::Environment;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::{self, PemObject};
+use url::{Host, Url};
+
+use crate::classify::{self, ApprovedTarget, Networks};
+use crate::config::{Config, HostRules, Limits, StandIn};
+use crate::dial;
+use crate::reason::{Reason, Stop};
+use crate::target::Target;
+
+/// A configuration that cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of `extra-roots` cannot be read or holds no certificate.
+    #[error("extra root `{path}` cannot be used")]
+    ExtraRoot {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: pem::Error,
+    },
+    /// The TLS library refuses the set-up.
+    #[error("tls cannot be set up")]
+    Tls(#[source] rustls::Error),
+    /// A stand-in's address is no loopback URL with a port.
+    #[error("stand-in address `{address}` is not `http://` or `https://`, a loopback address, and a port")]
+    StandIn {
+        /// As configured.
+        address: String,
+    },
+    /// A limit that nothing could pass.
+    #[error("limit `{name}` must be at least 1")]
+    Limit {
+        /// Its key.
+        name: &'static str,
+    },
+    /// The system's resolver configuration cannot be read.
+    #[error("system resolver configuration cannot be used")]
+    Resolver(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A host that a descriptor may not declare.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("host `{host}` {problem}")]
+pub struct HostRefused {
+    /// The pattern.
+    pub host: String,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+/// A base URL that a connection may not have.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct BaseUrlRefused {
+    /// The broker's reason, whose text is a stable code.
+    pub reason: Reason,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Everything that decides about an exchange, at one moment. Replaced as a whole.
+pub(crate) struct Policy {
+    /// Counts up; part of every pooled connection's key.
+    pub(crate) generation: u64,
+    pub(crate) limits: Limits,
+    pub(crate) networks: Networks,
+    pub(crate) tls: Arc<rustls::ClientConfig>,
+    allow_hosts: Option<Vec<HostPattern>>,
+    deny_hosts: Vec<HostPattern>,
+    environments: BTreeMap<Environment, HostRules>,
+    allow_wildcards_on: Vec<String>,
+    stand_ins: Vec<Substitute>,
+}
+
+/// A stand-in, compiled.
+#[derive(Clone, Debug)]
+pub(crate) struct Substitute {
+    host: HostPattern,
+    pub(crate) target: ApprovedTarget,
+    pub(crate) tls: bool,
+}
+
+/// Checks at publish time that no declared wildcard covers a public suffix: `*.co.uk` would be every
+/// company of a country. `allow_wildcards_on` is the operator's list ([`Config::allow_wildcards_on`]).
+pub fn check_hosts(descriptor: &Descriptor, allow_wildcards_on: &[String]) -> Result<(), HostRefused> {
+    for pattern in &descriptor.hosts {
+        if wildcard_too_broad(pattern, allow_wildcards_on) {
+            return Err(HostRefused {
+                host: pattern.to_string(),
+                problem: "is a wildcard on a public suffix",
+            });
+        }
+        if classify::metadata_name(&pattern.domain) {
+            return Err(HostRefused {
+                host: pattern.to_string(),
+                problem: "is a metadata service",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a connection of this release may have this base URL: an `https` URL on a declared host,
+/// without query and fragment. Exchanges check it again.
+pub fn base_url_allowed(descriptor: &Descriptor, base_url: &str) -> Result<(), BaseUrlRefused> {
+    let refuse = |stop: Stop| BaseUrlRefused { reason: stop.reason, problem: stop.detail.into_owned() };
+    let target = Target::parse(base_url, Limits::default().url_bytes_max).map_err(refuse)?;
+    if target.query().is_some() || base_url.contains('#') {
+        return Err(refuse(Stop::new(Reason::UrlMalformed, "base url has a query or a fragment")));
+    }
+    if descriptor.admits_host(&target.host, target.port) {
+        Ok(())
+    } else {
+        Err(refuse(undeclared(&target)))
+    }
+}
+
+fn wildcard_too_broad(pattern: &HostPattern, allowed: &[String]) -> bool {
+    let public = psl::suffix_str(&pattern.domain) == Some(pattern.domain.as_str());
+    pattern.wildcard && public && !allowed.contains(&pattern.domain)
+}
+
+fn undeclared(target: &Target) -> Stop {
+    let (host, port) = (&target.host, target.port);
+    Stop::new(Reason::HostUndeclared, format!("the connector does not declare host {host}:{port}"))
+}
+
+// === impl Policy ===
+
+impl Policy {
+    /// Compiles a configuration. Reads the system's and the extra roots.
+    pub(crate) fn compile(config: Config, generation: u64) -> Result<Self, Error> {
+        check_limits(&config.limits)?;
+        let tls = dial::tls_config(extra_roots(&config.extra_roots)?).map_err(Error::Tls)?;
+        let stand_ins =
+            config.stand_ins.iter().map(Substitute::compile).collect::<Result<Vec<_>, _>>()?;
+        for (stand_in, substitute) in config.stand_ins.iter().zip(&stand_ins) {
+            tracing::warn!(
+                host = %stand_in.host,
+                address = %stand_in.address,
+                tls = substitute.tls,
+                "requests for this host go to a stand-in on this machine, not to the provider",
+            );
+        }
+        Ok(Self {
+            generation,
+            limits: config.limits,
+            networks: Networks { allow: config.allow_networks, mixed: config.mixed_answers },
+            tls: Arc::new(tls),
+            allow_hosts: config.allow_hosts,
+            deny_hosts: config.deny_hosts,
+            environments: config.environments,
+            allow_wildcards_on: config.allow_wildcards_on,
+            stand_ins,
+        })
+    }
+
+    /// Whether a release of this descriptor may send a request there.
+    pub(crate) fn admit(
+        &self,
+        environment: &Environment,
+        descriptor: &Descriptor,
+        target: &Target,
+    ) -> Result<(), Stop> {
+        let (host, port) = (&*target.host, target.port);
+        if classify::metadata_name(host) {
+            return Err(Stop::new(Reason::HostMetadata, "the host is a metadata service"));
+        }
+        let mut declared = descriptor.hosts.iter().filter(|pattern| pattern.matches(host, port)).peekable();
+        if declared.peek().is_none() {
+            return Err(undeclared(target));
+        }
+        if declared.all(|pattern| wildcard_too_broad(pattern, &self.allow_wildcards_on)) {
+            return Err(Stop::new(
+                Reason::HostWildcardTooBroad,
+                format!("host {host} is declared only by a wildcard on a public suffix"),
+            ));
+        }
+        if self.operator_admits(environment, host, port) {
+            Ok(())
+        } else {
+            Err(Stop::new(
+                Reason::HostNotAllowed,
+                format!("the operator's policy does not allow host {host}:{port}"),
+            ))
+        }
+    }
+
+    fn operator_admits(&self, environment: &Environment, host: &str, port: u16) -> bool {
+        let own = self.environments.get(environment);
+        let matches = |pattern: &HostPattern| pattern.matches(host, port);
+        let denied = self.deny_hosts.iter().any(matches)
+            || own.is_some_and(|rules| rules.deny_hosts.iter().any(matches));
+        let allow = own.and_then(|rules| rules.allow_hosts.as_ref()).or(self.allow_hosts.as_ref());
+        !denied && allow.is_none_or(|patterns| patterns.iter().any(matches))
+    }
+
+    /// What stands in for this host, if the operator said that something does.
+    pub(crate) fn stand_in(&self, target: &Target) -> Option<&Substitute> {
+        self.stand_ins.iter().find(|stand_in| stand_in.host.matches(&target.host, target.port))
+    }
+}
+
+fn check_limits(limits: &Limits) -> Result<(), Error> {
+    for (name, value) in [
+        ("in-flight-per-call-max", limits.in_flight_per_call_max),
+        ("in-flight-per-tenant-max", limits.in_flight_per_tenant_max),
+        ("addresses-max", limits.addresses_max),
+        ("addresses-tried-max", limits.addresses_tried_max),
+        ("response-headers-max", limits.response_headers_max),
+        ("response-header-bytes-max", limits.response_header_bytes_max),
+    ] {
+        if value == 0 {
+            return Err(Error::Limit { name });
+        }
+    }
+    Ok(())
+}
+
+fn extra_roots(paths: &[PathBuf]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let mut roots = Vec::new();
+    for path in paths {
+        let refuse = |source| Error::ExtraRoot { path: path.clone(), source };
+        let text = fs::read(path).map_err(|error| refuse(pem::Error::Io(error)))?;
+        let before = roots.len();
+        for certificate in CertificateDer::pem_slice_iter(&text) {
+            roots.push(certificate.map_err(refuse)?);
+        }
+        if roots.len() == before {
+            return Err(refuse(pem::Error::NoItemsFound));
+        }
+    }
+    Ok(roots)
+}
+
+// === impl Substitute ===
+
+impl Substitute {
+    fn compile(stand_in: &StandIn) -> Result<Self, Error> {
+        let refuse = || Error::StandIn { address: stand_in.address.clone() };
+        let url = Url::parse(&stand_in.address).map_err(|_| refuse())?;
+        let tls = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return Err(refuse()),
+        };
+        let ip = match url.host() {
+            Some(Host::Ipv4(ip)) => ip.into(),
+            Some(Host::Ipv6(ip)) => ip.into(),
+            _ => return Err(refuse()),
+        };
+        let bare = url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        let port = url.port_or_known_default().filter(|port| bare && *port != 0).ok_or_else(refuse)?;
+        let target = ApprovedTarget::stand_in(SocketAddr::new(ip, port)).ok_or_else(refuse)?;
+        Ok(Self { host: stand_in.host.clone(), target, tls })
+    }
+}

@@ -1,0 +1,141 @@
+//! Keeps unused connections for the next exchange.
+//!
+//! The key says for whom and under which policy a connection was opened, so one opened for a tenant never
+//! serves another, and none outlives the policy that approved its address. Only connections whose last
+//! response was read to its end come here; the others are closed by being dropped.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use keyway_core::ids::Installation;
+use tokio::time::{Instant, interval};
+
+use crate::config::Limits;
+use crate::dial::Connection;
+
+/// Whose connection it is, where to, and under which policy.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Key {
+    pub(crate) installation: Installation,
+    pub(crate) host: Arc<str>,
+    pub(crate) port: u16,
+    pub(crate) generation: u64,
+    pub(crate) stand_in: bool,
+}
+
+/// The unused connections of a broker.
+#[derive(Clone, Default)]
+pub(crate) struct Pool(Arc<Mutex<Shelves>>);
+
+#[derive(Default)]
+struct Shelves {
+    by_key: HashMap<Key, Vec<Idle>>,
+    total: usize,
+    /// Connections of an older policy are not taken back.
+    generation: u64,
+    /// Whether a task watches for connections that were idle too long.
+    reaping: bool,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    /// A connection that was not idle too long, the latest used first.
+    pub(crate) fn take(&self, key: &Key, idle_timeout: Duration) -> Option<Connection> {
+        let mut shelves = self.lock();
+        let shelf = shelves.by_key.get_mut(key)?;
+        let before = shelf.len();
+        let mut found = None;
+        while let Some(mut idle) = shelf.pop() {
+            if idle.connection.closed() || idle.since.elapsed() >= idle_timeout {
+                continue;
+            }
+            match idle.connection.share() {
+                Some(shared) => {
+                    idle.since = Instant::now();
+                    shelf.push(idle);
+                    found = Some(shared);
+                }
+                None => found = Some(idle.connection),
+            }
+            break;
+        }
+        let gone = before - shelf.len();
+        if shelf.is_empty() {
+            shelves.by_key.remove(key);
+        }
+        shelves.total -= gone;
+        found
+    }
+
+    /// Keeps a connection, if there is room and its policy still holds.
+    pub(crate) fn put(&self, key: Key, connection: Connection, limits: &Limits) {
+        let mut shelves = self.lock();
+        if connection.closed() || key.generation != shelves.generation || shelves.total >= limits.idle_max {
+            return;
+        }
+        let shared = connection.share().is_some();
+        let shelf = shelves.by_key.entry(key).or_default();
+        // One HTTP/2 connection carries everything; it is on the shelf while it is used.
+        let full = shelf.len() >= limits.idle_per_host_max;
+        if full || (shared && shelf.iter().any(|idle| idle.connection.share().is_some())) {
+            return;
+        }
+        shelf.push(Idle { connection, since: Instant::now() });
+        shelves.total += 1;
+        if !shelves.reaping {
+            shelves.reaping = true;
+            tokio::spawn(reap(Arc::downgrade(&self.0), limits.idle_timeout));
+        }
+    }
+
+    /// Closes everything that an older policy opened.
+    pub(crate) fn begin_generation(&self, generation: u64) {
+        let mut shelves = self.lock();
+        shelves.generation = generation;
+        shelves.by_key.retain(|key, _| key.generation == generation);
+        shelves.recount();
+    }
+
+    /// Connections kept now.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelves> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Shelves ===
+
+impl Shelves {
+    fn recount(&mut self) {
+        self.total = self.by_key.values().map(Vec::len).sum();
+    }
+}
+
+/// Closes connections that nobody came back for. Ends with the pool, or when there is nothing to watch.
+async fn reap(shelves: Weak<Mutex<Shelves>>, idle_timeout: Duration) {
+    let mut ticks = interval((idle_timeout / 2).max(Duration::from_millis(1)));
+    loop {
+        ticks.tick().await;
+        let Some(shelves) = shelves.upgrade() else { return };
+        let mut shelves = shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        shelves.by_key.retain(|_, shelf| {
+            shelf.retain(|idle| !idle.connection.closed() && idle.since.elapsed() < idle_timeout);
+            !shelf.is_empty()
+        });
+        shelves.recount();
+        if shelves.total == 0 {
+            shelves.reaping = false;
+            return;
+        }
+    }
+}

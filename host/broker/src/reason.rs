@@ -1,0 +1,183 @@
+//! Every reason for which an exchange ends without a response, with the stable code that a connector
+//! reads in `failure.code` and the kind it is reported as.
+//!
+//! One line a reason. Whether anything was sent is not a property of the reason: the exchange knows.
+
+use std::borrow::Cow;
+
+use keyway_core::call::{Failure, FailureKind};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $kind:ident;)*) => {
+        /// Why an exchange ended without a response.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable code.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What a connector is told that it is.
+            pub const fn kind(self) -> FailureKind {
+                match self { $(Self::$name => FailureKind::$kind,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // --- policy: the request as the connector wrote it ---
+    /// The method is no upper-case token, or is CONNECT or TRACE.
+    MethodRefused = "method-refused", Denied;
+    /// The URL is not one, or holds bytes that a URL does not have.
+    UrlMalformed = "url-malformed", Denied;
+    /// The URL is longer than `url-bytes-max`.
+    UrlTooLong = "url-too-long", Denied;
+    /// Two parsers do not read the same destination from the URL, so nobody can say where it leads.
+    UrlAmbiguous = "url-ambiguous", Denied;
+    /// The scheme is not `https`.
+    SchemeRefused = "scheme-refused", Denied;
+    /// The URL carries a user or a password.
+    UserinfoRefused = "userinfo-refused", Denied;
+    /// The URL begins with `/`, and neither the connection nor the descriptor has a base URL.
+    BaseUrlMissing = "base-url-missing", Denied;
+    /// A header's name is no token, or its value holds bytes that a field value does not have.
+    HeaderMalformed = "header-malformed", Denied;
+    /// The header is the host's to set: credentials, framing, routing.
+    HeaderForbidden = "header-forbidden", Denied;
+    /// More headers, or more bytes of them, than a request may have.
+    HeadersTooLarge = "headers-too-large", Denied;
+    /// The header or query parameter is where a declared slot's credential goes.
+    CredentialPlaceTaken = "credential-place-taken", Denied;
+    /// The body is larger than `request-body-bytes-max`.
+    RequestBodyTooLarge = "request-body-too-large", Denied;
+
+    // --- policy: where it leads ---
+    /// No host of the descriptor admits this name and port.
+    HostUndeclared = "host-undeclared", Denied;
+    /// The operator's policy does not admit the host.
+    HostNotAllowed = "host-not-allowed", Denied;
+    /// The name of a cloud metadata service.
+    HostMetadata = "host-metadata", Denied;
+    /// The wildcard that would admit the host stands on a public suffix.
+    HostWildcardTooBroad = "host-wildcard-too-broad", Denied;
+
+    // --- resolve, classify ---
+    /// The name does not exist.
+    DnsNoName = "dns-no-name", Transient;
+    /// The name exists and has no address.
+    DnsNoAddress = "dns-no-address", Transient;
+    /// The resolver failed.
+    DnsFailed = "dns-failed", Transient;
+    /// The resolver did not answer within `dns-timeout`.
+    DnsTimeout = "dns-timeout", Transient;
+    /// The name has more addresses than `addresses-max`.
+    DnsTooManyAddresses = "dns-too-many-addresses", Denied;
+    /// Every address of the host is one that nothing may be sent to.
+    AddressBlocked = "address-blocked", Denied;
+    /// Some addresses of the host are public and some are blocked, as when a name is being rebound.
+    AddressesMixed = "addresses-mixed", Denied;
+
+    // --- budget ---
+    /// No permit came free in the time that the exchange had.
+    BudgetExhausted = "budget-exhausted", Transient;
+
+    // --- inject ---
+    /// The descriptor declares no such slot.
+    SlotUndeclared = "undeclared-slot", Denied;
+    /// The slot has no credential.
+    CredentialMissing = "credential-missing", Unauthenticated;
+    /// The credential does not fit the slot's scheme, or cannot stand where the scheme puts it.
+    CredentialUnfit = "credential-unfit", Unauthenticated;
+    /// Whoever holds the credentials failed.
+    CredentialUnavailable = "credential-unavailable", Transient;
+
+    // --- dial ---
+    /// No address of the host accepted a connection.
+    ConnectFailed = "connect-failed", Transient;
+    /// No connection within `connect-timeout`.
+    ConnectTimeout = "connect-timeout", Transient;
+    /// The TLS handshake failed: certificate, name, version.
+    TlsFailed = "tls-failed", Transient;
+
+    // --- send ---
+    /// The connection ended before the response did.
+    ConnectionLost = "connection-lost", Transient;
+    /// No response within `first-byte-timeout`.
+    FirstByteTimeout = "first-byte-timeout", Transient;
+    /// Nothing for `between-bytes-timeout` in the middle of a body.
+    BodyStalled = "body-stalled", Transient;
+    /// The exchange's time was over.
+    ExchangeTimeout = "exchange-timeout", Transient;
+    /// The response breaks HTTP: framing, field syntax, status.
+    ResponseMalformed = "response-malformed", Contract;
+    /// More response headers, or more bytes of them, than are read.
+    ResponseHeadersTooLarge = "response-headers-too-large", Contract;
+    /// More interim (1xx) responses than are read.
+    TooManyInterim = "too-many-interim", Contract;
+    /// The body is larger than `response-body-bytes-max`, as sent or as decoded.
+    ResponseBodyTooLarge = "response-body-too-large", Contract;
+
+    // --- decode ---
+    /// The body is coded in a way that was not asked for, or more than once.
+    EncodingRefused = "encoding-refused", Contract;
+    /// The body does not decode.
+    EncodingMalformed = "encoding-malformed", Contract;
+    /// The body grows by more than `inflation-max` when decoded.
+    InflationTooLarge = "inflation-too-large", Contract;
+
+    // --- redirects ---
+    /// A redirect without a `Location`, with more than one, or with one that is no URL.
+    RedirectMalformed = "redirect-malformed", Contract;
+    /// More redirects than the descriptor asks for.
+    TooManyRedirects = "too-many-redirects", Contract;
+    /// A redirect to another origin whose URL holds the credential of this one.
+    RedirectLeaksCredential = "redirect-leaks-credential", Denied;
+    /// A redirect back to a request that was sent already.
+    RedirectLoop = "redirect-loop", Contract;
+}
+
+/// An exchange that ends here.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) reason: Reason,
+    /// One lower-case fragment; holds no secret, no query and nothing that an upstream wrote.
+    pub(crate) detail: Cow<'static, str>,
+}
+
+// === impl Stop ===
+
+impl Stop {
+    pub(crate) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+
+    /// In the contract's terms.
+    pub(crate) fn failure(self, request_sent: bool) -> Failure {
+        Failure {
+            kind: self.reason.kind(),
+            code: Some(self.reason.as_str().to_owned()),
+            message: self.detail.into_owned(),
+            retry_after: None,
+            request_sent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_unique() {
+        let texts: HashSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(texts.len(), Reason::ALL.len());
+    }
+}

@@ -1,0 +1,308 @@
+//! Builds the request that is sent from typed parts. Nothing of the connector's framing survives: the
+//! method, each name and each value are parsed, and what is the host's to say is refused.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Uri, Version};
+use http_body_util::Full;
+use keyway_core::Descriptor;
+use keyway_core::descriptor::Scheme;
+use keyway_core::exchange::Request as Wanted;
+
+use crate::config::Limits;
+use crate::inject::Injection;
+use crate::reason::{Reason, Stop};
+use crate::target::Target;
+
+/// What a header that the connector set means for its request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rule {
+    /// The request is refused: the connector expects an effect that it will not get.
+    Refuse,
+    /// The header is left out: HTTP libraries set it by themselves and the host's value means the same.
+    Strip,
+}
+
+/// Headers that are the host's. Every other one is the connector's to set.
+///
+/// Refused are credentials (`authorization`, `cookie`, `proxy-…`), routing (`host`, `forwarded`, `via`,
+/// `x-forwarded-…`, `x-real-ip`: claims about who asks) and framing, with the fields of one hop.
+/// Stripped is `accept-encoding`: the host decodes, so it says what it can decode.
+const RULES: [(&str, Rule); 21] = [
+    ("authorization", Rule::Refuse),
+    ("cookie", Rule::Refuse),
+    ("cookie2", Rule::Refuse),
+    ("host", Rule::Refuse),
+    ("forwarded", Rule::Refuse),
+    ("via", Rule::Refuse),
+    ("x-real-ip", Rule::Refuse),
+    ("x-original-url", Rule::Refuse),
+    ("x-rewrite-url", Rule::Refuse),
+    ("x-original-host", Rule::Refuse),
+    ("content-length", Rule::Refuse),
+    ("transfer-encoding", Rule::Refuse),
+    ("connection", Rule::Refuse),
+    ("keep-alive", Rule::Refuse),
+    ("te", Rule::Refuse),
+    ("trailer", Rule::Refuse),
+    ("upgrade", Rule::Refuse),
+    ("expect", Rule::Refuse),
+    ("http2-settings", Rule::Refuse),
+    ("max-forwards", Rule::Refuse),
+    ("accept-encoding", Rule::Strip),
+];
+
+/// Beginnings of names that are refused.
+const PREFIXES: [&str; 2] = ["proxy-", "x-forwarded-"];
+
+/// What the host can undo. Deflate is left out because servers disagree on what it is.
+const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("gzip, br, zstd");
+
+/// What is sent where the connector names nothing: some providers refuse requests without it.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("keyway/", env!("CARGO_PKG_VERSION")));
+
+/// The typed parts of one request.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+fn rule(name: &str) -> Option<Rule> {
+    if PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        return Some(Rule::Refuse);
+    }
+    RULES.iter().find(|(known, _)| *known == name).map(|(_, rule)| *rule)
+}
+
+/// Refuses a URL that already holds a parameter where a credential of the descriptor goes.
+pub(crate) fn check_query(descriptor: &Descriptor, target: &Target) -> Result<(), Stop> {
+    if target.query().is_none() || descriptor.slots.is_empty() {
+        return Ok(());
+    }
+    for name in target.query_names() {
+        let taken = descriptor.slots.values().any(|slot| match &slot.scheme {
+            Scheme::ApiKeyQuery { name: own } => name.eq_ignore_ascii_case(own),
+            // RFC 6750 section 2.3: where a bearer token may stand besides the header.
+            Scheme::Bearer => name == "access_token",
+            Scheme::Basic | Scheme::ApiKeyHeader { .. } => false,
+        });
+        if taken {
+            return Err(Stop::new(
+                Reason::CredentialPlaceTaken,
+                "the query sets a parameter that the host sets from a slot",
+            ));
+        }
+    }
+    Ok(())
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// Parses what the connector wrote.
+    pub(crate) fn parse(wanted: Wanted, descriptor: &Descriptor, limits: &Limits) -> Result<Self, Stop> {
+        let method = method(&wanted.method)?;
+        let headers = headers(&wanted.headers, descriptor, limits)?;
+        let body = wanted.body.unwrap_or_default();
+        if body.len() > limits.request_body_bytes_max {
+            let max = limits.request_body_bytes_max;
+            return Err(Stop::new(Reason::RequestBodyTooLarge, format!("request body is over {max} bytes")));
+        }
+        Ok(Self { method, headers, body })
+    }
+
+    /// The request on the wire. HTTP/2 takes the authority in the target, HTTP/1 in `Host`.
+    pub(crate) fn build(
+        &self,
+        target: &Target,
+        injection: Option<&Injection>,
+        version: Version,
+    ) -> Result<Request<Full<Bytes>>, Stop> {
+        let mut path = Cow::Borrowed(target.path_and_query());
+        if let Some(parameter) = injection.and_then(Injection::parameter) {
+            let mark = if target.query().is_some() { '&' } else { '?' };
+            path = Cow::Owned(format!("{path}{mark}{parameter}"));
+        }
+        let authority = target.authority();
+        let uri = match version {
+            Version::HTTP_2 => Uri::builder().scheme("https").authority(&*authority).path_and_query(&*path),
+            _ => Uri::builder().path_and_query(&*path),
+        };
+        let malformed = |_| Stop::new(Reason::UrlMalformed, "url cannot be sent");
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri.build().map_err(malformed)?;
+        *request.version_mut() = version;
+        let mut headers = self.headers.clone();
+        if version != Version::HTTP_2 {
+            let host = HeaderValue::from_str(&authority)
+                .map_err(|_| Stop::new(Reason::UrlMalformed, "url has no usable host"))?;
+            headers.insert(header::HOST, host);
+        }
+        headers.insert(header::ACCEPT_ENCODING, ACCEPT_ENCODING);
+        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        if self.body.is_empty() && [Method::POST, Method::PUT, Method::PATCH].contains(&self.method) {
+            // RFC 9110 section 8.6: these say that there is no content rather than nothing at all.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        // Last, so that nothing set before it stands.
+        if let Some((name, value)) = injection.and_then(Injection::header) {
+            headers.insert(name, value);
+        }
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+}
+
+fn method(text: &str) -> Result<Method, Stop> {
+    let refuse = |detail| Err(Stop::new(Reason::MethodRefused, detail));
+    let token = (1..=32).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+    if !token {
+        return refuse("method is not an upper-case token");
+    }
+    // CONNECT would make a tunnel of the connection; TRACE echoes the credential.
+    if text == "CONNECT" || text == "TRACE" {
+        return refuse("method is not one that the host sends");
+    }
+    Method::from_bytes(text.as_bytes())
+        .map_err(|_| Stop::new(Reason::MethodRefused, "method is not an upper-case token"))
+}
+
+fn headers(
+    wanted: &[(String, String)],
+    descriptor: &Descriptor,
+    limits: &Limits,
+) -> Result<HeaderMap, Stop> {
+    let bytes: usize = wanted.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if wanted.len() > limits.request_headers_max || bytes > limits.request_header_bytes_max {
+        return Err(Stop::new(Reason::HeadersTooLarge, "request has too many or too large headers"));
+    }
+    let mut headers = HeaderMap::with_capacity(wanted.len() + 4);
+    for (name, value) in wanted {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Stop::new(Reason::HeaderMalformed, "a header name is not a token"))?;
+        match rule(name.as_str()) {
+            Some(Rule::Refuse) => {
+                let detail = format!("header `{name}` is the host's to set");
+                return Err(Stop::new(Reason::HeaderForbidden, detail));
+            }
+            Some(Rule::Strip) => continue,
+            None => {}
+        }
+        if credential_header(descriptor, &name) {
+            let detail = format!("header `{name}` is set by the host from a slot");
+            return Err(Stop::new(Reason::CredentialPlaceTaken, detail));
+        }
+        // Visible ASCII, space and tab: obs-text means something else to every server.
+        if !value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
+            let detail = format!("header `{name}` has a value that is not plain ASCII");
+            return Err(Stop::new(Reason::HeaderMalformed, detail));
+        }
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| Stop::new(Reason::HeaderMalformed, "a header value is malformed"))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn credential_header(descriptor: &Descriptor, name: &HeaderName) -> bool {
+    descriptor.slots.values().any(|slot| match &slot.scheme {
+        Scheme::ApiKeyHeader { name: own } => own.eq_ignore_ascii_case(name.as_str()),
+        // Their header is refused for everybody.
+        Scheme::Bearer | Scheme::Basic | Scheme::ApiKeyQuery { .. } => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descriptor() -> Descriptor {
+        Descriptor::parse(
+            r#"{"format":1,"name":"a/b","version":"1.0.0","slots":{
+                "bearer":{"scheme":{"kind":"bearer"}},
+                "header":{"scheme":{"kind":"api-key-header","name":"X-Api-Key"}},
+                "query":{"scheme":{"kind":"api-key-query","name":"hapikey"}}}}"#,
+        )
+        .unwrap()
+    }
+
+    fn parse(method: &str, headers: &[(&str, &str)], body: usize) -> Result<Parts, Reason> {
+        let wanted = Wanted {
+            method: method.to_owned(),
+            url: String::new(),
+            headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            body: Some(vec![0; body].into()),
+            slot: None,
+            timeout: None,
+        };
+        Parts::parse(wanted, &descriptor(), &Limits::default()).map_err(|stop| stop.reason)
+    }
+
+    #[test]
+    fn methods_are_upper_case_tokens() {
+        for method in ["GET", "PATCH", "MERGE", "VERSION-CONTROL"] {
+            assert!(parse(method, &[], 0).is_ok(), "{method}");
+        }
+        for method in ["", "get", "GET ", "G\r\nET", "GET\0", "CONNECT", "TRACE", "GÉT", "G/T"] {
+            assert_eq!(parse(method, &[], 0).unwrap_err(), Reason::MethodRefused, "{method:?}");
+        }
+    }
+
+    #[test]
+    fn headers_of_the_host_are_refused_in_any_case() {
+        for name in [
+            "Authorization", "authorization", "AUTHORIZATION", "Cookie", "Host", "Transfer-Encoding",
+            "Content-Length", "Connection", "Keep-Alive", "TE", "Trailer", "Upgrade", "Expect",
+            "HTTP2-Settings", "Proxy-Authorization", "Proxy-Connection", "Proxy-Anything", "Forwarded",
+            "X-Forwarded-For", "X-Forwarded-Host", "Via",
+        ] {
+            assert_eq!(parse("GET", &[(name, "x")], 0).unwrap_err(), Reason::HeaderForbidden, "{name}");
+        }
+        assert_eq!(parse("GET", &[("x-API-key", "x")], 0).unwrap_err(), Reason::CredentialPlaceTaken);
+        let parts = parse("GET", &[("Accept-Encoding", "zstd"), ("Accept", "a/b")], 0).unwrap();
+        assert_eq!(parts.headers.len(), 1);
+    }
+
+    #[test]
+    fn names_and_values_are_checked_byte_by_byte() {
+        for name in ["", "a b", "a:b", ":authority", "a\r\nb", "a\0", "ä", "a\x7f"] {
+            assert_eq!(parse("GET", &[(name, "x")], 0).unwrap_err(), Reason::HeaderMalformed, "{name:?}");
+        }
+        for value in ["a\rb", "a\nb", "a\r\n b", "a\0", "a\x7f", "ä"] {
+            assert_eq!(parse("GET", &[("x", value)], 0).unwrap_err(), Reason::HeaderMalformed, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_limited_at_the_number() {
+        let limits = Limits::default();
+        let many = vec![("x", ""); limits.request_headers_max];
+        assert!(parse("GET", &many, 0).is_ok());
+        let more = vec![("x", ""); limits.request_headers_max + 1];
+        assert_eq!(parse("GET", &more, 0).unwrap_err(), Reason::HeadersTooLarge);
+        let value = "v".repeat(limits.request_header_bytes_max - 1);
+        assert!(parse("GET", &[("x", &value)], 0).is_ok());
+        assert_eq!(parse("GET", &[("xx", &value)], 0).unwrap_err(), Reason::HeadersTooLarge);
+        assert!(parse("POST", &[], limits.request_body_bytes_max).is_ok());
+        let over = parse("POST", &[], limits.request_body_bytes_max + 1).unwrap_err();
+        assert_eq!(over, Reason::RequestBodyTooLarge);
+    }
+
+    #[test]
+    fn query_parameters_of_slots_are_refused() {
+        let check = |query: &str| {
+            let target = Target::parse(&format!("https://a.com/?{query}"), 8 << 10).unwrap();
+            check_query(&descriptor(), &target).map_err(|stop| stop.reason)
+        };
+        for query in ["hapikey=x", "a=b&HapiKey=x", "%68apikey=x", "access_token=x", "access%5Ftoken"] {
+            assert_eq!(check(query), Err(Reason::CredentialPlaceTaken), "{query}");
+        }
+        assert_eq!(check("hapikeys=x&token=y"), Ok(()));
+    }
+}

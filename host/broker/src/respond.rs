@@ -1,0 +1,62 @@
+//! Makes of an upstream's response what the connector may see: decoded, without the fields of one hop,
+//! without anything that carries a credential, and with the secret masked.
+
+use std::borrow::Cow;
+
+use http::Method;
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+};
+use keyway_core::exchange::Response;
+
+use crate::config::Limits;
+use crate::decode;
+use crate::reason::Stop;
+use crate::scrub::Scrubber;
+use crate::send::Raw;
+
+/// Headers that a connector never sees: credentials and challenges, framing, the fields of one hop.
+const WITHHELD: [HeaderName; 11] = [
+    SET_COOKIE,
+    WWW_AUTHENTICATE,
+    AUTHORIZATION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    CONNECTION,
+    TRANSFER_ENCODING,
+    TE,
+    TRAILER,
+    UPGRADE,
+    // Undone by then.
+    CONTENT_ENCODING,
+];
+
+/// The same, for names that have no constant.
+const WITHHELD_NAMES: [&str; 4] =
+    ["set-cookie2", "keep-alive", "proxy-connection", "proxy-authentication-info"];
+
+/// Decodes and scrubs.
+pub(crate) async fn respond(
+    raw: Raw,
+    method: &Method,
+    scrubber: &Scrubber,
+    limits: &Limits,
+) -> Result<Response, Stop> {
+    let body = decode::decode(&raw.headers, raw.body, limits).await?;
+    let mut headers = Vec::with_capacity(raw.headers.len());
+    for (name, value) in &raw.headers {
+        // The length as sent is not the length as handed on, except where nothing was sent.
+        let stale = *name == CONTENT_LENGTH && *method != Method::HEAD;
+        if stale || withheld(name) || scrubber.finds(name.as_str().as_bytes()) {
+            continue;
+        }
+        let value: Cow<'_, str> = String::from_utf8_lossy(value.as_bytes());
+        headers.push((name.as_str().to_owned(), scrubber.text(value).into_owned()));
+    }
+    Ok(Response { status: raw.status.as_u16(), headers, body: scrubber.bytes(body) })
+}
+
+fn withheld(name: &HeaderName) -> bool {
+    WITHHELD.contains(name) || WITHHELD_NAMES.contains(&name.as_str())
+}

@@ -1,0 +1,236 @@
+//! Takes a secret out of a response, for upstreams that echo requests.
+//!
+//! The secret is looked for as it is, in base64 (both alphabets, at each of the three positions it can
+//! have in a longer text), percent-encoded and escaped as JSON. The whole decoded body is in memory, so
+//! neither chunks nor compression can split it. An upstream that means to leak a secret it was sent can
+//! encode it in ways not listed here; this is against accidents.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use memchr::memmem;
+use zeroize::Zeroizing;
+
+/// What stands where a secret was.
+pub(crate) const MASK: &str = "[keyway:redacted]";
+
+/// Bytes of the shortest text that is looked for. Shorter ones occur everywhere by chance, and no
+/// provider issues them.
+const NEEDLE_BYTES_MIN: usize = 4;
+
+/// Finds a credential in a response.
+#[derive(Default)]
+pub(crate) struct Scrubber {
+    /// Every spelling, longest first.
+    needles: Vec<Zeroizing<Vec<u8>>>,
+}
+
+/// Percent-encodes all but RFC 3986's unreserved characters and those of `keep`.
+pub(crate) fn percent_encoded(text: &[u8], keep: &[u8], lower: bool) -> String {
+    let mut encoded = String::with_capacity(text.len() * 3);
+    for &byte in text {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let digits = if lower { format!("%{byte:02x}") } else { format!("%{byte:02X}") };
+            encoded.push_str(&digits);
+        }
+    }
+    encoded
+}
+
+/// The letters of `secret`'s base64 that do not depend on its neighbours, when `offset` bytes stand
+/// before it in a group of three.
+fn base64_at(secret: &[u8], offset: usize, engine: &base64::engine::GeneralPurpose) -> String {
+    let mut padded = Zeroizing::new(vec![0; offset]);
+    padded.extend_from_slice(secret);
+    let text = Zeroizing::new(engine.encode(&*padded));
+    let start = (offset * 8).div_ceil(6);
+    let end = padded.len() * 8 / 6;
+    text[start..end.max(start)].to_owned()
+}
+
+/// `text` inside a JSON string, with characters escaped that need not be where `also` says so.
+fn json_escaped(text: &str, also: impl Fn(char) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '"' => escaped.push_str("\\\""),
+            '\\' => escaped.push_str("\\\\"),
+            '/' if also('/') => escaped.push_str("\\/"),
+            '\t' => escaped.push_str("\\t"),
+            letter if letter.is_control() || also(letter) => {
+                for unit in letter.encode_utf16(&mut [0; 2]) {
+                    // Writing to a string cannot fail.
+                    write!(escaped, "\\u{unit:04x}").unwrap_or_default();
+                }
+            }
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
+}
+
+// === impl Scrubber ===
+
+impl Scrubber {
+    /// Knows these secrets.
+    pub(crate) fn new(secrets: &[&str]) -> Self {
+        let mut needles = Vec::new();
+        for secret in secrets {
+            spellings(secret, &mut needles);
+        }
+        needles.retain(|needle| needle.len() >= NEEDLE_BYTES_MIN);
+        // Equal spellings stand together after this; most secrets have only four that differ.
+        needles.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        needles.dedup();
+        Self { needles }
+    }
+
+    /// Whether some spelling of a secret is in there.
+    pub(crate) fn finds(&self, text: &[u8]) -> bool {
+        self.needles.iter().any(|needle| memmem::find(text, needle).is_some())
+    }
+
+    /// Masks every secret in a body. Without one it is the same bytes, not a copy.
+    pub(crate) fn bytes(&self, body: Bytes) -> Bytes {
+        let ranges = self.ranges(&body);
+        if ranges.is_empty() {
+            return body;
+        }
+        let mut clean = Vec::with_capacity(body.len());
+        let mut end = 0;
+        for range in ranges {
+            clean.extend_from_slice(&body[end..range.start]);
+            clean.extend_from_slice(MASK.as_bytes());
+            end = range.end;
+        }
+        clean.extend_from_slice(&body[end..]);
+        clean.into()
+    }
+
+    /// Masks every secret in a header's value.
+    pub(crate) fn text<'a>(&self, text: Cow<'a, str>) -> Cow<'a, str> {
+        if !self.finds(text.as_bytes()) {
+            return text;
+        }
+        let clean = self.bytes(Bytes::copy_from_slice(text.as_bytes()));
+        Cow::Owned(String::from_utf8_lossy(&clean).into_owned())
+    }
+
+    /// Where secrets are, ascending, without overlaps.
+    fn ranges(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        for needle in &self.needles {
+            found.extend(memmem::find_iter(text, &**needle).map(|start| start..start + needle.len()));
+        }
+        found.sort_unstable_by_key(|range| range.start);
+        let mut merged: Vec<Range<usize>> = Vec::with_capacity(found.len());
+        for range in found {
+            match merged.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => merged.push(range),
+            }
+        }
+        merged
+    }
+}
+
+fn spellings(secret: &str, needles: &mut Vec<Zeroizing<Vec<u8>>>) {
+    let bytes = secret.as_bytes();
+    let mut add = |text: String| needles.push(Zeroizing::new(text.into_bytes()));
+    add(secret.to_owned());
+    for offset in 0..3 {
+        add(base64_at(bytes, offset, &STANDARD_NO_PAD));
+        add(base64_at(bytes, offset, &URL_SAFE_NO_PAD));
+    }
+    // A secret of unreserved characters, as nearly all are, has no other spellings.
+    if bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte)) {
+        return;
+    }
+    for lower in [false, true] {
+        // What is left alone by: RFC 3986; JavaScript's two functions; form encoding.
+        for keep in [&b""[..], b"!'()*", b"!'()*;/?:@&=+$,#", b"*"] {
+            let encoded = percent_encoded(bytes, keep, lower);
+            add(encoded.replace("%20", "+"));
+            add(encoded);
+        }
+    }
+    add(json_escaped(secret, |_| false));
+    add(json_escaped(secret, |letter| letter == '/'));
+    add(json_escaped(secret, |letter| matches!(letter, '<' | '>' | '&')));
+    add(json_escaped(secret, |letter| !letter.is_ascii()));
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn clean(scrubber: &Scrubber, text: &str) -> String {
+        String::from_utf8(scrubber.bytes(Bytes::copy_from_slice(text.as_bytes())).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_body_without_the_secret_is_not_copied() {
+        let body = Bytes::from_static(b"{\"name\":\"value\"}");
+        let same = Scrubber::new(&["s3cret-t0ken"]).bytes(body.clone());
+        assert_eq!(same.as_ptr(), body.as_ptr());
+    }
+
+    #[test]
+    fn every_spelling_is_masked() {
+        let secret = "p\"w/+\\ü&<x>=~ 1";
+        let scrubber = Scrubber::new(&[secret]);
+        for text in [
+            secret.to_owned(),
+            r#"p\"w/+\\ü&<x>=~ 1"#.to_owned(),
+            r#"p\"w\/+\\ü&<x>=~ 1"#.to_owned(),
+            r#"p\"w/+\\ü\u0026\u003cx\u003e=~ 1"#.to_owned(),
+            r#"p\"w/+\\\u00fc&<x>=~ 1"#.to_owned(),
+            "p%22w%2F%2B%5C%C3%BC%26%3Cx%3E%3D~%201".to_owned(),
+            "p%22w%2f%2b%5c%c3%bc%26%3cx%3e%3d~%201".to_owned(),
+            "p%22w%2F%2B%5C%C3%BC%26%3Cx%3E%3D~+1".to_owned(),
+        ] {
+            assert_eq!(clean(&scrubber, &format!("<{text}>")), format!("<{MASK}>"), "{text}");
+        }
+    }
+
+    #[test]
+    fn neighbours_and_repeats_are_masked_once_each() {
+        let scrubber = Scrubber::new(&["user:hunter22", "hunter22"]);
+        assert_eq!(clean(&scrubber, "hunter22,user:hunter22;x"), format!("{MASK},{MASK};x"));
+        assert_eq!(clean(&scrubber, "hunter2"), "hunter2");
+    }
+
+    #[test]
+    fn short_texts_are_left_alone() {
+        assert_eq!(clean(&Scrubber::new(&["abc"]), "abcabc"), "abcabc");
+        assert_eq!(clean(&Scrubber::new(&["abcd"]), "abcd"), MASK);
+    }
+
+    proptest! {
+        #[test]
+        fn base64_is_found_wherever_the_secret_stands(
+            secret in "[ -~]{8,40}",
+            before in "[ -~]{0,7}",
+            after in "[ -~]{0,7}",
+        ) {
+            let scrubber = Scrubber::new(&[&secret]);
+            let whole = format!("{before}{secret}{after}");
+            for text in [STANDARD.encode(&whole), URL_SAFE.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
+                prop_assert!(scrubber.finds(text.as_bytes()));
+                let cleaned = clean(&scrubber, &text);
+                // What is left of it, two letters at each end at most, does not hold the secret.
+                prop_assert!(cleaned.contains(MASK));
+                prop_assert!(!scrubber.finds(cleaned.replace(MASK, "").as_bytes()) || before.contains(&secret));
+            }
+        }
+    }
+}

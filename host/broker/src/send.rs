@@ -1,0 +1,177 @@
+//! Sends one request over an open connection and reads the whole response, within limits.
+//!
+//! What comes out is still as the upstream wrote it: coded, and with every header.
+
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::config::Limits;
+use crate::dial::Connection;
+use crate::reason::{Reason, Stop};
+
+/// A response as it came.
+pub(crate) struct Raw {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is no response.
+pub(crate) enum Unanswered {
+    /// None of the request was written: it may be sent again.
+    Unsent,
+    /// The connection ended after something was written and before anything was read.
+    Lost,
+    /// This exchange is over.
+    Stopped(Stop),
+}
+
+/// Counts interim responses of one request.
+#[derive(Default)]
+struct Interim {
+    seen: AtomicU32,
+    exceeded: Notify,
+}
+
+/// Sends and reads.
+pub(crate) async fn send(
+    connection: &mut Connection,
+    request: Request<Full<Bytes>>,
+    limits: &Limits,
+) -> Result<Raw, Unanswered> {
+    let (head, body) = head(connection, request, limits).await?.into_parts();
+    check_head(head.version, &head.headers, limits)
+        .and_then(|()| check_status(head.status))
+        .map_err(Unanswered::Stopped)?;
+    let body = read(body, limits).await.map_err(Unanswered::Stopped)?;
+    Ok(Raw { status: head.status, headers: head.headers, body })
+}
+
+async fn head(
+    connection: &mut Connection,
+    mut request: Request<Full<Bytes>>,
+    limits: &Limits,
+) -> Result<Response<Incoming>, Unanswered> {
+    let interim = Arc::new(Interim::default());
+    let (watch, max) = (Arc::clone(&interim), limits.interim_responses_max);
+    hyper::ext::on_informational(&mut request, move |_| {
+        if watch.seen.fetch_add(1, Ordering::Relaxed) >= max {
+            watch.exceeded.notify_one();
+        }
+    });
+    let stop = |reason, detail| Err(Unanswered::Stopped(Stop::new(reason, detail)));
+    let sent = tokio::select! {
+        sent = timeout(limits.first_byte_timeout, connection.send(request)) => sent,
+        () = interim.exceeded.notified() => {
+            return stop(Reason::TooManyInterim, "upstream sends interim responses without end");
+        }
+    };
+    match sent {
+        Err(_) => stop(Reason::FirstByteTimeout, "upstream did not begin to answer in time"),
+        Ok(Ok(response)) => Ok(response),
+        // Handing the request back is how hyper says that it wrote none of it.
+        Ok(Err(mut failed)) => match failed.take_message() {
+            Some(_) => Err(Unanswered::Unsent),
+            None => Err(unanswered(failed.error())),
+        },
+    }
+}
+
+fn unanswered(error: &hyper::Error) -> Unanswered {
+    tracing::debug!(error = error as &dyn std::error::Error, "no response");
+    if error.is_parse_too_large() {
+        let detail = "upstream's response headers are too many or too large";
+        Unanswered::Stopped(Stop::new(Reason::ResponseHeadersTooLarge, detail))
+    } else if error.is_parse() {
+        Unanswered::Stopped(Stop::new(Reason::ResponseMalformed, "upstream's response is not http"))
+    } else {
+        Unanswered::Lost
+    }
+}
+
+/// Framing that two readers could understand differently ends the exchange and the connection.
+fn check_head(version: Version, headers: &HeaderMap, limits: &Limits) -> Result<(), Stop> {
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if headers.len() > limits.response_headers_max || bytes > limits.response_header_bytes_max {
+        let detail = "upstream's response headers are too many or too large";
+        return Err(Stop::new(Reason::ResponseHeadersTooLarge, detail));
+    }
+    if version == Version::HTTP_2 {
+        return Ok(());
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
+    let plain = codings.next().is_none()
+        && coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if plain && lengths <= 1 && (coding.is_none() || lengths == 0) {
+        Ok(())
+    } else {
+        Err(Stop::new(Reason::ResponseMalformed, "upstream's response has more than one length"))
+    }
+}
+
+fn check_status(status: StatusCode) -> Result<(), Stop> {
+    // 101 would be a change of protocol that nobody asked for; above 599 is no status.
+    if (200..600).contains(&status.as_u16()) {
+        Ok(())
+    } else {
+        Err(Stop::new(Reason::ResponseMalformed, "upstream's response has no usable status"))
+    }
+}
+
+/// Reads a body to its end. Trailers are dropped: nothing that a connector needs stands in them.
+async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, Stop> {
+    let max = limits.response_body_bytes_max;
+    let too_large = || Stop::new(Reason::ResponseBodyTooLarge, format!("upstream's body is over {max} bytes"));
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_large());
+    }
+    // Most bodies are one frame, which is handed on as it is.
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    loop {
+        let frame = match timeout(limits.between_bytes_timeout, body.frame()).await {
+            Err(_) => return Err(Stop::new(Reason::BodyStalled, "upstream stopped in the middle of a body")),
+            Ok(None) => break,
+            Ok(Some(Err(error))) => return Err(broken(&error)),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > max {
+            return Err(too_large());
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(max);
+            rest.reserve(first.len() + data.len() + expected);
+            rest.extend_from_slice(&std::mem::take(&mut first));
+        }
+        rest.extend_from_slice(&data);
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+fn broken(error: &hyper::Error) -> Stop {
+    tracing::debug!(error = error as &dyn std::error::Error, "body broke off");
+    let kind = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    match kind {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+            Stop::new(Reason::ResponseMalformed, "upstream's body breaks its framing")
+        }
+        _ => Stop::new(Reason::ConnectionLost, "the connection ended in the middle of a body"),
+    }
+}

@@ -1,0 +1,289 @@
+//! Reads a URL once, into a destination that everything later uses.
+//!
+//! Two parsers read the text. They were written apart, so where they agree on scheme, host and port, a
+//! spelling trick has not worked; where they differ the request is refused. Whether the destination is
+//! allowed is not decided here.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::Uri;
+use url::{Host, Position, Url};
+
+use crate::reason::{Reason, Stop};
+
+/// The scheme there is.
+const SCHEME: &str = "https";
+const PORT: u16 = 443;
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Lower-case ASCII without a trailing dot.
+    pub(crate) host: Arc<str>,
+    pub(crate) port: u16,
+    /// Parsed, without a fragment, host as above.
+    url: Url,
+}
+
+/// Joins a path to the connection's base URL. A URL of its own stays as it is.
+pub(crate) fn absolute<'a>(url: &'a str, base_url: Option<&str>) -> Result<Cow<'a, str>, Stop> {
+    if !url.starts_with('/') {
+        return Ok(Cow::Borrowed(url));
+    }
+    // `//host/path` names another host; as a path it is nothing a connector needs.
+    if url.starts_with("//") {
+        return Err(Stop::new(Reason::UrlMalformed, "url begins with two slashes"));
+    }
+    let base_url = base_url.ok_or_else(|| {
+        Stop::new(Reason::BaseUrlMissing, "url is a path, and the connection has no base url")
+    })?;
+    Ok(Cow::Owned(format!("{}{url}", base_url.trim_end_matches('/'))))
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Reads an absolute URL.
+    pub(crate) fn parse(text: &str, bytes_max: usize) -> Result<Self, Stop> {
+        if text.len() > bytes_max {
+            return Err(Stop::new(Reason::UrlTooLong, format!("url is over {bytes_max} bytes")));
+        }
+        // Both parsers forgive some of these, each in its own way: spaces and line breaks are dropped, a
+        // backslash becomes a slash, look-alike letters become ASCII.
+        if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+            return Err(malformed("url has characters that urls do not have"));
+        }
+        let mut url = Url::parse(text).map_err(|_| malformed("url cannot be parsed"))?;
+        if url.scheme() != SCHEME {
+            return Err(Stop::new(Reason::SchemeRefused, "url scheme is not https"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Stop::new(Reason::UserinfoRefused, "url carries a user"));
+        }
+        agree(text, &url)?;
+        url.set_fragment(None);
+        let name = match url.host() {
+            Some(Host::Domain(name)) => name.strip_suffix('.').unwrap_or(name),
+            // The policy has no pattern for an address: say so as what it is.
+            Some(Host::Ipv4(_) | Host::Ipv6(_)) => {
+                return Err(Stop::new(Reason::HostUndeclared, "url names an address, not a host"));
+            }
+            None => return Err(malformed("url has no host")),
+        };
+        if name.is_empty() || name.ends_with('.') || name.contains('%') {
+            return Err(malformed("url has no usable host"));
+        }
+        let host: Arc<str> = name.into();
+        if name.len() != url.host_str().map_or(0, str::len) {
+            url.set_host(Some(&host)).map_err(|_| malformed("url has no usable host"))?;
+        }
+        let port = url.port().unwrap_or(PORT);
+        Ok(Self { host, port, url })
+    }
+
+    /// Reads a `Location` relative to this.
+    pub(crate) fn join(&self, location: &str, bytes_max: usize) -> Result<Self, Stop> {
+        // Joining forgives what parsing here does not, so look at the text before and after.
+        if !location.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+            return Err(Stop::new(Reason::RedirectMalformed, "redirect location is no url"));
+        }
+        if Url::parse(location).is_ok() {
+            return Self::parse(location, bytes_max);
+        }
+        let joined = self
+            .url
+            .join(location)
+            .map_err(|_| Stop::new(Reason::RedirectMalformed, "redirect location is no url"))?;
+        Self::parse(joined.as_str(), bytes_max)
+    }
+
+    /// The same without a query parameter of this name.
+    pub(crate) fn without_parameter(mut self, name: &str) -> Self {
+        if self.query_names().any(|found| found.eq_ignore_ascii_case(name)) {
+            let kept: Vec<_> = self
+                .url
+                .query_pairs()
+                .filter(|(found, _)| !found.eq_ignore_ascii_case(name))
+                .map(|(name, value)| (name.into_owned(), value.into_owned()))
+                .collect();
+            self.url.set_query(None);
+            if !kept.is_empty() {
+                self.url.query_pairs_mut().extend_pairs(kept);
+            }
+        }
+        self
+    }
+
+    /// Whether a credential for `self` may also go to `other`.
+    pub(crate) fn same_origin(&self, other: &Self) -> bool {
+        self.host == other.host && self.port == other.port
+    }
+
+    /// What stands in the `Host` field.
+    pub(crate) fn authority(&self) -> Cow<'_, str> {
+        match self.port {
+            PORT => Cow::Borrowed(&self.host),
+            port => Cow::Owned(format!("{}:{port}", self.host)),
+        }
+    }
+
+    /// The path and query as sent.
+    pub(crate) fn path_and_query(&self) -> &str {
+        &self.url[Position::BeforePath..Position::AfterQuery]
+    }
+
+    /// The query's names and values, decoded.
+    pub(crate) fn query_names(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.url.query_pairs().map(|(name, _)| name)
+    }
+
+    /// Whether there is a query to append to.
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.url.query()
+    }
+
+    /// The whole URL, for telling requests apart. Not for logs.
+    pub(crate) fn as_str(&self) -> &str {
+        self.url.as_str()
+    }
+}
+
+/// The second opinion.
+fn agree(text: &str, url: &Url) -> Result<(), Stop> {
+    let ambiguous = || Stop::new(Reason::UrlAmbiguous, "url can be read in more than one way");
+    let uri: Uri = text.parse().map_err(|_| ambiguous())?;
+    let authority = uri.authority().ok_or_else(ambiguous)?;
+    let host = url.host_str().ok_or_else(ambiguous)?;
+    let port_text = authority.as_str().get(authority.host().len()..).unwrap_or_default();
+    // Only the plain spelling of a port is one: not `:`, not `:007`.
+    let port_expected = match uri.port_u16() {
+        None => String::new(),
+        Some(port) => format!(":{port}"),
+    };
+    let same = uri.scheme_str() == Some(url.scheme())
+        && authority.host().eq_ignore_ascii_case(host)
+        && uri.port_u16().unwrap_or(PORT) == url.port().unwrap_or(PORT)
+        && port_text == port_expected
+        && text.get(SCHEME.len()..).is_some_and(|rest| rest.starts_with("://"));
+    if same { Ok(()) } else { Err(ambiguous()) }
+}
+
+fn malformed(detail: &'static str) -> Stop {
+    Stop::new(Reason::UrlMalformed, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 8 << 10;
+
+    fn reason(text: &str) -> Reason {
+        match Target::parse(text, MAX) {
+            Ok(target) => panic!("{text:?} was read as {target:?}"),
+            Err(stop) => stop.reason,
+        }
+    }
+
+    #[test]
+    fn plain_urls_are_read() {
+        let target = Target::parse("HTTPS://API.Example.com.:8443/a/../b?c=d#e", MAX).unwrap();
+        assert_eq!((&*target.host, target.port), ("api.example.com", 8443));
+        assert_eq!(target.path_and_query(), "/b?c=d");
+        assert_eq!(target.authority(), "api.example.com:8443");
+        let target = Target::parse("https://api.example.com", MAX).unwrap();
+        assert_eq!((&*target.authority(), target.path_and_query()), ("api.example.com", "/"));
+        assert_eq!(Target::parse("https://api.example.com:443/", MAX).unwrap().port, 443);
+    }
+
+    #[test]
+    fn schemes_other_than_https_are_refused() {
+        // C14
+        for text in [
+            "http://allowed.com", "HTTP://allowed.com", "file:///etc/passwd", "ftp://allowed.com",
+            "gopher://allowed.com", "data:text/plain,x", "unix:/run/x", "ws://allowed.com",
+        ] {
+            assert_eq!(reason(text), Reason::SchemeRefused, "{text}");
+        }
+        for text in ["", "://allowed.com", "allowed.com", "https", ":"] {
+            assert_eq!(reason(text), Reason::UrlMalformed, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_in_any_spelling_are_refused() {
+        // C1, C2, C3, C4
+        for host in [
+            "127.0.0.1", "127.1", "0", "0.0.0.0", "0x7f000001", "2130706433", "0177.0.0.1", "[::1]", "[::]",
+            "[::ffff:169.254.169.254]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[64:ff9b::a9fe:a9fe]",
+            "[2002:7f00:1::]", "[fe80::1%25eth0]", "[fe80::1%eth0]", "[fd00:ec2::254]", "127.0.0.1.",
+            "93.184.216.34", "[::1", "[::1]junk", "[v1.]",
+        ] {
+            let reason = reason(&format!("https://{host}/"));
+            let expected = [Reason::HostUndeclared, Reason::UrlAmbiguous, Reason::UrlMalformed];
+            assert!(expected.contains(&reason), "{host}: {reason:?}");
+        }
+    }
+
+    #[test]
+    fn odd_spellings_are_refused() {
+        for (text, expected) in [
+            // C10
+            ("https://ⓔxample.com/", Reason::UrlMalformed),
+            ("https://127。0。0。1/", Reason::UrlMalformed),
+            ("https://😀.example.com/", Reason::UrlMalformed),
+            ("https://example.com../", Reason::UrlMalformed),
+            // C11
+            ("https://allowed.com@evil.com/", Reason::UserinfoRefused),
+            ("https://:pw@allowed.com/", Reason::UserinfoRefused),
+            ("https://@allowed.com/", Reason::UrlAmbiguous),
+            ("https://allowed.com\\@evil.com", Reason::UrlMalformed),
+            ("https://allowed.com%2eevil.com/", Reason::UrlAmbiguous),
+            // C13
+            ("https://allowed.com:65536/", Reason::UrlMalformed),
+            ("https://allowed.com:https/", Reason::UrlMalformed),
+            ("https://allowed.com:007/", Reason::UrlAmbiguous),
+            ("https://allowed.com:+443/", Reason::UrlMalformed),
+            ("https://allowed.com:/", Reason::UrlAmbiguous),
+            // C15
+            ("https:allowed.com/", Reason::UrlAmbiguous),
+            ("https:/allowed.com/", Reason::UrlAmbiguous),
+            ("https:///allowed.com/", Reason::UrlAmbiguous),
+            ("https:///", Reason::UrlMalformed),
+            // C18
+            ("https://allowed.com/a b", Reason::UrlMalformed),
+            ("https://allowed.com/a\r\nHost: evil", Reason::UrlMalformed),
+            ("https://allowed.com/\0", Reason::UrlMalformed),
+            ("https://allowed.com/\x7f", Reason::UrlMalformed),
+            ("https://allowed.com/ü", Reason::UrlMalformed),
+            ("https://allowed.com/?q=\n", Reason::UrlMalformed),
+            (" https://allowed.com/", Reason::UrlMalformed),
+        ] {
+            assert_eq!(reason(text), expected, "{text:?}");
+        }
+        let label = "a".repeat(64);
+        let over = reason(&format!("https://{label}.{}/", "b.".repeat(200)));
+        assert!([Reason::UrlMalformed, Reason::UrlAmbiguous].contains(&over), "{over:?}");
+        // The fragment is read by neither as a host.
+        assert_eq!(&*Target::parse("https://evil.com#@allowed.com", MAX).unwrap().host, "evil.com");
+        assert_eq!(&*Target::parse("https://evil.com/@allowed.com", MAX).unwrap().host, "evil.com");
+    }
+
+    #[test]
+    fn length_is_limited() {
+        let text = format!("https://allowed.com/{}", "a".repeat(MAX - 20));
+        assert_eq!(text.len(), MAX);
+        assert!(Target::parse(&text, MAX).is_ok());
+        assert_eq!(reason(&format!("{text}a")), Reason::UrlTooLong);
+    }
+
+    #[test]
+    fn paths_are_joined_to_the_base() {
+        let base = Some("https://na1.example.com/services/");
+        assert_eq!(absolute("/x?y", base).unwrap(), "https://na1.example.com/services/x?y");
+        assert_eq!(absolute("https://a.com/x", base).unwrap(), "https://a.com/x");
+        assert_eq!(absolute("//evil.com/x", base).unwrap_err().reason, Reason::UrlMalformed);
+        assert_eq!(absolute("/x", None).unwrap_err().reason, Reason::BaseUrlMissing);
+    }
+}

@@ -1,0 +1,205 @@
+//! Every stable error code: its text, HTTP status, whose fault it is, and whether to retry.
+//!
+//! One line a code. A code, once released, keeps its meaning; `docs/codes/` has a page for each.
+
+use std::fmt;
+
+use crate::fault::{Retry, Whose};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $whose:ident, $retry:ident;)*) => {
+        /// A stable error code.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The code as callers see it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// The HTTP status it is answered with.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            /// Whose fault it is.
+            pub const fn whose(self) -> Whose {
+                match self { $(Self::$name => Whose::$whose,)* }
+            }
+
+            /// Whether the same request can succeed later.
+            pub const fn retry(self) -> Retry {
+                match self { $(Self::$name => Retry::$retry,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // --- the request itself ---
+    /// No such path, or no such method on it.
+    NoSuchEndpoint = "no-such-endpoint", 404, Tenant, No;
+    /// The path exists; the method does not.
+    MethodNotAllowed = "method-not-allowed", 405, Tenant, No;
+    /// The body is not JSON, or is nested too deeply, or repeats a key.
+    MalformedJson = "malformed-json", 400, Tenant, No;
+    /// JSON of the wrong shape: a field is missing, unknown or of another type.
+    InvalidRequest = "invalid-request", 400, Tenant, No;
+    /// A name has characters that names do not have.
+    InvalidName = "invalid-name", 400, Tenant, No;
+    /// More bytes than this endpoint takes.
+    BodyTooLarge = "body-too-large", 413, Tenant, No;
+
+    // --- who asks ---
+    /// No bearer token came with the request.
+    TokenMissing = "token-missing", 401, Tenant, No;
+    /// The token is not one of this host's, or was revoked.
+    TokenInvalid = "token-invalid", 401, Tenant, No;
+    /// The token's time is over.
+    TokenExpired = "token-expired", 401, Tenant, No;
+    /// The token's role or scope does not cover this.
+    NotPermitted = "not-permitted", 403, Tenant, No;
+
+    // --- what is named ---
+    /// The host has no environment of this name.
+    UnknownEnvironment = "unknown-environment", 404, Tenant, No;
+    /// The environment has no installation of this connector for the tenant.
+    UnknownInstallation = "unknown-installation", 404, Tenant, No;
+    /// No release of this connector was published.
+    UnknownConnector = "unknown-connector", 404, Tenant, No;
+    /// No release has this version or digest.
+    UnknownRelease = "unknown-release", 404, Tenant, No;
+    /// The digits given begin more than one digest.
+    AmbiguousRelease = "ambiguous-release", 409, Tenant, No;
+    /// The release declares no such action.
+    UnknownAction = "unknown-action", 404, Tenant, No;
+    /// The release declares no such object, or not this operation on it.
+    UnknownObject = "unknown-object", 404, Tenant, No;
+    /// The release declares no such credential slot.
+    UnknownSlot = "unknown-slot", 404, Tenant, No;
+    /// No token of this name.
+    UnknownToken = "unknown-token", 404, Tenant, No;
+
+    // --- publishing ---
+    /// More bytes than a component may have.
+    ComponentTooLarge = "component-too-large", 413, Connector, No;
+    /// Not WebAssembly, or not valid WebAssembly.
+    ComponentMalformed = "component-malformed", 422, Connector, No;
+    /// A core module, not a component.
+    ComponentIsModule = "component-is-module", 422, Connector, No;
+    /// It imports something that Keyway does not offer.
+    ImportRefused = "import-refused", 422, Connector, No;
+    /// It needs a contract version that this host does not have.
+    ContractUnsupported = "contract-unsupported", 422, Connector, No;
+    /// It exports no descriptor.
+    DescriptorMissing = "descriptor-missing", 422, Connector, No;
+    /// The descriptor is not JSON of the right shape, or contradicts the component's exports.
+    DescriptorInvalid = "descriptor-invalid", 422, Connector, No;
+    /// `describe` trapped, or called an import.
+    DescriptorFailed = "descriptor-failed", 422, Connector, No;
+    /// Start-up or `describe` did not end in time.
+    DescriptorTimeout = "descriptor-timeout", 422, Connector, No;
+    /// It needs more memories, tables or instances than the host gives one call.
+    ResourcesExceeded = "resources-exceeded", 422, Connector, No;
+    /// Checking or compiling it took too long or too much memory, or ended the checking process.
+    AdmissionFailed = "admission-failed", 422, Connector, No;
+    /// This version was published before with other bytes.
+    VersionTaken = "version-taken", 409, Tenant, No;
+    /// The descriptor names a publisher that the token may not publish for.
+    PublisherMismatch = "publisher-mismatch", 403, Tenant, No;
+
+    // --- pins and settings ---
+    /// Somebody else changed it between the read and the write.
+    Conflict = "conflict", 409, Tenant, Yes;
+    /// There is no pin before this one to go back to.
+    NoHistory = "no-history", 409, Tenant, No;
+    /// Neither a pin nor an environment default says what to run.
+    NotPinned = "not-pinned", 404, Tenant, No;
+    /// The configuration does not fit the release's schema.
+    ConfigInvalid = "config-invalid", 422, Tenant, No;
+    /// The credential is not of the scheme that the slot declares, or is malformed.
+    CredentialInvalid = "credential-invalid", 422, Tenant, No;
+    /// The connection's base URL is not on a declared host.
+    BaseUrlRefused = "base-url-refused", 422, Tenant, No;
+
+    // --- calls ---
+    /// The input does not fit what the action or operation takes.
+    InputInvalid = "input-invalid", 422, Tenant, No;
+    /// The connector does not implement the operation.
+    Unsupported = "unsupported", 422, Tenant, No;
+    /// No credential is set for a slot that the connector used.
+    CredentialMissing = "credential-missing", 409, Tenant, No;
+    /// The host refused what the connector asked for.
+    Denied = "denied", 502, Connector, No;
+    /// The provider rejected the credential.
+    Unauthenticated = "unauthenticated", 424, Tenant, No;
+    /// The provider accepted the credential and refused the operation.
+    Forbidden = "forbidden", 424, Tenant, No;
+    /// The provider has no such thing.
+    NotFound = "not-found", 404, Tenant, No;
+    /// The provider says that this collides with something it has.
+    UpstreamConflict = "upstream-conflict", 409, Tenant, No;
+    /// The provider asks to wait.
+    RateLimited = "rate-limited", 429, Upstream, Yes;
+    /// The provider or the network failed in a way that may pass.
+    Transient = "transient", 502, Upstream, Yes;
+    /// The provider answered something that the connector does not understand.
+    ContractDrift = "contract-drift", 502, Upstream, No;
+    /// The connector reported a defect of its own.
+    ConnectorInternal = "connector-internal", 502, Connector, No;
+    /// The connector trapped.
+    GuestTrap = "guest-trap", 502, Connector, No;
+    /// The connector used up its processor time.
+    GuestCpu = "guest-cpu", 502, Connector, No;
+    /// The connector asked for more memory than a call may have.
+    GuestMemory = "guest-memory", 502, Connector, No;
+    /// The connector recursed too deeply.
+    GuestStack = "guest-stack", 502, Connector, No;
+    /// The connector's answer is larger than the host takes.
+    GuestOutputTooLarge = "guest-output-too-large", 502, Connector, No;
+    /// The connector's answer is not what its contract promises.
+    GuestOutputInvalid = "guest-output-invalid", 502, Connector, No;
+    /// The call's time was over before it had ended.
+    DeadlineExceeded = "deadline-exceeded", 504, Upstream, Yes;
+    /// Too many calls of this tenant, or of all, are under way.
+    Overloaded = "overloaded", 503, Host, Yes;
+
+    // --- the host ---
+    /// The pinned release's code cannot be loaded.
+    ReleaseUnavailable = "release-unavailable", 503, Host, Yes;
+    /// The store cannot take or answer this now.
+    StoreUnavailable = "store-unavailable", 503, Host, Yes;
+    /// The host is stopping.
+    Draining = "draining", 503, Host, Yes;
+    /// A defect of Keyway; the log has the cause under the call's id.
+    Internal = "internal", 500, Host, Yes;
+}
+
+impl Code {
+    /// The code with this text.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_unique_and_parse_back() {
+        for code in Code::ALL {
+            assert_eq!(Code::parse(code.as_str()), Some(*code));
+        }
+    }
+}

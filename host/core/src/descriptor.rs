@@ -1,0 +1,421 @@
+//! The descriptor: what a release says of itself.
+//!
+//! A document format, so the types here are its shape: unknown keys are errors, defaults are stated,
+//! and [`Descriptor::parse`] checks what a type cannot say. Whether the component's exports fit is
+//! checked where the component is at hand.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::{Action, Connector, Object, Slot};
+use crate::limits;
+
+/// The one format there is.
+const FORMAT: u32 = 1;
+
+/// What a release says of itself.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Descriptor {
+    /// Version of this format: 1.
+    pub format: u32,
+    /// `publisher/name`.
+    pub name: Connector,
+    /// Semantic version of the release.
+    pub version: Version,
+    /// One line for a list.
+    #[serde(default)]
+    pub summary: String,
+    /// The provider's API that it speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<Api>,
+    /// Where it may send requests. Nothing else is reachable.
+    #[serde(default)]
+    pub hosts: Vec<HostPattern>,
+    /// What a URL beginning with `/` is joined to, unless the connection says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Redirects followed for one request, each checked like a request of its own. 0 to 5.
+    #[serde(default)]
+    pub redirects: u8,
+    /// Credentials it needs, by slot.
+    #[serde(default)]
+    pub slots: BTreeMap<Slot, SlotSpec>,
+    /// Objects it reads and writes. A connector that discovers more at run time sets `custom-objects`.
+    #[serde(default)]
+    pub objects: BTreeMap<Object, ObjectSpec>,
+    /// Whether objects beyond those listed may be asked for.
+    #[serde(default)]
+    pub custom_objects: bool,
+    /// Actions it offers.
+    #[serde(default)]
+    pub actions: BTreeMap<Action, ActionSpec>,
+    /// JSON Schema of an installation's configuration. Absent means: takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Value>,
+}
+
+/// The provider's API that a release speaks.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Api {
+    /// As the provider calls it, such as `v3` or `2026-03`.
+    pub version: String,
+    /// The day after which the provider may turn it off: `YYYY-MM-DD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sunset: Option<String>,
+}
+
+/// A host that requests may go to: `api.example.com`, `*.example.com`, with `:port` if not 443.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostPattern {
+    /// Lower-case ASCII, without the leading `*.`.
+    pub domain: String,
+    /// Whether any one name below `domain` fits, instead of `domain` itself.
+    pub wildcard: bool,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// A credential that a connector needs.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SlotSpec {
+    /// How the credential is put on a request.
+    pub scheme: Scheme,
+    /// What the provider must have granted.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// One line for whoever must find the credential.
+    #[serde(default)]
+    pub summary: String,
+}
+
+/// How a credential is put on a request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
+pub enum Scheme {
+    /// `Authorization: Bearer …` (RFC 6750).
+    Bearer,
+    /// `Authorization: Basic …` (RFC 7617).
+    Basic,
+    /// A key in a header of this name.
+    ApiKeyHeader {
+        /// Field name.
+        name: String,
+    },
+    /// A key in a query parameter of this name.
+    ApiKeyQuery {
+        /// Parameter name.
+        name: String,
+    },
+}
+
+/// What can be done with an object.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ObjectSpec {
+    /// One line for a list.
+    #[serde(default)]
+    pub summary: String,
+    /// Whether it can be read, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<ReadSpec>,
+    /// Write operations offered.
+    #[serde(default)]
+    pub write: Vec<WriteOperation>,
+    /// Version of the cursor and state that this release writes.
+    #[serde(default = "one")]
+    pub state_version: u32,
+}
+
+/// How an object is read.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ReadSpec {
+    /// Whether `since` is honoured.
+    #[serde(default)]
+    pub incremental: bool,
+    /// Whether deleted records are reported.
+    #[serde(default)]
+    pub deletes: bool,
+    /// Records in a page when the caller names no number.
+    #[serde(default = "hundred")]
+    pub page_size: u32,
+}
+
+/// A kind of write.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WriteOperation {
+    /// Make a new record.
+    Create,
+    /// Change a record that exists.
+    Update,
+    /// Change it, or make it.
+    Upsert,
+    /// Remove it, or archive it where the provider archives.
+    Delete,
+}
+
+/// What an action takes and gives.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ActionSpec {
+    /// One line for a list.
+    #[serde(default)]
+    pub summary: String,
+    /// Whether the provider's data can change.
+    #[serde(default)]
+    pub effect: Effect,
+    /// JSON Schema of the input; absent means any JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+    /// JSON Schema of the output; for readers, not enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+}
+
+/// Whether an action can change the provider's data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// It only reads.
+    Read,
+    /// It may write; the careful assumption.
+    #[default]
+    Write,
+}
+
+/// A descriptor that cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidDescriptor {
+    /// Not JSON, or JSON of another shape.
+    #[error("descriptor is not of format {FORMAT}: {0}")]
+    Shape(#[source] serde_json::Error),
+    /// JSON of the right shape that says something impossible.
+    #[error("descriptor field `{field}` {problem}")]
+    Value {
+        /// Where.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// Text that is no host pattern.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no host: expected `name.example.com`, `*.example.com`, or either with `:port`")]
+pub struct InvalidHost(String);
+
+const fn one() -> u32 {
+    1
+}
+
+const fn hundred() -> u32 {
+    100
+}
+
+// === impl Descriptor ===
+
+impl Descriptor {
+    /// Reads a descriptor from JSON text and checks it.
+    pub fn parse(json: &str) -> Result<Self, InvalidDescriptor> {
+        let descriptor: Self = serde_json::from_str(json).map_err(InvalidDescriptor::Shape)?;
+        descriptor.check()?;
+        Ok(descriptor)
+    }
+
+    /// Whether some declared host admits this name and port.
+    pub fn admits_host(&self, host: &str, port: u16) -> bool {
+        self.hosts.iter().any(|pattern| pattern.matches(host, port))
+    }
+
+    fn check(&self) -> Result<(), InvalidDescriptor> {
+        if self.format != FORMAT {
+            return Err(invalid("format", format!("is {}; this host reads {FORMAT}", self.format)));
+        }
+        if self.redirects > limits::REDIRECTS_MAX {
+            return Err(invalid("redirects", format!("is over {}", limits::REDIRECTS_MAX)));
+        }
+        if let Some(sunset) = self.api.as_ref().and_then(|api| api.sunset.as_deref()) {
+            let day = time::macros::format_description!("[year]-[month]-[day]");
+            time::Date::parse(sunset, day)
+                .map_err(|_| invalid("api.sunset", "is not a day, YYYY-MM-DD".to_owned()))?;
+        }
+        for (slot, spec) in &self.slots {
+            spec.scheme.check(slot)?;
+        }
+        Ok(())
+    }
+}
+
+fn invalid(field: impl Into<String>, problem: impl Into<String>) -> InvalidDescriptor {
+    InvalidDescriptor::Value { field: field.into(), problem: problem.into() }
+}
+
+// === impl Scheme ===
+
+impl Scheme {
+    fn check(&self, slot: &Slot) -> Result<(), InvalidDescriptor> {
+        let (Self::ApiKeyHeader { name } | Self::ApiKeyQuery { name }) = self else {
+            return Ok(());
+        };
+        // RFC 9110 section 5.6.2: a field name is a token. Query parameters keep to the same letters.
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if name.is_empty() || !name.bytes().all(token) {
+            return Err(invalid(format!("slots.{slot}.scheme.name"), "is not a token"));
+        }
+        Ok(())
+    }
+
+    /// The word for it in answers, without any parameter.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Bearer => "bearer",
+            Self::Basic => "basic",
+            Self::ApiKeyHeader { .. } => "api-key-header",
+            Self::ApiKeyQuery { .. } => "api-key-query",
+        }
+    }
+}
+
+// === impl HostPattern ===
+
+/// HTTPS.
+const PORT_DEFAULT: u16 = 443;
+
+impl HostPattern {
+    /// Whether this admits `host`, which must be lower-case ASCII without a trailing dot.
+    pub fn matches(&self, host: &str, port: u16) -> bool {
+        if port != self.port {
+            return false;
+        }
+        if !self.wildcard {
+            return host == self.domain;
+        }
+        host.strip_suffix(&self.domain)
+            .and_then(|rest| rest.strip_suffix('.'))
+            .is_some_and(|label| !label.is_empty() && !label.contains('.'))
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.wildcard { "*." } else { "" }, self.domain)?;
+        if self.port != PORT_DEFAULT {
+            write!(f, ":{}", self.port)?;
+        }
+        Ok(())
+    }
+}
+
+impl TryFrom<String> for HostPattern {
+    type Error = InvalidHost;
+
+    fn try_from(text: String) -> Result<Self, InvalidHost> {
+        let refuse = || InvalidHost(text.clone());
+        let (name, port) = match text.split_once(':') {
+            None => (text.as_str(), PORT_DEFAULT),
+            // `parse` would take `+443` and `0443`; only the plain spelling is one.
+            Some((name, digits)) => match digits.parse::<u16>() {
+                Ok(port) if port != 0 && port.to_string() == digits => (name, port),
+                _ => return Err(refuse()),
+            },
+        };
+        let (domain, wildcard) = match name.strip_prefix("*.") {
+            Some(domain) => (domain, true),
+            None => (name, false),
+        };
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        // The last label of a name is never all digits: that would be an address (RFC 3696 section 2).
+        let last = domain.rsplit('.').next().unwrap_or_default();
+        let named = last.bytes().any(|b| b.is_ascii_alphabetic()) && domain.contains('.');
+        if domain.len() > 253 || !named || !domain.split('.').all(label) {
+            return Err(refuse());
+        }
+        Ok(Self { domain: domain.to_owned(), wildcard, port })
+    }
+}
+
+impl From<HostPattern> for String {
+    fn from(pattern: HostPattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> Result<HostPattern, InvalidHost> {
+        text.to_owned().try_into()
+    }
+
+    #[test]
+    fn hosts_match_whole_names_only() {
+        let exact = pattern("allowed.com").unwrap();
+        assert!(exact.matches("allowed.com", 443));
+        for host in ["evilallowed.com", "allowed.com.evil.com", "www.allowed.com", "allowed.co"] {
+            assert!(!exact.matches(host, 443), "{host}");
+        }
+        assert!(!exact.matches("allowed.com", 8443));
+        assert!(pattern("allowed.com:8443").unwrap().matches("allowed.com", 8443));
+    }
+
+    #[test]
+    fn wildcard_is_one_label_and_not_the_apex() {
+        let wild = pattern("*.allowed.com").unwrap();
+        assert!(wild.matches("eu.allowed.com", 443));
+        for host in ["allowed.com", ".allowed.com", "a.b.allowed.com", "eu.allowed.com.evil.com"] {
+            assert!(!wild.matches(host, 443), "{host}");
+        }
+    }
+
+    #[test]
+    fn odd_hosts_are_refused() {
+        for text in [
+            "",
+            "*",
+            "*.",
+            "*.*.com",
+            "127.0.0.1",
+            "10.1",
+            "[::1]",
+            "localhost",
+            "a..com",
+            "a.com.",
+            "A.com",
+            "https://a.com",
+            "a.com/x",
+            "a.com:0",
+            "a.com:65536",
+            "a.com:007",
+            "a.com:https",
+            "u@a.com",
+            "-a.com",
+            "a_b.com",
+        ] {
+            assert!(pattern(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_formats_are_refused() {
+        let text = r#"{"format":1,"name":"a/b","version":"1.0.0"}"#;
+        assert!(Descriptor::parse(text).is_ok());
+        assert!(Descriptor::parse(&text.replace(":1,", ":2,")).is_err());
+        assert!(Descriptor::parse(&text.replace("\"name\"", "\"nom\"")).is_err());
+        assert!(Descriptor::parse(&text.replace("1.0.0", "1.0")).is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! What went wrong, whose fault it is, and whether trying again helps.
+//!
+//! A [`Fault`] is the one error that crosses crates on its way to a caller. It carries two texts: the
+//! `detail`, which the caller may read, and an optional source, which only the log shows.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::code::Code;
+
+/// Whose fault a failed call is: decides who is alerted and what counts against a release.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Whose {
+    /// The caller asked for something that cannot be, or the tenant's settings or credential are wrong.
+    Tenant,
+    /// The connector broke its contract: it trapped, overran a limit, or answered nonsense.
+    Connector,
+    /// The provider or the network to it failed.
+    Upstream,
+    /// Keyway itself, or the machine under it.
+    Host,
+}
+
+/// Whether the same request can succeed later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Retry {
+    /// The same request fails the same way until somebody changes something.
+    No,
+    /// It may pass; back off as usual.
+    Yes,
+    /// It may pass after this long.
+    After(Duration),
+}
+
+/// An error on its way to a caller.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The stable code.
+    pub code: Code,
+    /// What the caller may read: one lower-case fragment, no secret, no upstream body.
+    pub detail: String,
+    /// Whether trying again helps; starts as the code's own answer.
+    pub retry: Retry,
+    /// The provider's own error code, where a connector reported one.
+    pub provider_code: Option<String>,
+    /// False only when nothing can have reached the provider.
+    pub request_sent: bool,
+    /// For the log.
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+// === impl Whose ===
+
+impl Whose {
+    /// Every value, for metrics that must show a zero.
+    pub const ALL: [Self; 4] = [Self::Tenant, Self::Connector, Self::Upstream, Self::Host];
+
+    /// The word used in metrics, logs and problem documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Connector => "connector",
+            Self::Upstream => "upstream",
+            Self::Host => "host",
+        }
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// A fault of this code; whose it is and whether to retry follow from the code.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            retry: code.retry(),
+            provider_code: None,
+            request_sent: false,
+            source: None,
+        }
+    }
+
+    /// Keeps the error underneath for the log.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Replaces the code's own answer to whether trying again helps.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Whose fault it is.
+    pub const fn whose(&self) -> Whose {
+        self.code.whose()
+    }
+
+    /// The whole chain of causes in one line, for the log.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut next = self.source();
+        while let Some(error) = next {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            next = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl Error for Fault {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|error| error as _)
+    }
+}

@@ -1,0 +1,257 @@
+//! Names of things: one type a noun, parsed once at the edge.
+//!
+//! Every name is ASCII, so look-alike letters cannot make two tenants of one, and none can be read as
+//! a path: the first character is a letter or a digit.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Text that is no valid name of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} must be {rule}")]
+pub struct InvalidName {
+    /// The noun, such as `tenant`.
+    pub kind: &'static str,
+    /// What would have been valid.
+    pub rule: &'static str,
+}
+
+/// Lower-case letters, digits and inner hyphens.
+fn slug(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Letters, digits, `.`, `_`, `-`, beginning with a letter or a digit.
+fn word(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && text.as_bytes()[0].is_ascii_alphanumeric()
+}
+
+const SLUG_RULE: &str = "1 to 63 lower-case letters, digits and inner hyphens";
+const WORD_RULE: &str =
+    "1 to 128 ASCII letters, digits, `.`, `_` and `-`, beginning with a letter or a digit";
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $valid:ident, $rule:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                if $valid(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(InvalidName { kind: $kind, rule: $rule })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.as_str().to_owned()
+            }
+        }
+    };
+}
+
+name!(
+    /// `dev`, `staging`, `prod`: a world of its own credentials and pins.
+    Environment, "environment", slug, SLUG_RULE
+);
+name!(
+    /// A customer of the operator, named within an environment.
+    Tenant, "tenant", word, WORD_RULE
+);
+name!(
+    /// Who releases a connector: the part of its name before the slash.
+    Publisher, "publisher", slug, SLUG_RULE
+);
+name!(
+    /// A credential slot that a connector declares.
+    Slot, "slot", slug, SLUG_RULE
+);
+name!(
+    /// What a stream reads: `contacts`, or a custom object.
+    Object, "object", word, WORD_RULE
+);
+name!(
+    /// An action that a connector declares, such as `contacts.get`.
+    Action, "action", word, WORD_RULE
+);
+name!(
+    /// Who did something: the name of the token that asked for it.
+    Actor, "actor", word, WORD_RULE
+);
+
+/// A named integration, `publisher/name`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Connector {
+    /// The whole name.
+    full: Arc<str>,
+    /// Where the slash is.
+    slash: u8,
+}
+
+/// (environment, tenant, connector): what a pin, a configuration and connections belong to.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Installation {
+    /// Where it is.
+    pub environment: Environment,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// What it is of.
+    pub connector: Connector,
+}
+
+/// One call, for logs, answers and exchanges: `call_` and 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct CallId(pub u128);
+
+// === impl Connector ===
+
+impl Connector {
+    /// Joins a publisher and a bare name.
+    pub fn new(publisher: &str, name: &str) -> Result<Self, InvalidName> {
+        if slug(publisher) && slug(name) {
+            // A slug is at most 63 bytes long.
+            let slash = publisher.len() as u8;
+            Ok(Self { full: format!("{publisher}/{name}").into(), slash })
+        } else {
+            Err(InvalidName {
+                kind: "connector",
+                rule: "`publisher/name`, each 1 to 63 lower-case letters, digits and inner hyphens",
+            })
+        }
+    }
+
+    /// The whole name, `publisher/name`.
+    pub fn as_str(&self) -> &str {
+        &self.full
+    }
+
+    /// The part before the slash.
+    pub fn publisher(&self) -> &str {
+        &self.full[..usize::from(self.slash)]
+    }
+
+    /// The part after the slash.
+    pub fn name(&self) -> &str {
+        &self.full[usize::from(self.slash) + 1..]
+    }
+}
+
+impl fmt::Display for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.full)
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.full, f)
+    }
+}
+
+impl FromStr for Connector {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let (publisher, name) = text.split_once('/').unwrap_or((text, ""));
+        Self::new(publisher, name)
+    }
+}
+
+impl TryFrom<String> for Connector {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<Connector> for String {
+    fn from(connector: Connector) -> Self {
+        connector.as_str().to_owned()
+    }
+}
+
+// === impl Installation ===
+
+impl fmt::Display for Installation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.environment, self.tenant, self.connector)
+    }
+}
+
+// === impl CallId ===
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "call_{:032x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_be_paths_or_look_alikes() {
+        for bad in ["", ".", "..", "../x", "a/b", "a\\b", "а", "a b", "a\0", "-a", ".a", "a%2e"] {
+            assert!(bad.parse::<Tenant>().is_err(), "{bad:?}");
+        }
+        for good in ["acme", "Acme.Inc", "42", "a_b-c"] {
+            assert!(good.parse::<Tenant>().is_ok(), "{good:?}");
+        }
+        assert!("a".repeat(128).parse::<Tenant>().is_ok());
+        assert!("a".repeat(129).parse::<Tenant>().is_err());
+    }
+
+    #[test]
+    fn connector_has_two_parts() {
+        let connector: Connector = "keyway/hubspot".parse().unwrap();
+        assert_eq!((connector.publisher(), connector.name()), ("keyway", "hubspot"));
+        for bad in ["hubspot", "/hubspot", "keyway/", "a/b/c", "Keyway/hubspot", "key way/x"] {
+            assert!(bad.parse::<Connector>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The ports: what one crate asks of another without knowing it.
+//!
+//! Implementations live beside, never below: `runtime` is a [`Loader`] of [`Connector`]s and the
+//! [`Admission`]; `broker` is the [`Egress`] and its [`EgressPolicy`]; `vault` holds the [`Credentials`]; `releases` answers
+//! [`Routes`] and hears [`Outcomes`]. The host's `app` wires them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use secrecy::SecretString;
+use semver::Version;
+use time::OffsetDateTime;
+
+use crate::call::{Failure, Json, Operation, Output};
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::exchange::{Origin, Request, Response};
+use crate::fault::Fault;
+use crate::ids::{CallId, Installation, Slot};
+use crate::release::ReleaseRef;
+
+/// The wall clock. Nothing's correctness depends on it being right.
+pub trait Clock: Send + Sync {
+    /// Now, UTC.
+    fn now(&self) -> OffsetDateTime;
+}
+
+/// Everything nondeterministic that a guest can see, for one call. Recording and replaying a call is
+/// another implementation of this trait.
+#[async_trait]
+pub trait Outside: Send + Sync {
+    /// Sends one request. Any status is a response.
+    async fn send(&self, request: Request) -> Result<Response, Failure>;
+    /// Milliseconds since the Unix epoch, coarse.
+    fn now(&self) -> u64;
+    /// Fills `buffer` with random bytes.
+    fn random(&self, buffer: &mut [u8]);
+    /// The installation's configuration.
+    fn config(&self) -> Json;
+    /// Non-secret facts about the connection.
+    fn connection(&self) -> Json;
+    /// Takes one line of the guest's log.
+    fn log(&self, level: LogLevel, message: &str, fields: &str);
+}
+
+/// How loud a guest's log line is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum LogLevel {
+    /// For the author.
+    Debug,
+    /// For whoever watches.
+    Info,
+    /// Something is odd.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// A release, loaded: what dispatch calls. The code stays loaded as long as somebody holds one.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// What it is.
+    fn release(&self) -> &ReleaseRef;
+    /// What it declared.
+    fn descriptor(&self) -> &Arc<Descriptor>;
+    /// Runs one operation in a fresh instance. Dropping the future ends the guest.
+    async fn call(
+        &self,
+        operation: Operation,
+        outside: Arc<dyn Outside>,
+        time_left: Duration,
+    ) -> Result<Output, Fault>;
+}
+
+/// Turns a published release into something callable.
+#[async_trait]
+pub trait Loader: Send + Sync {
+    /// Loads it, or hands out what is loaded already.
+    async fn load(
+        &self,
+        release: &ReleaseRef,
+        descriptor: &Arc<Descriptor>,
+    ) -> Result<Arc<dyn Connector>, Fault>;
+}
+
+/// Where component bytes are, by digest.
+#[async_trait]
+pub trait Components: Send + Sync {
+    /// The bytes, checked against their digest.
+    async fn component(&self, digest: &Digest) -> Result<Bytes, Fault>;
+}
+
+/// Checks a component in a process of its own, compiles it there, and keeps the compiled code.
+#[async_trait]
+pub trait Admission: Send + Sync {
+    /// Everything about the component that does not depend on who publishes it.
+    async fn admit(&self, component: Bytes) -> Result<Admitted, Fault>;
+}
+
+/// A component that may run.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// What `describe` answered.
+    pub descriptor: Descriptor,
+    /// Interfaces of the contract that it exports, such as `reader`.
+    pub exports: Vec<String>,
+    /// Version of the contract it was built against.
+    pub contract: Version,
+}
+
+/// What the operator lets connectors reach, asked before anything is sent.
+pub trait EgressPolicy: Send + Sync {
+    /// Whether every host that a descriptor declares is one a connector may declare.
+    fn check_hosts(&self, descriptor: &Descriptor) -> Result<(), Fault>;
+    /// Whether a connection may have this base URL.
+    fn check_base_url(&self, descriptor: &Descriptor, base_url: &str) -> Result<(), Fault>;
+}
+
+/// The only way out.
+#[async_trait]
+pub trait Egress: Send + Sync {
+    /// Carries one exchange.
+    async fn exchange(&self, origin: &Origin, request: Request) -> Result<Response, Failure>;
+}
+
+/// A secret as the broker puts it on a request.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// A bearer token or an API key.
+    Token(SecretString),
+    /// A user and a password.
+    Basic {
+        /// Not secret by itself, scrubbed all the same.
+        user: SecretString,
+        /// The secret.
+        password: SecretString,
+    },
+}
+
+/// Who holds the secrets.
+#[async_trait]
+pub trait Credentials: Send + Sync {
+    /// The credential of a slot, if one is set.
+    async fn credential(
+        &self,
+        installation: &Installation,
+        slot: &Slot,
+    ) -> Result<Option<Credential>, Fault>;
+}
+
+/// What a call resolves to. Holding it keeps the release loaded and the settings as they were.
+pub struct Route {
+    /// For whom.
+    pub installation: Installation,
+    /// Counts up with every change of the pin.
+    pub generation: u64,
+    /// What runs.
+    pub connector: Arc<dyn Connector>,
+    /// What the operator set.
+    pub settings: Arc<Settings>,
+}
+
+/// What the operator configured for an installation. Holds no secret.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// JSON object.
+    pub config: Json,
+    /// What paths are joined to instead of the descriptor's base URL.
+    pub base_url: Option<Arc<str>>,
+    /// Slots that have a credential.
+    pub slots: Vec<Slot>,
+}
+
+/// Who knows which release an installation runs.
+pub trait Routes: Send + Sync {
+    /// The route of an installation now.
+    fn resolve(&self, installation: &Installation) -> Result<Arc<Route>, Fault>;
+}
+
+/// What a caller asks to be run.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// For whom.
+    pub installation: Installation,
+    /// What.
+    pub operation: Operation,
+    /// How long it may take, if the caller says.
+    pub time: Option<Duration>,
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub struct Answer {
+    /// Names the call in logs and exchanges.
+    pub call: CallId,
+    /// What really ran; none if the call ended before it had a route.
+    pub release: Option<ReleaseRef>,
+    /// The answer.
+    pub result: Result<Output, Fault>,
+}
+
+/// Who runs calls.
+#[async_trait]
+pub trait Dispatch: Send + Sync {
+    /// Runs one call to its end. Dropping the future ends the guest.
+    async fn call(&self, call: Call) -> Answer;
+}
+
+/// One ended call, as reported to whoever counts.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Which.
+    pub call: CallId,
+    /// For whom.
+    pub installation: Installation,
+    /// What really ran.
+    pub release: ReleaseRef,
+    /// The pin's generation when the call was routed.
+    pub generation: u64,
+    /// What was asked.
+    pub verb: &'static str,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// None means it succeeded.
+    pub fault: Option<Fault>,
+}
+
+/// Who hears about ended calls.
+pub trait Outcomes: Send + Sync {
+    /// Takes one. Must not block.
+    fn ended(&self, ended: &Ended);
+}

@@ -1,0 +1,168 @@
+//! Whether an operation is one that the release declares.
+//!
+//! Refusing here costs no instance and gives the caller the name that is wrong. What a connector can do
+//! beyond its descriptor does not exist for callers.
+
+use keyway_core::call::{Operation, ReadRequest, WriteRequest};
+use keyway_core::descriptor::{ObjectSpec, ReadSpec};
+use keyway_core::ids::Object;
+use keyway_core::limits::{BATCH_ITEMS_MAX, INPUT_BYTES_MAX};
+use keyway_core::{Code, Descriptor, Fault};
+
+/// Refuses what `descriptor` does not declare, and fills in what the caller left to it.
+pub fn check(descriptor: &Descriptor, operation: Operation) -> Result<Operation, Fault> {
+    match operation {
+        Operation::Invoke { action, input } => {
+            if !descriptor.actions.contains_key(&action) {
+                let detail = format!("{} declares no action `{action}`", descriptor.name);
+                return Err(Fault::new(Code::UnknownAction, detail));
+            }
+            within(input.len(), INPUT_BYTES_MAX, "input")?;
+            Ok(Operation::Invoke { action, input })
+        }
+        Operation::Discover { object } => {
+            if let Some(object) = &object {
+                known(descriptor, object)?;
+            }
+            Ok(Operation::Discover { object })
+        }
+        Operation::Read(request) => read(descriptor, request).map(Operation::Read),
+        Operation::Write(request) => write(descriptor, request).map(Operation::Write),
+    }
+}
+
+/// What the descriptor says of an object; none if it may exist all the same.
+fn known<'d>(descriptor: &'d Descriptor, object: &Object) -> Result<Option<&'d ObjectSpec>, Fault> {
+    match descriptor.objects.get(object) {
+        None if !descriptor.custom_objects => {
+            let detail = format!("{} declares no object `{object}`", descriptor.name);
+            Err(Fault::new(Code::UnknownObject, detail))
+        }
+        spec => Ok(spec),
+    }
+}
+
+fn read(descriptor: &Descriptor, mut request: ReadRequest) -> Result<ReadRequest, Fault> {
+    let spec = match known(descriptor, &request.object)? {
+        Some(ObjectSpec { read: None, .. }) => {
+            let detail = format!("object `{}` is not read by this release", request.object);
+            return Err(Fault::new(Code::UnknownObject, detail));
+        }
+        Some(ObjectSpec { read: Some(spec), .. }) => spec.clone(),
+        None => ReadSpec { incremental: true, deletes: false, page_size: 100 },
+    };
+    if request.page_size == 0 {
+        request.page_size = spec.page_size;
+    }
+    if request.page_size > BATCH_ITEMS_MAX {
+        let detail = format!("`page_size` is over {BATCH_ITEMS_MAX}");
+        return Err(Fault::new(Code::InputInvalid, detail));
+    }
+    if request.since.is_some() && !spec.incremental {
+        let detail = format!("object `{}` cannot be read incrementally", request.object);
+        return Err(Fault::new(Code::Unsupported, detail));
+    }
+    within(request.cursor.as_ref().map_or(0, String::len), INPUT_BYTES_MAX, "`cursor`")?;
+    Ok(request)
+}
+
+fn write(descriptor: &Descriptor, request: WriteRequest) -> Result<WriteRequest, Fault> {
+    if let Some(spec) = known(descriptor, &request.object)?
+        && !spec.write.contains(&request.operation)
+    {
+        let detail = format!("object `{}` does not take this write", request.object);
+        return Err(Fault::new(Code::UnknownObject, detail));
+    }
+    if request.items.is_empty() || request.items.len() > BATCH_ITEMS_MAX as usize {
+        let detail = format!("a batch has 1 to {BATCH_ITEMS_MAX} items");
+        return Err(Fault::new(Code::InputInvalid, detail));
+    }
+    let mut references = std::collections::HashSet::new();
+    if let Some(twice) = request.items.iter().find(|item| !references.insert(&item.reference)) {
+        let detail = format!("two items have the reference `{}`", twice.reference);
+        return Err(Fault::new(Code::InputInvalid, detail));
+    }
+    within(request.items.iter().map(|item| item.data.len()).sum(), INPUT_BYTES_MAX, "batch")?;
+    Ok(request)
+}
+
+fn within(bytes: usize, max: usize, what: &str) -> Result<(), Fault> {
+    if bytes > max {
+        return Err(Fault::new(Code::InputInvalid, format!("{what} is over {max} bytes")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use keyway_core::call::WriteItem;
+    use keyway_core::descriptor::WriteOperation;
+
+    use super::*;
+
+    fn descriptor() -> Descriptor {
+        Descriptor::parse(
+            r#"{"format":1,"name":"a/b","version":"1.0.0","actions":{"go":{}},
+                "objects":{"things":{"read":{"page-size":7},"write":["create"]},"mute":{}}}"#,
+        )
+        .unwrap()
+    }
+
+    fn read_of(object: &str, page_size: u32) -> Operation {
+        Operation::Read(ReadRequest {
+            object: object.parse().unwrap(),
+            fields: vec![],
+            cursor: None,
+            since: None,
+            until: None,
+            page_size,
+        })
+    }
+
+    fn write_of(operation: WriteOperation, references: &[&str]) -> Operation {
+        let item = |reference: &&str| WriteItem {
+            reference: (*reference).to_owned(),
+            id: None,
+            data: "{}".to_owned(),
+            idempotency_key: (*reference).to_owned(),
+        };
+        Operation::Write(WriteRequest {
+            object: "things".parse().unwrap(),
+            operation,
+            match_on: None,
+            items: references.iter().map(item).collect(),
+            all_or_none: false,
+        })
+    }
+
+    fn code(operation: Operation) -> Option<Code> {
+        check(&descriptor(), operation).err().map(|fault| fault.code)
+    }
+
+    #[test]
+    fn only_what_is_declared_passes() {
+        let invoke = |action: &str, bytes: usize| Operation::Invoke {
+            action: action.parse().unwrap(),
+            input: "1".repeat(bytes),
+        };
+        assert_eq!(code(invoke("go", INPUT_BYTES_MAX)), None);
+        assert_eq!(code(invoke("go", INPUT_BYTES_MAX + 1)), Some(Code::InputInvalid));
+        assert_eq!(code(invoke("stop", 1)), Some(Code::UnknownAction));
+        assert_eq!(code(read_of("things", BATCH_ITEMS_MAX)), None);
+        assert_eq!(code(read_of("things", BATCH_ITEMS_MAX + 1)), Some(Code::InputInvalid));
+        assert_eq!(code(read_of("mute", 1)), Some(Code::UnknownObject));
+        assert_eq!(code(read_of("nothing", 1)), Some(Code::UnknownObject));
+        assert_eq!(code(write_of(WriteOperation::Create, &["a", "b"])), None);
+        assert_eq!(code(write_of(WriteOperation::Delete, &["a"])), Some(Code::UnknownObject));
+        assert_eq!(code(write_of(WriteOperation::Create, &["a", "a"])), Some(Code::InputInvalid));
+        assert_eq!(code(write_of(WriteOperation::Create, &[])), Some(Code::InputInvalid));
+    }
+
+    #[test]
+    fn page_size_defaults_to_the_descriptors() {
+        let Ok(Operation::Read(request)) = check(&descriptor(), read_of("things", 0)) else {
+            panic!("a declared read passes")
+        };
+        assert_eq!(request.page_size, 7);
+    }
+}

@@ -1,0 +1,189 @@
+//! The call path, top to bottom.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use keyway_core::call::{Operation, Output};
+use keyway_core::ids::CallId;
+use keyway_core::ports::{self, Answer, Call, Clock, Egress, Ended, Outcomes, Route, Routes};
+use keyway_core::release::ReleaseRef;
+use keyway_core::{Code, Fault};
+use tracing::Instrument as _;
+
+use crate::admission::{self, Admission};
+use crate::fit;
+use crate::metrics::Metrics;
+use crate::outside::Live;
+
+/// What bounds the calls of a host.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many calls may be under way.
+    pub admission: admission::Limits,
+    /// Time for one call where the caller names none, and the most a caller may name. Two minutes: the
+    /// slowest page of a slow provider, and short enough that a drain ends.
+    pub call_time_max: Duration,
+}
+
+/// Runs calls. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatch {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    routes: Arc<dyn Routes>,
+    egress: Arc<dyn Egress>,
+    outcomes: Arc<dyn Outcomes>,
+    clock: Arc<dyn Clock>,
+    admission: Admission,
+    metrics: Metrics,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { admission: admission::Limits::default(), call_time_max: Duration::from_secs(120) }
+    }
+}
+
+impl Dispatch {
+    /// Puts the parts together.
+    pub fn new(
+        config: Config,
+        routes: Arc<dyn Routes>,
+        egress: Arc<dyn Egress>,
+        outcomes: Arc<dyn Outcomes>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let admission = Admission::new(config.admission.clone());
+        let metrics = Metrics::default();
+        let shared = Shared { config, routes, egress, outcomes, clock, admission, metrics };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// What this crate counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Calls under way.
+    pub fn in_flight(&self) -> usize {
+        self.shared.admission.in_flight()
+    }
+}
+
+#[async_trait]
+impl ports::Dispatch for Dispatch {
+    async fn call(&self, call: Call) -> Answer {
+        let id = CallId(rand::random());
+        let mut release = None;
+        let result = self.shared.run(id, call, &mut release).await;
+        Answer { call: id, release, result }
+    }
+}
+
+impl Shared {
+    async fn run(
+        &self,
+        id: CallId,
+        call: Call,
+        release: &mut Option<ReleaseRef>,
+    ) -> Result<Output, Fault> {
+        let Call { installation, operation, time } = call;
+        // Deadline first: every later wait is part of the caller's time.
+        let deadline = Deadline::within(time, self.config.call_time_max);
+        // Admission before anything is looked up: a flood costs one counter each.
+        let _permit = self.admission.admit(&installation.environment, &installation.tenant)?;
+        // The route is taken once; from here on the release cannot change under the call.
+        let route = self.routes.resolve(&installation)?;
+        *release = Some(route.connector.release().clone());
+        // What the descriptor does not declare never reaches the guest.
+        let operation = fit::check(route.connector.descriptor(), operation)?;
+        let verb = operation.verb();
+        let started = Instant::now();
+        let _running = self.metrics.running();
+        let result = self.instance(id, &route, operation, &deadline).await;
+        self.ended(id, &route, verb, started.elapsed(), result.as_ref().err());
+        result
+    }
+
+    async fn instance(
+        &self,
+        id: CallId,
+        route: &Arc<Route>,
+        operation: Operation,
+        deadline: &Deadline,
+    ) -> Result<Output, Fault> {
+        let outside = Arc::new(Live::new(
+            id,
+            Arc::clone(route),
+            Arc::clone(&self.egress),
+            Arc::clone(&self.clock),
+            deadline.at,
+        ));
+        let release = route.connector.release();
+        let span = tracing::info_span!(
+            "call",
+            call = %id,
+            environment = %route.installation.environment,
+            tenant = %route.installation.tenant,
+            release = %release,
+        );
+        let time_left = deadline.left();
+        if time_left.is_zero() {
+            return Err(Fault::new(Code::DeadlineExceeded, "no time was left to begin the call"));
+        }
+        route.connector.call(operation, outside, time_left).instrument(span).await
+    }
+
+    /// Classifies by fault and tells everyone who counts.
+    fn ended(
+        &self,
+        id: CallId,
+        route: &Route,
+        verb: &'static str,
+        elapsed: Duration,
+        fault: Option<&Fault>,
+    ) {
+        let release = route.connector.release();
+        self.metrics.ended(verb, release, elapsed, fault);
+        if let Some(fault) = fault {
+            tracing::info!(
+                call = %id,
+                environment = %route.installation.environment,
+                tenant = %route.installation.tenant,
+                release = %release,
+                code = fault.code.as_str(),
+                whose = fault.whose().as_str(),
+                error = fault.chain(),
+                "call failed",
+            );
+        }
+        self.outcomes.ended(&Ended {
+            call: id,
+            installation: route.installation.clone(),
+            release: release.clone(),
+            generation: route.generation,
+            verb,
+            elapsed,
+            fault: fault.cloned(),
+        });
+    }
+}
+
+/// When a call must have ended.
+struct Deadline {
+    at: Instant,
+}
+
+impl Deadline {
+    fn within(asked: Option<Duration>, max: Duration) -> Self {
+        Self { at: Instant::now() + asked.unwrap_or(max).min(max) }
+    }
+
+    fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+}

@@ -1,0 +1,22 @@
+//! Which release an installation runs: pins, environment defaults, configuration, and the routes that
+//! follow from them.
+//!
+//! ```text
+//!   pin / revert / default / config ──> checked ──> store (durable, audited) ──> route table ──> calls
+//! ```
+//!
+//! A change is refused before anything is written, or durable before a call sees it. Calls read one
+//! snapshot of the table and keep the route they got until they end; this crate runs none itself.
+//!
+//! **Invariant:** a pin is written only after its release was loaded on this host.
+//! **Invariant:** routes change in the order of generations, because one change is made at a time.
+
+pub mod executed;
+pub mod find;
+pub mod matrix;
+pub mod pins;
+pub mod routes;
+
+pub use keyway_store::model;
+pub use pins::{PinRequest, Releases, RevertRequest};
+pub use routes::RouteTable;

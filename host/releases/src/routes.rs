@@ -1,0 +1,65 @@
+//! The route table: what each installation runs now.
+//!
+//! One immutable map behind an atomic pointer. A call clones an `Arc` out of it and needs nothing else;
+//! a change copies the few nodes it touches and swaps the pointer. The map shares structure between
+//! versions, so a change among 10,000 installations costs as much as one among ten.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use imbl::HashMap;
+use keyway_core::ids::Installation;
+use keyway_core::ports::{Route, Routes};
+use keyway_core::{Code, Fault};
+
+/// What each installation runs now.
+#[derive(Default)]
+pub struct RouteTable {
+    entries: ArcSwap<HashMap<Installation, Entry>>,
+}
+
+/// What the table says of an installation that it knows.
+#[derive(Clone)]
+pub(crate) enum Entry {
+    /// Calls go here.
+    Route(Arc<Route>),
+    /// Calls fail with this: no pin and no default, or code that could not be loaded.
+    Closed(Arc<Fault>),
+}
+
+impl RouteTable {
+    /// Replaces what the table says of one installation. The caller makes one change at a time.
+    pub(crate) fn set(&self, installation: Installation, entry: Entry) {
+        let mut entries = HashMap::clone(&self.entries.load());
+        entries.insert(installation, entry);
+        self.entries.store(Arc::new(entries));
+    }
+
+    /// Replaces everything.
+    pub(crate) fn replace(&self, entries: HashMap<Installation, Entry>) {
+        self.entries.store(Arc::new(entries));
+    }
+
+    /// Installations known.
+    pub fn len(&self) -> usize {
+        self.entries.load().len()
+    }
+
+    /// Whether no installation is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Routes for RouteTable {
+    fn resolve(&self, installation: &Installation) -> Result<Arc<Route>, Fault> {
+        match self.entries.load().get(installation) {
+            Some(Entry::Route(route)) => Ok(Arc::clone(route)),
+            Some(Entry::Closed(fault)) => Err(Fault::clone(fault)),
+            None => Err(Fault::new(
+                Code::UnknownInstallation,
+                format!("{installation} has no pin, configuration or connection"),
+            )),
+        }
+    }
+}

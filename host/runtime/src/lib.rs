@@ -1,0 +1,2 @@
+//! keyway-runtime
+pub mod wit { pub mod v1; }

@@ -1,0 +1,348 @@
+//! The command line as typed. What it means is each command's business.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+use crate::env;
+
+/// Run connectors sandboxed, pinned by hash, and hot-swapped per tenant.
+#[derive(Parser, Debug)]
+#[command(name = "keyway", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// How to reach the host.
+    #[command(flatten)]
+    pub remote: Remote,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How commands reach a running host.
+#[derive(Args, Debug)]
+pub struct Remote {
+    /// Address of the running host.
+    #[arg(long, global = true, env = env::HOST, default_value = "http://127.0.0.1:8700", value_name = "URL")]
+    pub host: Url,
+    /// Token to show; better in the environment than on the command line.
+    #[arg(long, global = true, env = env::TOKEN, hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// Environment that tenants are named in.
+    #[arg(long, global = true, default_value = "dev", value_name = "ENVIRONMENT")]
+    pub env: String,
+    /// Print the API's JSON instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the host.
+    Serve(Serve),
+    /// Start a new connector project.
+    New(New),
+    /// Publish a component as a release.
+    Publish {
+        /// The component.
+        file: PathBuf,
+    },
+    /// List releases.
+    Releases {
+        /// Only of this connector, `publisher/name`.
+        connector: Option<String>,
+    },
+    /// Show what a release says of itself.
+    Show {
+        /// `publisher/name@1.4.0` or `publisher/name@sha256:…`.
+        release: ReleaseName,
+    },
+    /// Show what differs between two releases of a connector.
+    Diff {
+        /// The first, `publisher/name@…`.
+        before: ReleaseName,
+        /// The second: `publisher/name@…`, or only its version or digest.
+        after: String,
+    },
+    /// Pin a tenant to a release.
+    Pin {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// `1.4.0`, or `sha256:` and 12 or more digits.
+        release: String,
+        /// Why: kept in the history and the audit.
+        #[arg(long)]
+        reason: String,
+        /// Fail if the pin is no longer at this generation.
+        #[arg(long, value_name = "N")]
+        generation: Option<u64>,
+    },
+    /// Go back to the pin before, as a new generation.
+    Revert {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// Why: kept in the history and the audit.
+        #[arg(long)]
+        reason: String,
+        /// Go back to this generation instead of the one before.
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+        /// Fail if the pin is no longer at this generation.
+        #[arg(long, value_name = "N")]
+        generation: Option<u64>,
+    },
+    /// Show tenant × declared × executed release.
+    Pins {
+        /// Only this tenant.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Only this connector.
+        #[arg(long)]
+        connector: Option<String>,
+        /// Every environment, not only `--env`.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show every pin that an installation had.
+    History {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+    },
+    /// The release that tenants without a pin run.
+    #[command(subcommand)]
+    Default(DefaultCommand),
+    /// An installation's credentials.
+    #[command(subcommand)]
+    Connection(ConnectionCommand),
+    /// An installation's configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Run an action.
+    Invoke {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// The action, such as `contacts.get`.
+        action: String,
+        /// The action's input; `-` reads it from standard input.
+        #[arg(long, default_value = "{}", value_name = "JSON")]
+        input: String,
+    },
+    /// Show the schemas of the objects that a tenant has.
+    Discover {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// Only this object.
+        object: Option<String>,
+    },
+    /// Read one page of an object.
+    Read {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// The object.
+        object: String,
+        /// The request as the API takes it: `cursor`, `fields`, `since`, `until`, `page_size`.
+        #[arg(long, default_value = "{}", value_name = "JSON")]
+        request: String,
+    },
+    /// Write one batch to an object.
+    Write {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// The object.
+        object: String,
+        /// The request as the API takes it: `operation`, `items`; `-` reads it from standard input.
+        #[arg(long, value_name = "JSON")]
+        request: String,
+    },
+    /// Tokens of the API.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Show what was changed, by whom and why.
+    Audit {
+        /// Only entries after this one.
+        #[arg(long, default_value_t = 0, value_name = "SEQ")]
+        after: u64,
+        /// At most this many.
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: u32,
+    },
+    /// Explain an error code.
+    Explain {
+        /// The code, such as `guest-trap`; none lists them all.
+        code: Option<String>,
+    },
+    /// Check and compile the component on standard input. `keyway serve` starts this by itself.
+    #[command(hide = true)]
+    AdmitComponent,
+}
+
+/// `keyway serve`.
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// Where everything durable is kept.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8700", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Configuration file; every setting has a default.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `keyway new`.
+#[derive(Args, Debug)]
+pub struct New {
+    /// Name of the connector, `publisher/name` or only `name`.
+    pub name: String,
+    /// Where to put it; default: a folder of that name here.
+    #[arg(long, value_name = "DIR")]
+    pub path: Option<PathBuf>,
+}
+
+/// `keyway default`.
+#[derive(Subcommand, Debug)]
+pub enum DefaultCommand {
+    /// Set it.
+    Set {
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// `1.4.0`, or `sha256:` and 12 or more digits.
+        release: String,
+        /// Why: kept in the audit.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Show it.
+    Get {
+        /// The connector, `publisher/name`.
+        connector: String,
+    },
+}
+
+/// `keyway connection`.
+#[derive(Subcommand, Debug)]
+pub enum ConnectionCommand {
+    /// Set the credential of a slot. Secrets are read from standard input, or from `--…-file`.
+    Set {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// The slot that the connector declares.
+        #[arg(long, default_value = "token")]
+        slot: String,
+        /// User, for a slot that takes user and password; the secret is then the password.
+        #[arg(long)]
+        user: Option<String>,
+        /// The file that holds the secret; default: standard input. A trailing line break is not part.
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        /// What paths are joined to, on a host that the connector declares.
+        #[arg(long, value_name = "URL")]
+        base_url: Option<String>,
+    },
+    /// Remove the credential of a slot.
+    Remove {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// The slot.
+        #[arg(long, default_value = "token")]
+        slot: String,
+    },
+    /// List slots that have a credential.
+    List {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+    },
+}
+
+/// `keyway config`.
+#[derive(Subcommand, Debug)]
+pub enum ConfigCommand {
+    /// Set it.
+    Set {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// A JSON file; `-` reads standard input.
+        #[arg(long, value_name = "F")]
+        file: PathBuf,
+    },
+    /// Show it.
+    Get {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+    },
+}
+
+/// `keyway token`.
+#[derive(Subcommand, Debug)]
+pub enum TokenCommand {
+    /// Make a token. It is printed once.
+    Issue {
+        /// What it is called; the actor of what it does.
+        name: String,
+        /// viewer, publisher, operator or admin.
+        #[arg(long)]
+        role: String,
+        /// Only for this environment; repeat for more. Default: all.
+        #[arg(long = "only", value_name = "ENVIRONMENT")]
+        environments: Vec<String>,
+        /// Only for releases of this publisher.
+        #[arg(long)]
+        publisher: Option<String>,
+        /// When it ends, RFC 3339.
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<String>,
+    },
+    /// List tokens, without their secrets.
+    List,
+    /// End a token.
+    Revoke {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// `publisher/name@release` as typed.
+#[derive(Clone, Debug)]
+pub struct ReleaseName {
+    /// `publisher/name`.
+    pub connector: String,
+    /// Version or digest.
+    pub release: String,
+}
+
+impl std::str::FromStr for ReleaseName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (connector, release) =
+            text.split_once('@').ok_or("expected `publisher/name@1.4.0` or `publisher/name@sha256:…`")?;
+        Ok(Self { connector: connector.to_owned(), release: release.to_owned() })
+    }
+}

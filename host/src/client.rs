@@ -1,0 +1,127 @@
+//! The command line's HTTP client: one request to a running host.
+//!
+//! Talks to the address that the operator typed and to nothing else; what connectors send goes through
+//! the broker, never through here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use url::Url;
+
+/// Longer than the longest call a host allows, so that the host's own answer is seen.
+const TIMEOUT: Duration = Duration::from_secs(150);
+
+/// A running host, as the command line reaches it.
+pub struct Client {
+    base: Url,
+    token: Option<String>,
+}
+
+/// What a host answered.
+pub struct Reply {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// HTTP fields.
+    pub headers: HeaderMap,
+    /// The body, if it is JSON.
+    pub json: Value,
+}
+
+/// No host answered.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer from {base}")]
+pub struct Unreachable {
+    base: Url,
+    #[source]
+    source: anyhow::Error,
+}
+
+impl Client {
+    /// A client of the host at `base`.
+    pub fn new(base: Url, token: Option<String>) -> anyhow::Result<Self> {
+        match base.scheme() {
+            "http" | "https" if base.has_host() => Ok(Self { base, token }),
+            _ => bail!("`{base}` is no http or https address"),
+        }
+    }
+
+    /// Sends `body` as it is.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Reply> {
+        let exchange = self.exchange(method, path, content_type, body);
+        let outcome = match tokio::time::timeout(TIMEOUT, exchange).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(anyhow!("no answer within {} s", TIMEOUT.as_secs())),
+        };
+        outcome.map_err(|source| Unreachable { base: self.base.clone(), source }.into())
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Reply> {
+        let authority = self.base.authority().to_owned();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base.path().trim_end_matches('/')))
+            .header(header::HOST, authority)
+            .header(header::CONTENT_TYPE, content_type);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(body)).context("request")?;
+        let io = TokioIo::new(self.connect().await?);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+        let driver = tokio::spawn(connection);
+        let response = sender.send_request(request).await?;
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await?.to_bytes();
+        drop(sender);
+        driver.abort();
+        Ok(Reply { status: head.status, headers: head.headers, json: text_or_json(&bytes) })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the command line talks to the host it was told")]
+    async fn connect(&self) -> anyhow::Result<Box<dyn Stream>> {
+        let host = self.base.host_str().context("address has no host")?;
+        let port = self.base.port_or_known_default().context("address has no port")?;
+        let tcp = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+        if self.base.scheme() == "http" {
+            return Ok(Box::new(tcp));
+        }
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let config =
+            rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from(host.to_owned())?;
+        Ok(Box::new(TlsConnector::from(Arc::new(config)).connect(name, tcp).await?))
+    }
+}
+
+/// What a connection reads and writes.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+fn text_or_json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+}

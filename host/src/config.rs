@@ -1,0 +1,172 @@
+//! The configuration file: what each component is told.
+//!
+//! Every setting has a default, which `keyway.toml` in `docs/` shows; an unknown key is an error. This
+//! file only names the components' own sections: their fields, units and reasons are beside the code
+//! that uses them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keyway_core::ids::Environment;
+use serde::Deserialize;
+
+/// Everything `keyway serve` can be told.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Config {
+    /// Environments and the way of stopping.
+    pub server: Server,
+    /// How many calls, and for how long.
+    pub calls: Calls,
+    /// What one call may use.
+    pub runtime: keyway_runtime::Config,
+    /// What connectors may reach.
+    pub egress: keyway_broker::Config,
+    /// How the log looks.
+    pub log: Log,
+}
+
+/// Environments and the way of stopping.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Server {
+    /// Environments that exist. Default: `dev`, `staging`, `prod`.
+    pub environments: Vec<Environment>,
+    /// How long calls under way may take to end once the host was told to stop. Default: 30 s.
+    #[serde(with = "humane")]
+    pub drain_time: Duration,
+}
+
+/// How many calls, and for how long.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Calls {
+    /// Calls of all tenants under way. Default: 1,000.
+    pub calls_max: usize,
+    /// Calls of one tenant under way. Default: 125.
+    pub tenant_calls_max: usize,
+    /// Time for one call. Default: 120 s.
+    #[serde(with = "humane")]
+    pub time_max: Duration,
+}
+
+/// How the log looks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Log {
+    /// `json` or `text`. Default: `json`.
+    pub format: LogFormat,
+    /// What is logged, as `level` or `target=level,…`. Default: `info`.
+    pub filter: String,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For eyes.
+    Text,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No such file, or not readable.
+    #[error("configuration {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong kind.
+    #[error("configuration {path}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl Config {
+    /// Reads a file; without one, everything is at its default.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let environments = ["dev", "staging", "prod"]
+            .map(|name| name.parse().expect("a name of lower-case letters"))
+            .to_vec();
+        Self { environments, drain_time: Duration::from_secs(30) }
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        let keyway_dispatch::Config { admission, call_time_max } = keyway_dispatch::Config::default();
+        Self {
+            calls_max: admission.calls_max,
+            tenant_calls_max: admission.tenant_calls_max,
+            time_max: call_time_max,
+        }
+    }
+}
+
+impl From<Calls> for keyway_dispatch::Config {
+    fn from(calls: Calls) -> Self {
+        let Calls { calls_max, tenant_calls_max, time_max } = calls;
+        Self {
+            admission: keyway_dispatch::admission::Limits { calls_max, tenant_calls_max },
+            call_time_max: time_max,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, filter: "info".to_owned() }
+    }
+}
+
+/// Durations as people write them: `30s`, `2min`.
+mod humane {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, de};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
+        humantime::parse_duration(&String::deserialize(input)?).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        assert!(toml::from_str::<Config>("[server]\ndrain-tme = \"1s\"").is_err());
+        assert!(toml::from_str::<Config>("[nothing]").is_err());
+    }
+
+    #[test]
+    fn durations_are_humane() {
+        let config: Config = toml::from_str("[calls]\ntime-max = \"2min\"").unwrap();
+        assert_eq!(config.calls.time_max, Duration::from_secs(120));
+        assert_eq!(config.calls.calls_max, 1_000);
+    }
+}

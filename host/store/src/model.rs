@@ -1,0 +1,229 @@
+//! What the store holds, in the product's words.
+//!
+//! Plain data; `row` says how it is kept. Times are UTC and informative: no
+//! correctness depends on them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use keyway_core::Digest;
+use keyway_core::ids::{Actor, Connector, Environment, Installation, Slot};
+use keyway_core::release::ReleaseRef;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// Which release an installation runs, since when and why. Never changed, only followed by another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pin {
+    /// For whom.
+    pub installation: Installation,
+    /// 1 for the first pin, one more with each.
+    pub generation: u64,
+    /// What runs.
+    pub release: ReleaseRef,
+    /// Who said so.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: OffsetDateTime,
+    /// The generation whose release this one went back to, for a revert.
+    pub reverts_to: Option<u64>,
+}
+
+/// What installations of an environment run that have no pin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EnvironmentDefault {
+    /// Where.
+    pub environment: Environment,
+    /// 1 for the first, one more with each.
+    pub generation: u64,
+    /// What runs.
+    pub release: ReleaseRef,
+    /// Who said so.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: OffsetDateTime,
+}
+
+/// An installation's configuration as last set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// For whom.
+    pub installation: Installation,
+    /// 1 for the first, one more with each.
+    pub generation: u64,
+    /// JSON object; held as a blob if it is too large for a row.
+    pub json: String,
+    /// Of `json`.
+    pub digest: Digest,
+}
+
+/// One credential set of an installation, sealed. The store cannot open it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Connection {
+    /// For whom.
+    pub installation: Installation,
+    /// Which of the connector's slots.
+    pub slot: Slot,
+    /// 1 for the first, one more with each; part of what the seal authenticates.
+    pub generation: u64,
+    /// Scheme of the credential, such as `bearer`: what a listing may show.
+    pub kind: String,
+    /// What paths are joined to instead of the descriptor's base URL.
+    pub base_url: Option<String>,
+    /// Ciphertext, at most 3 KiB.
+    pub sealed: Bytes,
+    /// When it was set.
+    pub at: OffsetDateTime,
+}
+
+/// A bearer token of the API. The token itself is not kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Token {
+    /// What it is called; the actor of what it does.
+    pub name: Actor,
+    /// SHA-256 of the token.
+    pub hash: Digest,
+    /// What it may do.
+    pub role: Role,
+    /// Where; none means everywhere.
+    pub environments: Option<Vec<Environment>>,
+    /// For whom it may publish; none means for every publisher that its role allows.
+    pub publisher: Option<String>,
+    /// After this it is refused.
+    pub expires_at: Option<OffsetDateTime>,
+    /// When it was made.
+    pub at: OffsetDateTime,
+}
+
+/// What a token may do; each role may do what the ones before it may, but for `Publisher`, which may
+/// look and publish.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Look.
+    Viewer,
+    /// Publish releases.
+    Publisher,
+    /// Pin, revert, configure, connect, call.
+    Operator,
+    /// All of it, tokens included.
+    Admin,
+}
+
+/// What is written down with every change of the control plane.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Who.
+    pub actor: Actor,
+    /// What was done, such as `pin` or `release.publish`.
+    pub action: String,
+    /// To what: an installation, a release, a token's name.
+    pub object: String,
+    /// Why, where a reason was given.
+    pub reason: Option<String>,
+    /// Of what was there before.
+    pub before: Option<String>,
+    /// Of what is there now.
+    pub after: Option<String>,
+}
+
+/// An entry as kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditEntry {
+    /// 1 for the first, no gaps.
+    pub seq: u64,
+    /// When.
+    pub at: OffsetDateTime,
+    /// What.
+    pub entry: Entry,
+}
+
+/// The right to be the only one at something. A write that carries it is refused once somebody else
+/// has it, whatever any clock says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// What it is for.
+    pub name: String,
+    /// Who has it: a random id for each start of a process.
+    pub owner: String,
+    /// Counts up with each new owner; the store checks it.
+    pub fence: u64,
+    /// By the store's clock.
+    pub expires_at: OffsetDateTime,
+}
+
+/// A value with the version that a compare-and-swap names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cell {
+    /// 1 for the first value, one more with each.
+    pub version: u64,
+    /// At most 3 KiB.
+    pub value: Bytes,
+}
+
+/// A message taken from a queue and not yet settled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// Which queue.
+    pub queue: String,
+    /// Its place.
+    pub seq: u64,
+    /// How often it has been claimed, this time included.
+    pub attempts: u32,
+    /// Must be shown to settle it; a later claim has another.
+    pub fence: u64,
+    /// What was enqueued, at most 3 KiB.
+    pub body: Bytes,
+}
+
+/// A message that was claimed too often.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeadLetter {
+    /// The place it had in its queue.
+    pub seq: u64,
+    /// How often it was claimed.
+    pub attempts: u32,
+    /// What its last claimer said, or that nobody said anything.
+    pub reason: String,
+    /// When it was given up.
+    pub at: OffsetDateTime,
+    /// What was enqueued.
+    pub body: Bytes,
+}
+
+/// Which installations a listing is about. Empty means all.
+#[derive(Clone, Default, Debug)]
+pub struct Filter {
+    /// Only there.
+    pub environment: Option<Environment>,
+    /// Only theirs.
+    pub tenant: Option<keyway_core::ids::Tenant>,
+    /// Only of it.
+    pub connector: Option<Connector>,
+}
+
+/// Everything about an installation that a route is built from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InstallationState {
+    /// Which.
+    pub installation: Installation,
+    /// Its newest pin.
+    pub pin: Option<Pin>,
+    /// Its configuration.
+    pub config: Option<Config>,
+    /// Its connections, sealed.
+    pub connections: Vec<Connection>,
+}
+
+/// How far a watcher has seen: the number of the last change of the control plane it knows of.
+pub type Watermark = u64;
+
+/// Bytes of a cell's value or a message's body. A row has 4 KiB, the rest is for its fields.
+pub const PAYLOAD_BYTES_MAX: usize = 3 << 10;
+
+/// How long a queue message stays claimed before somebody else may take it.
+pub const VISIBILITY_DEFAULT: Duration = Duration::from_secs(60);

@@ -1,0 +1,384 @@
+//! A change of the control plane, with its audit entry.
+//!
+//! A [`Tx`] collects what is to change and checks nothing; [`Tx::commit`] reads what is there, checks
+//! that each change follows it, and hands all of it to the backend guarded by what it read. It does not
+//! decide who may change what.
+
+use bytes::Bytes;
+use keyway_core::ids::{Actor, Installation, Slot};
+use keyway_core::{Digest, Release};
+
+use crate::backend::{Commit, Write, within};
+use crate::error::{Collision, Error};
+use crate::key::{Key, Space};
+use crate::model::{Config, Connection, Entry, EnvironmentDefault, Pin, Token};
+use crate::row::{
+    self, AuditRow, ConfigRow, ConnectionRow, ConnectionSet, DigestRow, EnvironmentDefaultRow,
+    PinRow, PublishedRow, TokenNameRow, TokenRow, Touched,
+};
+use crate::store::{AUDIT, CONFIG, PIN, Rounds, Store, connection_key, release_key};
+
+/// Changes of the control plane that land together or not at all.
+///
+/// Nothing happens before [`commit`](Self::commit), and that takes an audit entry:
+///
+/// ```
+/// # async fn example(store: keyway_store::Store, pin: keyway_store::Pin, entry: keyway_store::Entry)
+/// # -> Result<(), keyway_store::Error> {
+/// let seq = store.tx().pin(pin).commit(entry).await?;
+/// # Ok(()) }
+/// ```
+///
+/// A change without one does not type-check:
+///
+/// ```compile_fail,E0061
+/// # async fn example(store: keyway_store::Store, pin: keyway_store::Pin)
+/// # -> Result<(), keyway_store::Error> {
+/// let seq = store.tx().pin(pin).commit().await?;
+/// # Ok(()) }
+/// ```
+///
+/// Two changes of the same thing in one `Tx` contradict each other and are a conflict.
+#[must_use = "nothing changes before `commit`"]
+pub struct Tx {
+    store: Store,
+    changes: Vec<Change>,
+}
+
+enum Change {
+    Publish(Box<Release>),
+    Pin(Pin),
+    Default(EnvironmentDefault),
+    Config(Config),
+    Connection(Connection),
+    Disconnect(Installation, Slot, u64),
+    AddToken(Token),
+    RemoveToken(Actor),
+}
+
+/// A commit in the making.
+#[derive(Default)]
+struct Plan {
+    commit: Commit,
+    touched: Vec<Touched>,
+    /// What must be blobs before the rows that name them.
+    spilled: Vec<Bytes>,
+}
+
+/// Bytes of a sealed credential. What does not fit a row with its fields is not a credential.
+const SEALED_BYTES_MAX: usize = 3 << 10;
+
+// === impl Store ===
+
+impl Store {
+    /// Begins a change of the control plane.
+    pub fn tx(&self) -> Tx {
+        Tx { store: self.clone(), changes: Vec::new() }
+    }
+}
+
+// === impl Tx ===
+
+impl Tx {
+    /// Adds a release. Neither its digest nor its version may have been published before.
+    pub fn publish(self, release: Release) -> Self {
+        self.with(Change::Publish(Box::new(release)))
+    }
+
+    /// Pins an installation. The generation must be one more than that of its newest pin.
+    pub fn pin(self, pin: Pin) -> Self {
+        self.with(Change::Pin(pin))
+    }
+
+    /// Sets what runs without a pin. The generation must be one more than that of the one there.
+    pub fn set_default(self, default: EnvironmentDefault) -> Self {
+        self.with(Change::Default(default))
+    }
+
+    /// Sets a configuration. The generation must be one more than that of the one there.
+    pub fn set_config(self, config: Config) -> Self {
+        self.with(Change::Config(config))
+    }
+
+    /// Sets a connection. The generation must be one more than
+    /// [`connection_generation`](Store::connection_generation) says, which counts removed ones.
+    pub fn set_connection(self, connection: Connection) -> Self {
+        self.with(Change::Connection(connection))
+    }
+
+    /// Removes the connection that has this generation. Its ciphertext is gone from the rows at once;
+    /// the generation stays taken.
+    pub fn remove_connection(self, installation: &Installation, slot: &Slot, generation: u64) -> Self {
+        self.with(Change::Disconnect(installation.clone(), slot.clone(), generation))
+    }
+
+    /// Adds a token. Neither its name nor its hash may be taken.
+    pub fn add_token(self, token: Token) -> Self {
+        self.with(Change::AddToken(token))
+    }
+
+    /// Removes the token with this name.
+    pub fn remove_token(self, name: &Actor) -> Self {
+        self.with(Change::RemoveToken(name.clone()))
+    }
+
+    /// Makes all of it durable together with `entry`, and answers the entry's number. Numbers have no
+    /// gaps. If this future is dropped, the change may or may not land.
+    pub async fn commit(self, entry: Entry) -> Result<u64, Error> {
+        let Self { store, changes } = self;
+        let mut rounds = Rounds::default();
+        loop {
+            let mut plan = Plan::default();
+            for change in &changes {
+                plan.add(&store, change).await?;
+            }
+            plan.commit.once_each()?;
+            for bytes in plan.spilled.drain(..) {
+                store.blobs().put(bytes).await?;
+            }
+            plan.audit(&store, &entry)?;
+            let Some(appended) = rounds.attempt(&store, plan.commit).await? else { continue };
+            // The audit's is the only sequence that a `Tx` appends to, and it always does.
+            let seq = appended.last().copied();
+            let seq = seq.ok_or_else(|| Error::unavailable("a commit without its audit entry"))?;
+            store.wake(seq);
+            return Ok(seq);
+        }
+    }
+
+    fn with(mut self, change: Change) -> Self {
+        self.changes.push(change);
+        self
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    async fn add(&mut self, store: &Store, change: &Change) -> Result<(), Error> {
+        match change {
+            Change::Publish(release) => self.publish(store, release).await,
+            Change::Pin(pin) => self.pin(store, pin).await,
+            Change::Default(default) => self.set_default(store, default).await,
+            Change::Config(config) => self.set_config(store, config).await,
+            Change::Connection(connection) => self.set_connection(store, connection).await,
+            Change::Disconnect(installation, slot, generation) => {
+                self.disconnect(store, installation, slot, *generation).await
+            }
+            Change::AddToken(token) => self.add_token(store, token).await,
+            Change::RemoveToken(name) => self.remove_token(store, name).await,
+        }
+    }
+
+    async fn publish(&mut self, store: &Store, release: &Release) -> Result<(), Error> {
+        let reference = &release.reference;
+        let at = release_key(&reference.connector, &reference.version);
+        let by_digest = Key::digest(Space::Digest, &reference.digest);
+        self.new_row(store, &by_digest, Collision::Release).await?;
+        self.new_row(store, &at, Collision::Version).await?;
+        let header = PublishedRow {
+            digest: reference.digest,
+            component_bytes: release.component_bytes,
+            exports: release.exports.clone(),
+            contract: release.contract.clone(),
+            published_by: release.published_by.clone(),
+            published_at: release.published_at,
+        };
+        let descriptor = serde_json::to_vec(&release.descriptor).map_err(Error::unavailable)?;
+        self.put_spilling(at, &header, descriptor.into())?;
+        let version = reference.version.to_string();
+        let names = DigestRow { connector: reference.connector.clone(), version };
+        self.commit.put(by_digest, row::encode(&names, b"")?);
+        self.touched.push(Touched::Release(reference.digest));
+        Ok(())
+    }
+
+    async fn pin(&mut self, store: &Store, pin: &Pin) -> Result<(), Error> {
+        let key = Key::installation(Space::Installation, &pin.installation).part(PIN);
+        let found = store.read::<PinRow>(&key).await?;
+        follows(found.as_ref().map(|(_, p)| p.header.generation), pin.generation, Collision::Pin)?;
+        self.commit.unchanged(&key, found.as_ref().map(|(row, _)| row));
+        let value = row::encode(&PinRow::from(pin), b"")?;
+        let history = Key::installation(Space::History, &pin.installation).number(pin.generation);
+        self.commit.put(key, value.clone());
+        self.commit.put(history, value);
+        self.touched.push(Touched::Installation(pin.installation.clone()));
+        Ok(())
+    }
+
+    async fn set_default(
+        &mut self,
+        store: &Store,
+        default: &EnvironmentDefault,
+    ) -> Result<(), Error> {
+        let (environment, connector) = (&default.environment, &default.release.connector);
+        let key = Key::environment_default(environment, connector);
+        let found = store.read::<EnvironmentDefaultRow>(&key).await?;
+        let last = found.as_ref().map(|(_, default)| default.header.generation);
+        follows(last, default.generation, Collision::EnvironmentDefault)?;
+        self.commit.unchanged(&key, found.as_ref().map(|(row, _)| row));
+        self.commit.put(key, row::encode(&EnvironmentDefaultRow::from(default), b"")?);
+        self.touched.push(Touched::EnvironmentDefault(environment.clone(), connector.clone()));
+        Ok(())
+    }
+
+    async fn set_config(&mut self, store: &Store, config: &Config) -> Result<(), Error> {
+        let key = Key::installation(Space::Installation, &config.installation).part(CONFIG);
+        let found = store.read::<ConfigRow>(&key).await?;
+        let last = found.as_ref().map(|(_, config)| config.header.generation);
+        follows(last, config.generation, Collision::Config)?;
+        self.commit.unchanged(&key, found.as_ref().map(|(row, _)| row));
+        let header = ConfigRow { generation: config.generation, digest: config.digest };
+        self.put_spilling(key, &header, Bytes::copy_from_slice(config.json.as_bytes()))?;
+        self.touched.push(Touched::Installation(config.installation.clone()));
+        Ok(())
+    }
+
+    async fn set_connection(
+        &mut self,
+        store: &Store,
+        connection: &Connection,
+    ) -> Result<(), Error> {
+        within("a sealed credential", connection.sealed.len(), SEALED_BYTES_MAX)?;
+        let key = connection_key(&connection.installation, &connection.slot);
+        let found = store.read::<ConnectionRow>(&key).await?;
+        let last = found.as_ref().map(|(_, connection)| connection.header.generation);
+        follows(last, connection.generation, Collision::Connection)?;
+        self.commit.unchanged(&key, found.as_ref().map(|(row, _)| row));
+        let set = ConnectionSet {
+            kind: connection.kind.clone(),
+            base_url: connection.base_url.clone(),
+            at: connection.at,
+        };
+        let header = ConnectionRow { generation: connection.generation, set: Some(set) };
+        self.commit.put(key, row::encode(&header, &connection.sealed)?);
+        self.touched.push(Touched::Installation(connection.installation.clone()));
+        Ok(())
+    }
+
+    async fn disconnect(
+        &mut self,
+        store: &Store,
+        installation: &Installation,
+        slot: &Slot,
+        generation: u64,
+    ) -> Result<(), Error> {
+        let key = connection_key(installation, slot);
+        let found = store.read::<ConnectionRow>(&key).await?;
+        let there = found.filter(|(_, connection)| {
+            connection.header.generation == generation && connection.header.set.is_some()
+        });
+        let Some((row, _)) = there else {
+            return Err(Error::Conflict { what: Collision::Connection });
+        };
+        self.commit.unchanged(&key, Some(&row));
+        self.commit.put(key, row::encode(&ConnectionRow { generation, set: None }, b"")?);
+        self.touched.push(Touched::Installation(installation.clone()));
+        Ok(())
+    }
+
+    async fn add_token(&mut self, store: &Store, token: &Token) -> Result<(), Error> {
+        let key = Key::digest(Space::Token, &token.hash);
+        let name = token_name_key(&token.name);
+        self.new_row(store, &key, Collision::Token).await?;
+        self.new_row(store, &name, Collision::Token).await?;
+        self.commit.put(key, row::encode(&TokenRow::from(token), b"")?);
+        self.commit.put(name, row::encode(&TokenNameRow { hash: token.hash }, b"")?);
+        self.touched.push(Touched::Tokens);
+        Ok(())
+    }
+
+    async fn remove_token(&mut self, store: &Store, name: &Actor) -> Result<(), Error> {
+        let key = token_name_key(name);
+        let Some((row, found)) = store.read::<TokenNameRow>(&key).await? else {
+            return Err(Error::UnknownToken { name: name.clone() });
+        };
+        self.commit.unchanged(&key, Some(&row));
+        self.commit.writes.push(Write::Remove { key });
+        let key = Key::digest(Space::Token, &found.header.hash);
+        self.commit.writes.push(Write::Remove { key });
+        self.touched.push(Touched::Tokens);
+        Ok(())
+    }
+
+    /// Appends the audit entry, with what the change touched if that fits beside it.
+    fn audit(&mut self, store: &Store, entry: &Entry) -> Result<(), Error> {
+        let touched = Some(std::mem::take(&mut self.touched));
+        let mut header = AuditRow { at: store.time(), entry: entry.clone(), touched };
+        let value = match row::encode(&header, b"") {
+            Ok(value) if value.len() <= Commit::VALUE_BYTES_MAX => value,
+            _ => {
+                header.touched = None;
+                row::encode(&header, b"")?
+            }
+        };
+        self.commit.writes.push(Write::Append {
+            counter: Key::of(Space::Counter).part(AUDIT),
+            prefix: Key::of(Space::Audit),
+            value,
+        });
+        Ok(())
+    }
+
+    /// Requires that a row is not there.
+    async fn new_row(&mut self, store: &Store, key: &Key, what: Collision) -> Result<(), Error> {
+        if store.get(key).await?.is_some() {
+            return Err(Error::Conflict { what });
+        }
+        self.commit.unchanged(key, None);
+        Ok(())
+    }
+
+    fn put_spilling<H: serde::Serialize>(
+        &mut self,
+        key: Key,
+        header: &H,
+        body: Bytes,
+    ) -> Result<(), Error> {
+        let (value, spilled) = row::encode_or_spill(header, body)?;
+        self.commit.put(key, value);
+        self.spilled.extend(spilled);
+        Ok(())
+    }
+}
+
+/// Refuses a generation that is not the next one.
+fn follows(last: Option<u64>, generation: u64, what: Collision) -> Result<(), Error> {
+    if last.unwrap_or(0).checked_add(1) == Some(generation) {
+        Ok(())
+    } else {
+        Err(Error::Conflict { what })
+    }
+}
+
+fn token_name_key(name: &Actor) -> Key {
+    Key::of(Space::TokenName).part(name.as_str())
+}
+
+impl From<&Token> for TokenRow {
+    fn from(token: &Token) -> Self {
+        Self {
+            name: token.name.clone(),
+            hash: Digest::from_bytes(*token.hash.as_bytes()),
+            role: token.role,
+            environments: token.environments.clone(),
+            publisher: token.publisher.clone(),
+            expires_at: token.expires_at,
+            at: token.at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Batch;
+
+    /// Handlers and tasks hold these across threads.
+    #[test]
+    fn every_change_is_a_future_that_may_move() {
+        fn send<T: Send>(_: impl FnOnce(&Store, Tx, Batch, Entry) -> T) {}
+        send(|_, tx, _, entry| tx.commit(entry));
+        send(|_, _, batch, _| batch.commit());
+    }
+}

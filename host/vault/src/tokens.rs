@@ -1,0 +1,149 @@
+//! API tokens: made once, shown once, kept as a hash.
+//!
+//! A token is `kw_` and 43 characters of base64url: 256 random bits, so a plain hash is as good as a
+//! slow one and a lookup by hash leaks nothing by its timing. What a role may do is the API's to decide.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyway_core::ids::{Actor, Environment};
+use keyway_core::ports::Clock;
+use keyway_core::{Code, Digest, Fault};
+use keyway_store::Store;
+use keyway_store::model::{Entry, Role, Token};
+use rand::TryRngCore as _;
+use rand::rngs::OsRng;
+use secrecy::{ExposeSecret as _, SecretString};
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+/// Makes a token recognisable to secret scanners.
+const PREFIX: &str = "kw_";
+
+/// Issues, checks and revokes tokens.
+#[derive(Clone)]
+pub struct Tokens {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+/// A token, wanted.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// What it is called.
+    pub name: Actor,
+    /// What it may do.
+    pub role: Role,
+    /// Where; none means everywhere.
+    pub environments: Option<Vec<Environment>>,
+    /// For whom it may publish; none means for every publisher.
+    pub publisher: Option<String>,
+    /// After this it is refused.
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// A token as its maker sees it, once.
+pub struct Issued {
+    /// What was kept of it.
+    pub token: Token,
+    /// The token itself.
+    pub secret: SecretString,
+}
+
+// === impl Tokens ===
+
+impl Tokens {
+    /// Tokens kept in `store`.
+    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    /// Makes a token. Its secret is in the answer and nowhere else.
+    pub async fn issue(&self, grant: Grant, actor: &Actor) -> Result<Issued, Fault> {
+        let issued = self.draw(grant)?;
+        self.keep(&issued, actor).await?;
+        Ok(issued)
+    }
+
+    /// Draws a token that is not valid yet: for a caller who must put it somewhere safe first.
+    pub fn draw(&self, grant: Grant) -> Result<Issued, Fault> {
+        let secret = generate()?;
+        let token = Token {
+            name: grant.name,
+            hash: Digest::of(secret.expose_secret().as_bytes()),
+            role: grant.role,
+            environments: grant.environments,
+            publisher: grant.publisher,
+            expires_at: grant.expires_at,
+            at: self.clock.now(),
+        };
+        Ok(Issued { token, secret })
+    }
+
+    /// Makes a drawn token valid.
+    pub async fn keep(&self, issued: &Issued, actor: &Actor) -> Result<(), Fault> {
+        let token = &issued.token;
+        let tx = self.store.tx().add_token(token.clone());
+        let role = format!("{:?}", token.role).to_lowercase();
+        tx.commit(entry("token.issue", &token.name, actor, Some(role))).await?;
+        Ok(())
+    }
+
+    /// The token that this secret is.
+    pub async fn check(&self, secret: &str) -> Result<Token, Fault> {
+        let hash = Digest::of(secret.as_bytes());
+        let token = self.store.token(&hash).await?;
+        let token = token
+            .ok_or_else(|| Fault::new(Code::TokenInvalid, "this host did not issue the token"))?;
+        match token.expires_at {
+            Some(at) if at <= self.clock.now() => {
+                Err(Fault::new(Code::TokenExpired, "the token's time is over"))
+            }
+            _ => Ok(token),
+        }
+    }
+
+    /// Every token, without its secret.
+    pub async fn list(&self) -> Result<Vec<Token>, Fault> {
+        Ok(self.store.tokens().await?)
+    }
+
+    /// Ends a token.
+    pub async fn revoke(&self, name: &Actor, actor: &Actor) -> Result<(), Fault> {
+        if !self.store.tokens().await?.iter().any(|token| token.name == *name) {
+            return Err(Fault::new(Code::UnknownToken, format!("no token is called `{name}`")));
+        }
+        let tx = self.store.tx().remove_token(name);
+        tx.commit(entry("token.revoke", name, actor, None)).await?;
+        Ok(())
+    }
+}
+
+fn generate() -> Result<SecretString, Fault> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    OsRng.try_fill_bytes(&mut *bytes).map_err(|error| {
+        Fault::new(Code::Internal, "no random bytes for a token").caused_by(error)
+    })?;
+    Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(*bytes)).into())
+}
+
+fn entry(action: &str, name: &Actor, actor: &Actor, after: Option<String>) -> Entry {
+    Entry {
+        actor: actor.clone(),
+        action: action.to_owned(),
+        object: format!("token {name}"),
+        reason: None,
+        before: None,
+        after,
+    }
+}
+
+// === impl Issued ===
+
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issued").field("token", &self.token).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,10 @@
+//! The real host binary as a child process, and an HTTP client for it: what the integration tests, the
+//! demonstration, the benchmarks and the tortures share.
+//!
+//! Ends only processes that it started. Panics with a text where a test would fail anyway.
+
+mod host;
+mod http;
+
+pub use host::{Host, binary, component};
+pub use http::{Http, Reply};

@@ -1,0 +1,1 @@
+//! Nothing but a place for the tidy test: `cargo test -p tidy`.
