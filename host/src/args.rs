@@ -1,5 +1,6 @@
 //! The command line as typed. What it means is each command's business.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -11,35 +12,35 @@ use crate::env;
 /// Run connectors sandboxed, pinned by hash, and hot-swapped per tenant.
 #[derive(Parser, Debug)]
 #[command(name = "keyway", version, max_term_width = 100, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// How to reach the host.
     #[command(flatten)]
-    pub remote: Remote,
+    pub(crate) remote: Remote,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// How commands reach a running host.
 #[derive(Args, Debug)]
-pub struct Remote {
+pub(crate) struct Remote {
     /// Address of the running host.
     #[arg(long, global = true, env = env::HOST, default_value = "http://127.0.0.1:8700", value_name = "URL")]
-    pub host: Url,
+    pub(crate) host: Url,
     /// Token to show; better in the environment than on the command line.
     #[arg(long, global = true, env = env::TOKEN, hide_env_values = true, value_name = "TOKEN")]
-    pub token: Option<String>,
+    pub(crate) token: Option<String>,
     /// Environment that tenants are named in.
     #[arg(long, global = true, default_value = "dev", value_name = "ENVIRONMENT")]
-    pub env: String,
+    pub(crate) env: String,
     /// Print the API's JSON instead of text.
     #[arg(long, global = true)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// What to do.
 #[derive(Subcommand, Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the host.
     Serve(Serve),
     /// Start a new connector project.
@@ -56,15 +57,15 @@ pub enum Command {
     },
     /// Show what a release says of itself.
     Show {
-        /// `publisher/name@1.4.0` or `publisher/name@sha256:…`.
+        /// `1.4.0` or `sha256:…`, after `publisher/name@` where it could mean several.
         release: ReleaseName,
     },
     /// Show what differs between two releases of a connector.
     Diff {
-        /// The first, `publisher/name@…`.
+        /// The first: `1.4.0` or `sha256:…`, after `publisher/name@` where it could mean several.
         before: ReleaseName,
-        /// The second: `publisher/name@…`, or only its version or digest.
-        after: String,
+        /// The second, likewise.
+        after: ReleaseName,
     },
     /// Pin a tenant to a release.
     Pin {
@@ -194,31 +195,31 @@ pub enum Command {
 
 /// `keyway serve`.
 #[derive(Args, Debug)]
-pub struct Serve {
+pub(crate) struct Serve {
     /// Where everything durable is kept.
     #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Where to listen.
     #[arg(long, default_value = "127.0.0.1:8700", value_name = "ADDR")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Configuration file; every setting has a default.
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// `keyway new`.
 #[derive(Args, Debug)]
-pub struct New {
+pub(crate) struct New {
     /// Name of the connector, `publisher/name` or only `name`.
-    pub name: String,
+    pub(crate) name: String,
     /// Where to put it; default: a folder of that name here.
     #[arg(long, value_name = "DIR")]
-    pub path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
 }
 
 /// `keyway default`.
 #[derive(Subcommand, Debug)]
-pub enum DefaultCommand {
+pub(crate) enum DefaultCommand {
     /// Set it.
     Set {
         /// The connector, `publisher/name`.
@@ -238,7 +239,7 @@ pub enum DefaultCommand {
 
 /// `keyway connection`.
 #[derive(Subcommand, Debug)]
-pub enum ConnectionCommand {
+pub(crate) enum ConnectionCommand {
     /// Set the credential of a slot. Secrets are read from standard input, or from `--…-file`.
     Set {
         /// The tenant.
@@ -279,7 +280,7 @@ pub enum ConnectionCommand {
 
 /// `keyway config`.
 #[derive(Subcommand, Debug)]
-pub enum ConfigCommand {
+pub(crate) enum ConfigCommand {
     /// Set it.
     Set {
         /// The tenant.
@@ -301,7 +302,7 @@ pub enum ConfigCommand {
 
 /// `keyway token`.
 #[derive(Subcommand, Debug)]
-pub enum TokenCommand {
+pub(crate) enum TokenCommand {
     /// Make a token. It is printed once.
     Issue {
         /// What it is called; the actor of what it does.
@@ -328,21 +329,31 @@ pub enum TokenCommand {
     },
 }
 
-/// `publisher/name@release` as typed.
+/// A release as typed: `publisher/name@release`, or only the release.
 #[derive(Clone, Debug)]
-pub struct ReleaseName {
+pub(crate) struct ReleaseName {
     /// `publisher/name`.
-    pub connector: String,
+    pub(crate) connector: Option<String>,
     /// Version or digest.
-    pub release: String,
+    pub(crate) release: String,
 }
 
-impl std::str::FromStr for ReleaseName {
-    type Err = String;
+impl From<String> for ReleaseName {
+    fn from(text: String) -> Self {
+        match text.split_once('@') {
+            Some((connector, release)) => {
+                Self { connector: Some(connector.to_owned()), release: release.to_owned() }
+            }
+            None => Self { connector: None, release: text },
+        }
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (connector, release) =
-            text.split_once('@').ok_or("expected `publisher/name@1.4.0` or `publisher/name@sha256:…`")?;
-        Ok(Self { connector: connector.to_owned(), release: release.to_owned() })
+impl fmt::Display for ReleaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.connector {
+            Some(connector) => write!(f, "{connector}@{}", self.release),
+            None => f.write_str(&self.release),
+        }
     }
 }

@@ -22,25 +22,25 @@ use url::Url;
 const TIMEOUT: Duration = Duration::from_secs(150);
 
 /// A running host, as the command line reaches it.
-pub struct Client {
+pub(crate) struct Client {
     base: Url,
     token: Option<String>,
 }
 
 /// What a host answered.
-pub struct Reply {
+pub(crate) struct Reply {
     /// HTTP status.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// HTTP fields.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The body, if it is JSON.
-    pub json: Value,
+    pub(crate) json: Value,
 }
 
 /// No host answered.
 #[derive(Debug, thiserror::Error)]
 #[error("no answer from {base}")]
-pub struct Unreachable {
+pub(crate) struct Unreachable {
     base: Url,
     #[source]
     source: anyhow::Error,
@@ -48,7 +48,7 @@ pub struct Unreachable {
 
 impl Client {
     /// A client of the host at `base`.
-    pub fn new(base: Url, token: Option<String>) -> anyhow::Result<Self> {
+    pub(crate) fn new(base: Url, token: Option<String>) -> anyhow::Result<Self> {
         match base.scheme() {
             "http" | "https" if base.has_host() => Ok(Self { base, token }),
             _ => bail!("`{base}` is no http or https address"),
@@ -56,7 +56,7 @@ impl Client {
     }
 
     /// Sends `body` as it is.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,

@@ -13,57 +13,69 @@ use serde::Deserialize;
 /// Everything `keyway serve` can be told.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Environments and the way of stopping.
-    pub server: Server,
+    pub(crate) server: Server,
     /// How many calls, and for how long.
-    pub calls: Calls,
+    pub(crate) calls: Calls,
     /// What one call may use.
-    pub runtime: keyway_runtime::Config,
+    pub(crate) runtime: RuntimeConfig,
     /// What connectors may reach.
-    pub egress: keyway_broker::Config,
+    pub(crate) egress: keyway_broker::Config,
     /// How the log looks.
-    pub log: Log,
+    pub(crate) log: Log,
 }
 
 /// Environments and the way of stopping.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Server {
+pub(crate) struct Server {
     /// Environments that exist. Default: `dev`, `staging`, `prod`.
-    pub environments: Vec<Environment>,
+    pub(crate) environments: Vec<Environment>,
     /// How long calls under way may take to end once the host was told to stop. Default: 30 s.
     #[serde(with = "humane")]
-    pub drain_time: Duration,
+    pub(crate) drain_time: Duration,
+    /// Whether `/metrics` answers without a token. Default: no.
+    pub(crate) metrics_public: bool,
+}
+
+/// What one call may use, and where its memory comes from.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct RuntimeConfig {
+    /// Every bound on a guest.
+    pub(crate) limits: keyway_runtime::Limits,
+    /// `auto`, `pooling` or `on-demand`. Default: `auto`.
+    pub(crate) allocation: keyway_runtime::Allocation,
 }
 
 /// How many calls, and for how long.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Calls {
+pub(crate) struct Calls {
     /// Calls of all tenants under way. Default: 1,000.
-    pub calls_max: usize,
+    pub(crate) calls_max: usize,
     /// Calls of one tenant under way. Default: 125.
-    pub tenant_calls_max: usize,
+    pub(crate) tenant_calls_max: usize,
     /// Time for one call. Default: 120 s.
     #[serde(with = "humane")]
-    pub time_max: Duration,
+    pub(crate) time_max: Duration,
 }
 
 /// How the log looks.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Log {
+pub(crate) struct Log {
     /// `json` or `text`. Default: `json`.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// What is logged, as `level` or `target=level,…`. Default: `info`.
-    pub filter: String,
+    pub(crate) filter: String,
 }
 
 /// Form of log lines.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// One JSON object a line.
     Json,
     /// For eyes.
@@ -72,7 +84,7 @@ pub enum LogFormat {
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// No such file, or not readable.
     #[error("configuration {path}")]
     Read {
@@ -95,7 +107,7 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads a file; without one, everything is at its default.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
@@ -111,7 +123,15 @@ impl Default for Server {
         let environments = ["dev", "staging", "prod"]
             .map(|name| name.parse().expect("a name of lower-case letters"))
             .to_vec();
-        Self { environments, drain_time: Duration::from_secs(30) }
+        Self { environments, drain_time: Duration::from_secs(30), metrics_public: false }
+    }
+}
+
+impl From<Server> for keyway_api::Config {
+    fn from(server: Server) -> Self {
+        let Server { environments, drain_time, metrics_public } = server;
+        let limits = keyway_api::Limits { drain_time_max: drain_time, ..Default::default() };
+        Self { environments, metrics_public, limits }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Every environment variable that Keyway reads.
 
 /// Address of the host that a command talks to, such as `http://127.0.0.1:8700`.
-pub const HOST: &str = "KEYWAY_HOST";
+pub(crate) const HOST: &str = "KEYWAY_HOST";
 
 /// The token that a command shows.
-pub const TOKEN: &str = "KEYWAY_TOKEN";
+pub(crate) const TOKEN: &str = "KEYWAY_TOKEN";
 
 /// Log filter of `keyway serve`, in `tracing-subscriber`'s form; wins over the configuration file.
-pub const LOG: &str = "KEYWAY_LOG";
+pub(crate) const LOG: &str = "KEYWAY_LOG";

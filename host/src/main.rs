@@ -1,1 +1,90 @@
-fn main() {}
+//! The `keyway` binary: what was typed, to an exit code.
+
+mod app;
+mod args;
+mod client;
+mod clock;
+mod commands;
+mod config;
+mod env;
+mod exit;
+mod logging;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use keyway_api::contract::installation::{Revert, SetPin};
+
+use crate::args::{Cli, Command};
+use crate::client::Unreachable;
+use crate::commands::remote::{Refused, Session};
+use crate::commands::{admit, calls, explain, new, pins, releases, serve, settings, tokens};
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let Cli { remote, command } = Cli::parse();
+    let outcome = match command {
+        Command::Serve(typed) => return serve::serve(typed).into(),
+        Command::AdmitComponent => return admit::admit(),
+        Command::Explain { code } => return explain::explain(code.as_deref()).into(),
+        Command::New(typed) => new::new(typed),
+        remote_command => Session::new(remote).and_then(|session| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(run(&session, remote_command))
+        }),
+    };
+    outcome.unwrap_or_else(|error| report(&error)).into()
+}
+
+/// Commands that talk to a running host.
+async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Publish { file } => releases::publish(session, &file).await,
+        Command::Releases { connector } => releases::list(session, connector.as_deref()).await,
+        Command::Show { release } => releases::show(session, &release).await,
+        Command::Diff { before, after } => releases::diff(session, &before, &after).await,
+        Command::Pin { tenant, connector, release, reason, generation } => {
+            let request = SetPin { release, reason, generation };
+            pins::pin(session, &tenant, &connector, &request).await
+        }
+        Command::Revert { tenant, connector, reason, to, generation } => {
+            let request = Revert { reason, to, generation };
+            pins::revert(session, &tenant, &connector, &request).await
+        }
+        Command::Pins { tenant, connector, all } => {
+            pins::list(session, tenant.as_deref(), connector.as_deref(), all).await
+        }
+        Command::History { tenant, connector } => pins::history(session, &tenant, &connector).await,
+        Command::Default(command) => pins::default(session, command).await,
+        Command::Connection(command) => settings::connection(session, command).await,
+        Command::Config(command) => settings::config(session, command).await,
+        Command::Invoke { tenant, connector, action, input } => {
+            calls::invoke(session, &tenant, &connector, &action, input).await
+        }
+        Command::Discover { tenant, connector, object } => {
+            calls::discover(session, &tenant, &connector, object.as_deref()).await
+        }
+        Command::Read { tenant, connector, object, request } => {
+            calls::on_object(session, &tenant, &connector, &object, "read", request).await
+        }
+        Command::Write { tenant, connector, object, request } => {
+            calls::on_object(session, &tenant, &connector, &object, "write", request).await
+        }
+        Command::Token(command) => tokens::token(session, command).await,
+        Command::Audit { after, limit } => tokens::audit(session, after, limit).await,
+        Command::Serve(_) | Command::New(_) | Command::Explain { .. } | Command::AdmitComponent => {
+            anyhow::bail!("this command talks to no host")
+        }
+    }
+}
+
+/// Says what went wrong and what that means for a script.
+fn report(error: &anyhow::Error) -> Exit {
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        refused.to_string().lines().for_each(|line| output::note(format!("keyway: {line}")));
+        return refused.exit();
+    }
+    output::note(format!("keyway: {error:#}"));
+    if error.is::<Unreachable>() { Exit::Unreachable } else { Exit::Failure }
+}

@@ -24,3 +24,6 @@ pub const DIGEST_HEADER: &str = "keyway-digest";
 
 /// Response header: the id of the call, as logs have it.
 pub const CALL_HEADER: &str = "keyway-call";
+
+/// Media type of `/metrics`.
+pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,1 +1,32 @@
-//! keyway-api
+//! The HTTP API: what operators, publishers and callers reach the host by.
+//!
+//! ```text
+//!   connection ─> observe ─> authorise ─> parse ─> service ─> render
+//!   (serve)       (layer)    (auth)       (body, place)       (handlers, problem)
+//! ```
+//!
+//! [`contract`] says what there is: one table of endpoints, from which the router, the authorisation
+//! and the OpenAPI document follow. Handlers parse, ask one service, and render. This crate decides
+//! nothing about releases, credentials or calls, opens no outbound connection and terminates no TLS.
+//!
+//! **Invariant:** every route is an [`contract::Endpoint`], so none is without an access rule.
+//! **Invariant:** a change that was begun is finished, even if the caller hangs up.
+
+mod api;
+mod auth;
+mod body;
+pub mod contract;
+mod handlers;
+mod json;
+mod layer;
+mod metrics;
+pub mod openapi;
+mod place;
+mod ports;
+mod problem;
+mod router;
+mod serve;
+
+pub use api::{Api, Config, Deps, Limits};
+pub use metrics::Metrics;
+pub use ports::{Health, Reads};

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::Method;
 use keyway_core::call::Failure;
 use keyway_core::exchange::{Origin, Request, Response};
-use keyway_core::ports::{Credentials, Egress};
+use keyway_core::ports::{Credentials, Egress, EgressPolicy};
+use keyway_core::{Code, Descriptor, Fault};
 use tokio::time::timeout;
 
 use crate::budget::Budget;
@@ -18,7 +20,7 @@ use crate::dial::{self, Connection};
 use crate::inject::{self, Injection};
 use crate::metrics::Metrics;
 use crate::observe::{Progress, Watch};
-use crate::policy::{Error, Policy};
+use crate::policy::{self, Error, Policy};
 use crate::pool::{Key, Pool};
 use crate::reason::{Reason, Stop};
 use crate::redirect::Trail;
@@ -43,6 +45,10 @@ struct Inner {
     metrics: Metrics,
 }
 
+/// Time that a kept connection has to take a request. It is ready at once unless the upstream answered a
+/// request without reading all of it; then it may never be.
+const READY_TIMEOUT: Duration = Duration::from_millis(50);
+
 /// A connection and whether it carried an exchange before.
 struct Lease {
     connection: Connection,
@@ -59,14 +65,15 @@ impl Broker {
         resolver: Arc<dyn Resolve>,
     ) -> Result<Self, Error> {
         let policy = Policy::compile(config, 0)?;
+        let metrics = Metrics::new();
         Ok(Self(Arc::new(Inner {
             policy: ArcSwap::from_pointee(policy),
             generation: AtomicU64::new(0),
             credentials,
             resolver,
             budget: Budget::default(),
-            pool: Pool::default(),
-            metrics: Metrics::new(),
+            pool: Pool::new(metrics.pooled.clone()),
+            metrics,
         })))
     }
 
@@ -86,6 +93,19 @@ impl Broker {
     }
 }
 
+impl EgressPolicy for Broker {
+    fn check_hosts(&self, descriptor: &Descriptor) -> Result<(), Fault> {
+        let policy = self.0.policy.load();
+        policy::check_hosts(descriptor, &policy.allow_wildcards_on)
+            .map_err(|refused| Fault::new(Code::DescriptorInvalid, refused.to_string()))
+    }
+
+    fn check_base_url(&self, descriptor: &Descriptor, base_url: &str) -> Result<(), Fault> {
+        policy::base_url_allowed(descriptor, base_url)
+            .map_err(|refused| Fault::new(Code::BaseUrlRefused, refused.to_string()))
+    }
+}
+
 #[async_trait]
 impl Egress for Broker {
     async fn exchange(&self, origin: &Origin, request: Request) -> Result<Response, Failure> {
@@ -96,10 +116,7 @@ impl Egress for Broker {
         let time = policy.limits.exchange_timeout.min(origin.time_left).min(wanted);
         let mut progress = Progress::default();
         let carried = timeout(time, inner.carry(&policy, origin, request, &mut progress)).await;
-        inner.metrics.pooled.set(i64::try_from(inner.pool.len()).unwrap_or(i64::MAX));
-        let result = carried.unwrap_or_else(|_| {
-            Err(Stop::new(Reason::ExchangeTimeout, "the exchange's time was over before it had ended"))
-        });
+        let result = carried.unwrap_or_else(|_| Err(late(&progress)));
         match result {
             Ok(response) => {
                 watch.answered(response.status, &progress);
@@ -130,16 +147,19 @@ impl Inner {
         // Policy: nothing is looked up, counted or opened for a request that may not be sent.
         let base_url = origin.base_url.as_deref().or(descriptor.base_url.as_deref());
         let slot = request.slot.take();
-        let mut target = Target::parse(&target::absolute(&request.url, base_url)?, limits.url_bytes_max)?;
+        let mut target =
+            Target::parse(&target::absolute(&request.url, base_url)?, limits.url_bytes_max)?;
         progress.host = Some(Arc::clone(&target.host));
         policy.admit(environment, descriptor, &target)?;
         request::check_query(descriptor, &target)?;
         let mut parts = Parts::parse(request, descriptor, limits)?;
 
         // Budget: before the first lookup, because asking a name server is work for others too.
+        progress.waiting = true;
         let _permit = self.budget.acquire(origin, limits).await;
+        progress.waiting = false;
 
-        // Inject: the secret is fetched once, and only for a request that is going to be sent.
+        // Inject: the secret is fetched once, and before a lookup or a connection could be for nothing.
         let (mut injection, scrubber) = match slot {
             None => (None, Scrubber::default()),
             Some(slot) => {
@@ -153,10 +173,13 @@ impl Inner {
         let raw = loop {
             // Resolve, classify, dial: in one step, so that what was looked at is what is dialled.
             // Send: within limits, and never a byte twice that may have arrived.
-            let raw = self.send(policy, origin, &target, &parts, injection.as_ref(), progress).await?;
+            let raw =
+                self.send(policy, origin, &target, &parts, injection.as_ref(), progress).await?;
 
             // Redirect: a hop is a request like the first, so it passes the policy and all that follows.
-            let Some(next) = trail.next(&target, &mut parts, &raw, &scrubber, limits.url_bytes_max)? else {
+            let Some(next) =
+                trail.next(&target, &mut parts, &raw, &scrubber, limits.url_bytes_max)?
+            else {
                 break raw;
             };
             progress.host = Some(Arc::clone(&next.host));
@@ -208,10 +231,16 @@ impl Inner {
                 Err(Unanswered::Lost) if lease.reused && safe(&parts.method) => {}
                 Err(Unanswered::Unsent) => {
                     progress.sent = sent_before;
-                    return Err(Stop::new(Reason::ConnectionLost, "the connection took no request"));
+                    return Err(Stop::new(
+                        Reason::ConnectionLost,
+                        "the connection took no request",
+                    ));
                 }
                 Err(Unanswered::Lost) => {
-                    return Err(Stop::new(Reason::ConnectionLost, "the connection ended without a response"));
+                    return Err(Stop::new(
+                        Reason::ConnectionLost,
+                        "the connection ended without a response",
+                    ));
                 }
                 Err(Unanswered::Stopped(stop)) => return Err(stop),
             }
@@ -222,7 +251,7 @@ impl Inner {
     async fn lease(&self, policy: &Policy, key: &Key, target: &Target) -> Result<Lease, Stop> {
         let limits = &policy.limits;
         while let Some(mut connection) = self.pool.take(key, limits.idle_timeout) {
-            if connection.ready().await {
+            if matches!(timeout(READY_TIMEOUT, connection.ready()).await, Ok(true)) {
                 return Ok(Lease { connection, reused: true });
             }
         }
@@ -248,6 +277,17 @@ impl Inner {
             self.pool.put(key.clone(), shared, limits);
         }
         Ok(Lease { connection, reused: false })
+    }
+}
+
+fn late(progress: &Progress) -> Stop {
+    if progress.waiting {
+        Stop::new(
+            Reason::BudgetExhausted,
+            "too many exchanges of this call or tenant are under way",
+        )
+    } else {
+        Stop::new(Reason::ExchangeTimeout, "the exchange's time was over before it had ended")
     }
 }
 

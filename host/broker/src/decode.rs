@@ -17,7 +17,11 @@ const STEP_BYTES: usize = 64 << 10;
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// The body without its coding. Without one it is the same bytes.
-pub(crate) async fn decode(headers: &HeaderMap, body: Bytes, limits: &Limits) -> Result<Bytes, Stop> {
+pub(crate) async fn decode(
+    headers: &HeaderMap,
+    body: Bytes,
+    limits: &Limits,
+) -> Result<Bytes, Stop> {
     let Some(coding) = coding(headers)? else { return Ok(body) };
     // A response to HEAD says how the body would be coded.
     if body.is_empty() {
@@ -36,7 +40,10 @@ pub(crate) async fn decode(headers: &HeaderMap, body: Bytes, limits: &Limits) ->
             inflate(ZstdDecoder::with_params(input, &window), input.len(), limits).await
         }
         "deflate" => inflate(ZlibDecoder::new(input), input.len(), limits).await,
-        _ => Err(Stop::new(Reason::EncodingRefused, "upstream's body has a coding that was not asked for")),
+        _ => Err(Stop::new(
+            Reason::EncodingRefused,
+            "upstream's body has a coding that was not asked for",
+        )),
     }
 }
 
@@ -45,7 +52,8 @@ fn coding(headers: &HeaderMap) -> Result<Option<String>, Stop> {
     let refuse = |detail| Stop::new(Reason::EncodingRefused, detail);
     let mut found = None;
     for value in headers.get_all(CONTENT_ENCODING) {
-        let text = value.to_str().map_err(|_| refuse("upstream's body has an unreadable coding"))?;
+        let text =
+            value.to_str().map_err(|_| refuse("upstream's body has an unreadable coding"))?;
         for name in text.split(',').map(str::trim) {
             if name.is_empty() || name.eq_ignore_ascii_case("identity") {
                 continue;
@@ -58,10 +66,16 @@ fn coding(headers: &HeaderMap) -> Result<Option<String>, Stop> {
     Ok(found)
 }
 
-async fn inflate(decoder: impl AsyncRead, coded_bytes: usize, limits: &Limits) -> Result<Bytes, Stop> {
+async fn inflate(
+    decoder: impl AsyncRead,
+    coded_bytes: usize,
+    limits: &Limits,
+) -> Result<Bytes, Stop> {
     let mut decoder = std::pin::pin!(decoder);
-    let grown_max = coded_bytes.saturating_mul(limits.inflation_max).max(limits.inflation_free_bytes);
-    let mut decoded = Vec::with_capacity(coded_bytes.saturating_mul(4).min(limits.response_body_bytes_max));
+    let grown_max =
+        coded_bytes.saturating_mul(limits.inflation_max).max(limits.inflation_free_bytes);
+    let mut decoded =
+        Vec::with_capacity(coded_bytes.saturating_mul(4).min(limits.response_body_bytes_max));
     loop {
         let start = decoded.len();
         decoded.reserve(STEP_BYTES);
@@ -76,11 +90,13 @@ async fn inflate(decoder: impl AsyncRead, coded_bytes: usize, limits: &Limits) -
             }
         }
         if decoded.len() > limits.response_body_bytes_max {
-            let detail = format!("upstream's body is over {} bytes", limits.response_body_bytes_max);
+            let detail =
+                format!("upstream's body is over {} bytes", limits.response_body_bytes_max);
             return Err(Stop::new(Reason::ResponseBodyTooLarge, detail));
         }
         if decoded.len() > grown_max {
-            let detail = format!("upstream's body grows over {} times when decoded", limits.inflation_max);
+            let detail =
+                format!("upstream's body grows over {} times when decoded", limits.inflation_max);
             return Err(Stop::new(Reason::InflationTooLarge, detail));
         }
         if decoded.len() == start {
@@ -137,9 +153,17 @@ mod tests {
             let body = encode(coding, &text).await;
             assert_eq!(attempt(coding, body.clone(), &limits).await.unwrap(), text, "{coding}");
             let cut = body.slice(..body.len() / 2);
-            assert_eq!(attempt(coding, cut, &limits).await, Err(Reason::EncodingMalformed), "{coding}");
+            assert_eq!(
+                attempt(coding, cut, &limits).await,
+                Err(Reason::EncodingMalformed),
+                "{coding}"
+            );
             let junk = Bytes::from_static(b"\x01junk that is in no format at all");
-            assert_eq!(attempt(coding, junk, &limits).await, Err(Reason::EncodingMalformed), "{coding}");
+            assert_eq!(
+                attempt(coding, junk, &limits).await,
+                Err(Reason::EncodingMalformed),
+                "{coding}"
+            );
         }
         let plain = Bytes::from_static(b"plain");
         assert_eq!(attempt("identity", plain.clone(), &limits).await, Ok(plain.clone()));
@@ -168,7 +192,11 @@ mod tests {
             let body = encode(coding, &zeros).await;
             assert!(body.len() < (16 << 20) / 100, "{coding} is a bomb of {}", body.len());
             let limits = Limits::default();
-            assert_eq!(attempt(coding, body, &limits).await, Err(Reason::InflationTooLarge), "{coding}");
+            assert_eq!(
+                attempt(coding, body, &limits).await,
+                Err(Reason::InflationTooLarge),
+                "{coding}"
+            );
             // Small bodies may grow as they like.
             let free = limits.inflation_free_bytes;
             let body = encode(coding, &zeros[..free]).await;

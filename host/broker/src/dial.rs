@@ -42,7 +42,9 @@ struct Driver(JoinHandle<()>);
 const WINDOW_BYTES: u32 = 1 << 20;
 
 /// What TLS needs to know, made once for a policy: the system's roots and the operator's.
-pub(crate) fn tls_config(extra: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
+pub(crate) fn tls_config(
+    extra: Vec<CertificateDer<'static>>,
+) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
@@ -86,12 +88,16 @@ async fn open(
     let Some(config) = tls else {
         return http1_over(stream, limits).await;
     };
-    let refused = |detail: &str| Stop::new(Reason::TlsFailed, format!("tls with host {host} failed: {detail}"));
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| refused("the name is no server name"))?;
-    let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|error| {
-        tracing::debug!(host, error = &error as &dyn std::error::Error, "tls handshake failed");
-        refused(tls_problem(&error))
-    })?;
+    let refused = |detail: &str| {
+        Stop::new(Reason::TlsFailed, format!("tls with host {host} failed: {detail}"))
+    };
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|_| refused("the name is no server name"))?;
+    let stream =
+        TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|error| {
+            tracing::debug!(host, error = &error as &dyn std::error::Error, "tls handshake failed");
+            refused(tls_problem(&error))
+        })?;
     match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => http2_over(stream, limits).await,
         _ => http1_over(stream, limits).await,
@@ -104,7 +110,8 @@ async fn connect(target: &ApprovedTarget, host: &str, limits: &Limits) -> Result
     let addresses = target.addresses();
     for (tried, address) in (0..).zip(addresses) {
         let left = deadline.saturating_duration_since(Instant::now());
-        let untried = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(tried).max(1);
+        let untried =
+            u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(tried).max(1);
         #[expect(clippy::disallowed_methods, reason = "this is where the host connects")]
         let attempt = TcpStream::connect(*address);
         match timeout(left / untried, attempt).await {
@@ -183,9 +190,10 @@ impl Connection {
     pub(crate) fn share(&self) -> Option<Self> {
         match &self.sender {
             Sender::Http1(_) => None,
-            Sender::Http2(sender) => {
-                Some(Self { sender: Sender::Http2(sender.clone()), driver: Arc::clone(&self.driver) })
-            }
+            Sender::Http2(sender) => Some(Self {
+                sender: Sender::Http2(sender.clone()),
+                driver: Arc::clone(&self.driver),
+            }),
         }
     }
 

@@ -33,8 +33,9 @@ pub(crate) async fn injection(
     origin: &Origin,
     slot: &str,
 ) -> Result<(Injection, Scrubber), Stop> {
-    let undeclared =
-        || Stop::new(Reason::SlotUndeclared, "the connector declares no credential slot of this name");
+    let undeclared = || {
+        Stop::new(Reason::UndeclaredSlot, "the connector declares no credential slot of this name")
+    };
     let slot: Slot = slot.parse().map_err(|_| undeclared())?;
     let spec = origin.descriptor.slots.get(&slot).ok_or_else(undeclared)?;
     let credential = credentials
@@ -47,13 +48,19 @@ pub(crate) async fn injection(
                 fault = fault.chain(),
                 "credential could not be had",
             );
-            Stop::new(Reason::CredentialUnavailable, format!("the credential of slot `{slot}` cannot be read"))
+            Stop::new(
+                Reason::CredentialUnavailable,
+                format!("the credential of slot `{slot}` cannot be read"),
+            )
         })?
         .ok_or_else(|| {
             Stop::new(Reason::CredentialMissing, format!("slot `{slot}` has no credential"))
         })?;
     place(&spec.scheme, &credential).ok_or_else(|| {
-        Stop::new(Reason::CredentialUnfit, format!("the credential of slot `{slot}` does not fit its scheme"))
+        Stop::new(
+            Reason::CredentialUnfit,
+            format!("the credential of slot `{slot}` does not fit its scheme"),
+        )
     })
 }
 
@@ -72,7 +79,8 @@ fn place(scheme: &Scheme, credential: &Credential) -> Option<(Injection, Scrubbe
                 return None;
             }
             let pair = Zeroizing::new(format!("{user}:{password}"));
-            let value = Zeroizing::new(format!("Basic {}", *Zeroizing::new(STANDARD.encode(&*pair))));
+            let value =
+                Zeroizing::new(format!("Basic {}", *Zeroizing::new(STANDARD.encode(&*pair))));
             Some((header(AUTHORIZATION, &value)?, Scrubber::new(&[&pair, password, user])))
         }
         (Scheme::ApiKeyHeader { name }, Credential::Token(token)) => {
@@ -83,7 +91,8 @@ fn place(scheme: &Scheme, credential: &Credential) -> Option<(Injection, Scrubbe
         (Scheme::ApiKeyQuery { name }, Credential::Token(token)) => {
             let token = token.expose_secret();
             let encode = |text: &str| scrub::percent_encoded(text.as_bytes(), b"", false);
-            let encoded = Zeroizing::new(format!("{}={}", encode(name), *Zeroizing::new(encode(token))));
+            let encoded =
+                Zeroizing::new(format!("{}={}", encode(name), *Zeroizing::new(encode(token))));
             Some((Injection::Parameter { name: name.clone(), encoded }, Scrubber::new(&[token])))
         }
         _ => None,
@@ -140,8 +149,10 @@ mod tests {
         assert!(value.is_sensitive());
         assert!(!format!("{value:?}").contains("t0ken"));
 
-        let basic =
-            Credential::Basic { user: "Aladdin".to_owned().into(), password: "open sesame".to_owned().into() };
+        let basic = Credential::Basic {
+            user: "Aladdin".to_owned().into(),
+            password: "open sesame".to_owned().into(),
+        };
         let (injection, _) = place(&Scheme::Basic, &basic).unwrap();
         assert_eq!(injection.header().unwrap().1, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
 
@@ -156,7 +167,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let basic = Credential::Basic { user: "a:b".to_owned().into(), password: "c".to_owned().into() };
+        let basic =
+            Credential::Basic { user: "a:b".to_owned().into(), password: "c".to_owned().into() };
         assert!(place(&Scheme::Basic, &basic).is_none());
         assert!(place(&Scheme::Bearer, &basic).is_none());
         assert!(place(&Scheme::Basic, &token("t")).is_none());

@@ -29,7 +29,7 @@ pub struct Metrics {
 }
 
 /// How an exchange ended.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, EncodeLabelValue)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Outcome {
     /// A response was handed on.
     Response,
@@ -81,13 +81,21 @@ impl Metrics {
             "Exchanges ended, by outcome and class of status; class is none without a response",
             self.exchanges.clone(),
         );
-        registry.register("denied", "Exchanges that the host refused, by code", self.denied.clone());
+        registry.register(
+            "denied",
+            "Exchanges that the host refused, by code",
+            self.denied.clone(),
+        );
         registry.register(
             "exchange_seconds",
             "Time of an exchange, waiting for a permit and redirects included",
             self.seconds.clone(),
         );
-        registry.register("in_flight", "Exchanges under way, waiting ones included", self.in_flight.clone());
+        registry.register(
+            "in_flight",
+            "Exchanges under way, waiting ones included",
+            self.in_flight.clone(),
+        );
         registry.register("pooled_connections", "Connections kept for reuse", self.pooled.clone());
         registry.register("dials", "Connections opened", self.dials.clone());
     }
@@ -99,6 +107,20 @@ impl Metrics {
 
     pub(crate) fn denied(&self, reason: Reason) {
         self.denied.get_or_create(&Why { code: Code(reason) }).inc();
+    }
+}
+
+// === impl Outcome ===
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let text = match self {
+            Self::Response => "response",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        };
+        EncodeLabelValue::encode(&text, encoder)
     }
 }
 

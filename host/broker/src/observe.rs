@@ -24,6 +24,8 @@ pub(crate) struct Watch<'a> {
 pub(crate) struct Progress {
     /// Whether anything can have reached the provider.
     pub(crate) sent: bool,
+    /// Whether it stands in the queue for a permit.
+    pub(crate) waiting: bool,
     /// The last host that was asked.
     pub(crate) host: Option<Arc<str>>,
 }
@@ -45,7 +47,7 @@ impl<'a> Watch<'a> {
             connector = %self.origin.installation.connector,
             host = progress.host.as_deref(),
             status,
-            elapsed,
+            elapsed_seconds = elapsed,
             "exchange answered",
         );
     }
@@ -65,7 +67,7 @@ impl<'a> Watch<'a> {
             host = progress.host.as_deref(),
             code = stop.reason.as_str(),
             sent = progress.sent,
-            elapsed,
+            elapsed_seconds = elapsed,
             "exchange stopped",
         );
     }

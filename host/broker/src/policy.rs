@@ -38,7 +38,9 @@ pub enum Error {
     #[error("tls cannot be set up")]
     Tls(#[source] rustls::Error),
     /// A stand-in's address is no loopback URL with a port.
-    #[error("stand-in address `{address}` is not `http://` or `https://`, a loopback address, and a port")]
+    #[error(
+        "stand-in address `{address}` is not `http://` or `https://`, a loopback address, and a port"
+    )]
     StandIn {
         /// As configured.
         address: String,
@@ -84,7 +86,7 @@ pub(crate) struct Policy {
     allow_hosts: Option<Vec<HostPattern>>,
     deny_hosts: Vec<HostPattern>,
     environments: BTreeMap<Environment, HostRules>,
-    allow_wildcards_on: Vec<String>,
+    pub(crate) allow_wildcards_on: Vec<String>,
     stand_ins: Vec<Substitute>,
 }
 
@@ -98,7 +100,10 @@ pub(crate) struct Substitute {
 
 /// Checks at publish time that no declared wildcard covers a public suffix: `*.co.uk` would be every
 /// company of a country. `allow_wildcards_on` is the operator's list ([`Config::allow_wildcards_on`]).
-pub fn check_hosts(descriptor: &Descriptor, allow_wildcards_on: &[String]) -> Result<(), HostRefused> {
+pub fn check_hosts(
+    descriptor: &Descriptor,
+    allow_wildcards_on: &[String],
+) -> Result<(), HostRefused> {
     for pattern in &descriptor.hosts {
         if wildcard_too_broad(pattern, allow_wildcards_on) {
             return Err(HostRefused {
@@ -119,7 +124,8 @@ pub fn check_hosts(descriptor: &Descriptor, allow_wildcards_on: &[String]) -> Re
 /// Whether a connection of this release may have this base URL: an `https` URL on a declared host,
 /// without query and fragment. Exchanges check it again.
 pub fn base_url_allowed(descriptor: &Descriptor, base_url: &str) -> Result<(), BaseUrlRefused> {
-    let refuse = |stop: Stop| BaseUrlRefused { reason: stop.reason, problem: stop.detail.into_owned() };
+    let refuse =
+        |stop: Stop| BaseUrlRefused { reason: stop.reason, problem: stop.detail.into_owned() };
     let target = Target::parse(base_url, Limits::default().url_bytes_max).map_err(refuse)?;
     if target.query().is_some() || base_url.contains('#') {
         return Err(refuse(Stop::new(Reason::UrlMalformed, "base url has a query or a fragment")));
@@ -138,7 +144,7 @@ fn wildcard_too_broad(pattern: &HostPattern, allowed: &[String]) -> bool {
 
 fn undeclared(target: &Target) -> Stop {
     let (host, port) = (&target.host, target.port);
-    Stop::new(Reason::HostUndeclared, format!("the connector does not declare host {host}:{port}"))
+    Stop::new(Reason::UndeclaredHost, format!("the connector does not declare host {host}:{port}"))
 }
 
 // === impl Policy ===
@@ -182,7 +188,8 @@ impl Policy {
         if classify::metadata_name(host) {
             return Err(Stop::new(Reason::HostMetadata, "the host is a metadata service"));
         }
-        let mut declared = descriptor.hosts.iter().filter(|pattern| pattern.matches(host, port)).peekable();
+        let mut declared =
+            descriptor.hosts.iter().filter(|pattern| pattern.matches(host, port)).peekable();
         if declared.peek().is_none() {
             return Err(undeclared(target));
         }
@@ -270,8 +277,174 @@ impl Substitute {
             && url.fragment().is_none()
             && url.username().is_empty()
             && url.password().is_none();
-        let port = url.port_or_known_default().filter(|port| bare && *port != 0).ok_or_else(refuse)?;
+        let port =
+            url.port_or_known_default().filter(|port| bare && *port != 0).ok_or_else(refuse)?;
         let target = ApprovedTarget::stand_in(SocketAddr::new(ip, port)).ok_or_else(refuse)?;
         Ok(Self { host: stand_in.host.clone(), target, tls })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descriptor(hosts: &str) -> Descriptor {
+        let text = r#"{"format":1,"name":"a/b","version":"1.0.0","hosts":HOSTS}"#;
+        Descriptor::parse(&text.replace("HOSTS", hosts)).unwrap()
+    }
+
+    fn policy(config: &str) -> Policy {
+        Policy::compile(toml::from_str(config).unwrap(), 0).unwrap()
+    }
+
+    fn admit(policy: &Policy, environment: &str, hosts: &str, url: &str) -> Result<(), Reason> {
+        let target = Target::parse(url, 8 << 10).map_err(|stop| stop.reason)?;
+        policy
+            .admit(&environment.parse().unwrap(), &descriptor(hosts), &target)
+            .map_err(|stop| stop.reason)
+    }
+
+    #[test]
+    fn hosts_are_those_declared_and_no_others() {
+        let policy = policy("");
+        let hosts = r#"["allowed.com", "*.wild.com", "other.com:8443"]"#;
+        let admit = |url: &str| admit(&policy, "dev", hosts, url);
+        for url in [
+            "https://allowed.com",
+            "https://ALLOWED.com./x",
+            "https://allowed.com:443/",
+            "https://eu.wild.com",
+            "https://other.com:8443",
+        ] {
+            assert_eq!(admit(url), Ok(()), "{url}");
+        }
+        for url in [
+            // C12, C13
+            "https://evilallowed.com",
+            "https://allowed.com.evil.com",
+            "https://wild.com",
+            "https://a.b.wild.com",
+            "https://evilwild.com",
+            "https://allowed.com:0",
+            "https://allowed.com:25",
+            "https://allowed.com:6379",
+            "https://allowed.com:8443",
+            "https://other.com",
+            "https://localhost",
+            "https://intranet",
+        ] {
+            assert_eq!(admit(url), Err(Reason::UndeclaredHost), "{url}");
+        }
+    }
+
+    #[test]
+    fn metadata_names_are_denied_even_if_declared() {
+        let policy = policy("");
+        let hosts = r#"["metadata.google.internal", "*.google.internal"]"#;
+        let url = "https://metadata.google.internal/computeMetadata/v1/";
+        assert_eq!(admit(&policy, "dev", hosts, url), Err(Reason::HostMetadata));
+        assert_eq!(admit(&policy, "dev", hosts, "https://metadata/"), Err(Reason::HostMetadata));
+        assert!(check_hosts(&descriptor(hosts), &[]).is_err());
+    }
+
+    #[test]
+    fn operator_narrows_by_environment() {
+        let policy = policy(
+            r#"
+            allow-hosts = ["a.example.com", "b.example.com"]
+            deny-hosts = ["b.example.com"]
+            [environments.dev]
+            allow-hosts = ["sandbox.example.com", "b.example.com"]
+            [environments.staging]
+            deny-hosts = ["a.example.com"]
+            "#,
+        );
+        let admit = |environment, host: &str| {
+            admit(
+                &policy,
+                environment,
+                r#"["*.example.com"]"#,
+                &format!("https://{host}.example.com"),
+            )
+        };
+        assert_eq!(admit("prod", "a"), Ok(()));
+        assert_eq!(admit("dev", "sandbox"), Ok(()));
+        for (environment, host) in
+            [("prod", "b"), ("prod", "sandbox"), ("dev", "a"), ("dev", "b"), ("staging", "a")]
+        {
+            assert_eq!(
+                admit(environment, host),
+                Err(Reason::HostNotAllowed),
+                "{environment} {host}"
+            );
+        }
+    }
+
+    #[test]
+    fn wildcards_do_not_stand_on_public_suffixes() {
+        let hosts = r#"["*.co.uk", "*.github.io", "*.myshopify.com", "*.example.co.uk"]"#;
+        let refused = check_hosts(&descriptor(hosts), &[]).unwrap_err();
+        assert_eq!(refused.host, "*.co.uk");
+        let strict = policy("");
+        assert_eq!(
+            admit(&strict, "dev", hosts, "https://evil.co.uk"),
+            Err(Reason::HostWildcardTooBroad)
+        );
+        assert_eq!(admit(&strict, "dev", hosts, "https://a.example.co.uk"), Ok(()));
+        let shop = "https://shop.myshopify.com";
+        assert_eq!(admit(&strict, "dev", hosts, shop), Err(Reason::HostWildcardTooBroad));
+        let open = policy(r#"allow-wildcards-on = ["myshopify.com"]"#);
+        assert_eq!(admit(&open, "dev", hosts, shop), Ok(()));
+        let own = descriptor(r#"["*.myshopify.com"]"#);
+        assert!(check_hosts(&own, &[]).is_err());
+        assert!(check_hosts(&own, &["myshopify.com".to_owned()]).is_ok());
+        // Without a wildcard it is one host like any other.
+        assert!(check_hosts(&descriptor(r#"["myshopify.com"]"#), &[]).is_ok());
+    }
+
+    #[test]
+    fn base_urls_are_checked_like_requests() {
+        let descriptor = descriptor(r#"["*.salesforce.com"]"#);
+        assert_eq!(
+            base_url_allowed(&descriptor, "https://na1.salesforce.com/services/data"),
+            Ok(())
+        );
+        for (url, reason) in [
+            ("http://na1.salesforce.com", Reason::SchemeRefused),
+            ("https://evil.com", Reason::UndeclaredHost),
+            ("https://na1.salesforce.com:8443", Reason::UndeclaredHost),
+            ("https://u:p@na1.salesforce.com", Reason::UserinfoRefused),
+            ("https://127.0.0.1", Reason::UndeclaredHost),
+            ("https://na1.salesforce.com/?q", Reason::UrlMalformed),
+            ("https://na1.salesforce.com/#f", Reason::UrlMalformed),
+            ("/services", Reason::UrlMalformed),
+        ] {
+            assert_eq!(base_url_allowed(&descriptor, url).unwrap_err().reason, reason, "{url}");
+        }
+    }
+
+    #[test]
+    fn configurations_that_cannot_hold_are_refused() {
+        let compile = |text: &str| Policy::compile(toml::from_str(text).unwrap(), 0).map(|_| ());
+        for address in [
+            "http://10.0.0.1:80",
+            "http://localhost:80",
+            "http://127.0.0.1:9/x",
+            "ftp://127.0.0.1:9",
+            "127.0.0.1:9",
+            "http://u@127.0.0.1:9",
+            "http://127.0.0.1:0",
+            "http://0.0.0.0:9",
+            "http://[::]:9",
+        ] {
+            let text = format!("[[stand-in]]\nhost = 'api.example.com'\naddress = '{address}'");
+            assert!(matches!(compile(&text), Err(Error::StandIn { .. })), "{address}");
+        }
+        assert!(matches!(
+            compile("extra-roots = ['/nonexistent/ca.pem']"),
+            Err(Error::ExtraRoot { .. })
+        ));
+        let text = "[limits]\nin-flight-per-call-max = 0";
+        assert!(matches!(compile(text), Err(Error::Limit { name: "in-flight-per-call-max" })));
     }
 }

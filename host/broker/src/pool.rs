@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use keyway_core::ids::Installation;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::{Instant, interval};
 
 use crate::config::Limits;
@@ -25,13 +26,15 @@ pub(crate) struct Key {
 }
 
 /// The unused connections of a broker.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Pool(Arc<Mutex<Shelves>>);
 
 #[derive(Default)]
 struct Shelves {
     by_key: HashMap<Key, Vec<Idle>>,
     total: usize,
+    /// Shows `total`.
+    gauge: Gauge,
     /// Connections of an older policy are not taken back.
     generation: u64,
     /// Whether a task watches for connections that were idle too long.
@@ -46,6 +49,11 @@ struct Idle {
 // === impl Pool ===
 
 impl Pool {
+    /// An empty pool that shows its size in `gauge`.
+    pub(crate) fn new(gauge: Gauge) -> Self {
+        Self(Arc::new(Mutex::new(Shelves { gauge, ..Shelves::default() })))
+    }
+
     /// A connection that was not idle too long, the latest used first.
     pub(crate) fn take(&self, key: &Key, idle_timeout: Duration) -> Option<Connection> {
         let mut shelves = self.lock();
@@ -70,14 +78,18 @@ impl Pool {
         if shelf.is_empty() {
             shelves.by_key.remove(key);
         }
-        shelves.total -= gone;
+        let left = shelves.total - gone;
+        shelves.resize(left);
         found
     }
 
     /// Keeps a connection, if there is room and its policy still holds.
     pub(crate) fn put(&self, key: Key, connection: Connection, limits: &Limits) {
         let mut shelves = self.lock();
-        if connection.closed() || key.generation != shelves.generation || shelves.total >= limits.idle_max {
+        if connection.closed()
+            || key.generation != shelves.generation
+            || shelves.total >= limits.idle_max
+        {
             return;
         }
         let shared = connection.share().is_some();
@@ -88,7 +100,8 @@ impl Pool {
             return;
         }
         shelf.push(Idle { connection, since: Instant::now() });
-        shelves.total += 1;
+        let more = shelves.total + 1;
+        shelves.resize(more);
         if !shelves.reaping {
             shelves.reaping = true;
             tokio::spawn(reap(Arc::downgrade(&self.0), limits.idle_timeout));
@@ -103,11 +116,6 @@ impl Pool {
         shelves.recount();
     }
 
-    /// Connections kept now.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().total
-    }
-
     fn lock(&self) -> MutexGuard<'_, Shelves> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,7 +125,12 @@ impl Pool {
 
 impl Shelves {
     fn recount(&mut self) {
-        self.total = self.by_key.values().map(Vec::len).sum();
+        self.resize(self.by_key.values().map(Vec::len).sum());
+    }
+
+    fn resize(&mut self, total: usize) {
+        self.total = total;
+        self.gauge.set(i64::try_from(total).unwrap_or(i64::MAX));
     }
 }
 

@@ -59,7 +59,7 @@ reasons! {
 
     // --- policy: where it leads ---
     /// No host of the descriptor admits this name and port.
-    HostUndeclared = "host-undeclared", Denied;
+    UndeclaredHost = "undeclared-host", Denied;
     /// The operator's policy does not admit the host.
     HostNotAllowed = "host-not-allowed", Denied;
     /// The name of a cloud metadata service.
@@ -89,7 +89,7 @@ reasons! {
 
     // --- inject ---
     /// The descriptor declares no such slot.
-    SlotUndeclared = "undeclared-slot", Denied;
+    UndeclaredSlot = "undeclared-slot", Denied;
     /// The slot has no credential.
     CredentialMissing = "credential-missing", Unauthenticated;
     /// The credential does not fit the slot's scheme, or cannot stand where the scheme puts it.

@@ -48,7 +48,10 @@ impl Trail {
         }
         let mut locations = raw.headers.get_all(LOCATION).iter();
         let (Some(location), None) = (locations.next(), locations.next()) else {
-            return Err(Stop::new(Reason::RedirectMalformed, "redirect without exactly one location"));
+            return Err(Stop::new(
+                Reason::RedirectMalformed,
+                "redirect without exactly one location",
+            ));
         };
         if self.followed == self.max {
             let detail = format!("more than {} redirects", self.max);
@@ -65,7 +68,10 @@ impl Trail {
         self.seen.push((parts.method.clone(), from.as_str().to_owned()));
         rewrite(raw.status, parts);
         if self.seen.iter().any(|(method, url)| *method == parts.method && url == to.as_str()) {
-            return Err(Stop::new(Reason::RedirectLoop, "redirect back to a request that was sent"));
+            return Err(Stop::new(
+                Reason::RedirectLoop,
+                "redirect back to a request that was sent",
+            ));
         }
         self.followed += 1;
         Ok(Some(to))

@@ -61,7 +61,8 @@ const PREFIXES: [&str; 2] = ["proxy-", "x-forwarded-"];
 const ACCEPT_ENCODING: HeaderValue = HeaderValue::from_static("gzip, br, zstd");
 
 /// What is sent where the connector names nothing: some providers refuse requests without it.
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("keyway/", env!("CARGO_PKG_VERSION")));
+const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("keyway/", env!("CARGO_PKG_VERSION")));
 
 /// The typed parts of one request.
 #[derive(Clone, Debug)]
@@ -104,13 +105,20 @@ pub(crate) fn check_query(descriptor: &Descriptor, target: &Target) -> Result<()
 
 impl Parts {
     /// Parses what the connector wrote.
-    pub(crate) fn parse(wanted: Wanted, descriptor: &Descriptor, limits: &Limits) -> Result<Self, Stop> {
+    pub(crate) fn parse(
+        wanted: Wanted,
+        descriptor: &Descriptor,
+        limits: &Limits,
+    ) -> Result<Self, Stop> {
         let method = method(&wanted.method)?;
         let headers = headers(&wanted.headers, descriptor, limits)?;
         let body = wanted.body.unwrap_or_default();
         if body.len() > limits.request_body_bytes_max {
             let max = limits.request_body_bytes_max;
-            return Err(Stop::new(Reason::RequestBodyTooLarge, format!("request body is over {max} bytes")));
+            return Err(Stop::new(
+                Reason::RequestBodyTooLarge,
+                format!("request body is over {max} bytes"),
+            ));
         }
         Ok(Self { method, headers, body })
     }
@@ -129,7 +137,9 @@ impl Parts {
         }
         let authority = target.authority();
         let uri = match version {
-            Version::HTTP_2 => Uri::builder().scheme("https").authority(&*authority).path_and_query(&*path),
+            Version::HTTP_2 => {
+                Uri::builder().scheme("https").authority(&*authority).path_and_query(&*path)
+            }
             _ => Uri::builder().path_and_query(&*path),
         };
         let malformed = |_| Stop::new(Reason::UrlMalformed, "url cannot be sent");
@@ -145,7 +155,8 @@ impl Parts {
         }
         headers.insert(header::ACCEPT_ENCODING, ACCEPT_ENCODING);
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
-        if self.body.is_empty() && [Method::POST, Method::PUT, Method::PATCH].contains(&self.method) {
+        if self.body.is_empty() && [Method::POST, Method::PUT, Method::PATCH].contains(&self.method)
+        {
             // RFC 9110 section 8.6: these say that there is no content rather than nothing at all.
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
@@ -180,7 +191,10 @@ fn headers(
 ) -> Result<HeaderMap, Stop> {
     let bytes: usize = wanted.iter().map(|(name, value)| name.len() + value.len()).sum();
     if wanted.len() > limits.request_headers_max || bytes > limits.request_header_bytes_max {
-        return Err(Stop::new(Reason::HeadersTooLarge, "request has too many or too large headers"));
+        return Err(Stop::new(
+            Reason::HeadersTooLarge,
+            "request has too many or too large headers",
+        ));
     }
     let mut headers = HeaderMap::with_capacity(wanted.len() + 4);
     for (name, value) in wanted {
@@ -257,14 +271,38 @@ mod tests {
     #[test]
     fn headers_of_the_host_are_refused_in_any_case() {
         for name in [
-            "Authorization", "authorization", "AUTHORIZATION", "Cookie", "Host", "Transfer-Encoding",
-            "Content-Length", "Connection", "Keep-Alive", "TE", "Trailer", "Upgrade", "Expect",
-            "HTTP2-Settings", "Proxy-Authorization", "Proxy-Connection", "Proxy-Anything", "Forwarded",
-            "X-Forwarded-For", "X-Forwarded-Host", "Via",
+            "Authorization",
+            "authorization",
+            "AUTHORIZATION",
+            "Cookie",
+            "Host",
+            "Transfer-Encoding",
+            "Content-Length",
+            "Connection",
+            "Keep-Alive",
+            "TE",
+            "Trailer",
+            "Upgrade",
+            "Expect",
+            "HTTP2-Settings",
+            "Proxy-Authorization",
+            "Proxy-Connection",
+            "Proxy-Anything",
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Host",
+            "Via",
         ] {
-            assert_eq!(parse("GET", &[(name, "x")], 0).unwrap_err(), Reason::HeaderForbidden, "{name}");
+            assert_eq!(
+                parse("GET", &[(name, "x")], 0).unwrap_err(),
+                Reason::HeaderForbidden,
+                "{name}"
+            );
         }
-        assert_eq!(parse("GET", &[("x-API-key", "x")], 0).unwrap_err(), Reason::CredentialPlaceTaken);
+        assert_eq!(
+            parse("GET", &[("x-API-key", "x")], 0).unwrap_err(),
+            Reason::CredentialPlaceTaken
+        );
         let parts = parse("GET", &[("Accept-Encoding", "zstd"), ("Accept", "a/b")], 0).unwrap();
         assert_eq!(parts.headers.len(), 1);
     }
@@ -272,10 +310,18 @@ mod tests {
     #[test]
     fn names_and_values_are_checked_byte_by_byte() {
         for name in ["", "a b", "a:b", ":authority", "a\r\nb", "a\0", "ä", "a\x7f"] {
-            assert_eq!(parse("GET", &[(name, "x")], 0).unwrap_err(), Reason::HeaderMalformed, "{name:?}");
+            assert_eq!(
+                parse("GET", &[(name, "x")], 0).unwrap_err(),
+                Reason::HeaderMalformed,
+                "{name:?}"
+            );
         }
         for value in ["a\rb", "a\nb", "a\r\n b", "a\0", "a\x7f", "ä"] {
-            assert_eq!(parse("GET", &[("x", value)], 0).unwrap_err(), Reason::HeaderMalformed, "{value:?}");
+            assert_eq!(
+                parse("GET", &[("x", value)], 0).unwrap_err(),
+                Reason::HeaderMalformed,
+                "{value:?}"
+            );
         }
     }
 
@@ -300,7 +346,9 @@ mod tests {
             let target = Target::parse(&format!("https://a.com/?{query}"), 8 << 10).unwrap();
             check_query(&descriptor(), &target).map_err(|stop| stop.reason)
         };
-        for query in ["hapikey=x", "a=b&HapiKey=x", "%68apikey=x", "access_token=x", "access%5Ftoken"] {
+        for query in
+            ["hapikey=x", "a=b&HapiKey=x", "%68apikey=x", "access_token=x", "access%5Ftoken"]
+        {
             assert_eq!(check(query), Err(Reason::CredentialPlaceTaken), "{query}");
         }
         assert_eq!(check("hapikeys=x&token=y"), Ok(()));

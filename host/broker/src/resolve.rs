@@ -43,9 +43,10 @@ pub(crate) async fn resolve(
     name: &str,
     limits: &Limits,
 ) -> Result<Vec<IpAddr>, Stop> {
-    let answer = tokio::time::timeout(limits.dns_timeout, resolver.addresses(name))
-        .await
-        .map_err(|_| Stop::new(Reason::DnsTimeout, format!("no answer from dns for host {name}")))?;
+    let answer =
+        tokio::time::timeout(limits.dns_timeout, resolver.addresses(name)).await.map_err(|_| {
+            Stop::new(Reason::DnsTimeout, format!("no answer from dns for host {name}"))
+        })?;
     match answer {
         Ok(addresses) if addresses.len() > limits.addresses_max => {
             let detail = format!("host {name} has more than {} addresses", limits.addresses_max);

@@ -126,7 +126,9 @@ impl Scrubber {
     fn ranges(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
         for needle in &self.needles {
-            found.extend(memmem::find_iter(text, &**needle).map(|start| start..start + needle.len()));
+            found.extend(
+                memmem::find_iter(text, &**needle).map(|start| start..start + needle.len()),
+            );
         }
         found.sort_unstable_by_key(|range| range.start);
         let mut merged: Vec<Range<usize>> = Vec::with_capacity(found.len());
@@ -227,9 +229,8 @@ mod tests {
             for text in [STANDARD.encode(&whole), URL_SAFE.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
                 prop_assert!(scrubber.finds(text.as_bytes()));
                 let cleaned = clean(&scrubber, &text);
-                // What is left of it, two letters at each end at most, does not hold the secret.
                 prop_assert!(cleaned.contains(MASK));
-                prop_assert!(!scrubber.finds(cleaned.replace(MASK, "").as_bytes()) || before.contains(&secret));
+                prop_assert!(cleaned.split(MASK).all(|rest| !scrubber.finds(rest.as_bytes())));
             }
         }
     }

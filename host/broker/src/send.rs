@@ -101,7 +101,8 @@ fn unanswered(error: &hyper::Error) -> Unanswered {
 
 /// Framing that two readers could understand differently ends the exchange and the connection.
 fn check_head(version: Version, headers: &HeaderMap, limits: &Limits) -> Result<(), Stop> {
-    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let bytes: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if headers.len() > limits.response_headers_max || bytes > limits.response_header_bytes_max {
         let detail = "upstream's response headers are too many or too large";
         return Err(Stop::new(Reason::ResponseHeadersTooLarge, detail));
@@ -133,7 +134,8 @@ fn check_status(status: StatusCode) -> Result<(), Stop> {
 /// Reads a body to its end. Trailers are dropped: nothing that a connector needs stands in them.
 async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, Stop> {
     let max = limits.response_body_bytes_max;
-    let too_large = || Stop::new(Reason::ResponseBodyTooLarge, format!("upstream's body is over {max} bytes"));
+    let too_large =
+        || Stop::new(Reason::ResponseBodyTooLarge, format!("upstream's body is over {max} bytes"));
     if body.size_hint().lower() > max as u64 {
         return Err(too_large());
     }
@@ -142,7 +144,12 @@ async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, Stop> {
     let mut rest = BytesMut::new();
     loop {
         let frame = match timeout(limits.between_bytes_timeout, body.frame()).await {
-            Err(_) => return Err(Stop::new(Reason::BodyStalled, "upstream stopped in the middle of a body")),
+            Err(_) => {
+                return Err(Stop::new(
+                    Reason::BodyStalled,
+                    "upstream stopped in the middle of a body",
+                ));
+            }
             Ok(None) => break,
             Ok(Some(Err(error))) => return Err(broken(&error)),
             Ok(Some(Ok(frame))) => frame,
@@ -167,7 +174,8 @@ async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, Stop> {
 
 fn broken(error: &hyper::Error) -> Stop {
     tracing::debug!(error = error as &dyn std::error::Error, "body broke off");
-    let kind = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let kind =
+        error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
     match kind {
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
             Stop::new(Reason::ResponseMalformed, "upstream's body breaks its framing")

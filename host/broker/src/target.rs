@@ -67,11 +67,11 @@ impl Target {
             Some(Host::Domain(name)) => name.strip_suffix('.').unwrap_or(name),
             // The policy has no pattern for an address: say so as what it is.
             Some(Host::Ipv4(_) | Host::Ipv6(_)) => {
-                return Err(Stop::new(Reason::HostUndeclared, "url names an address, not a host"));
+                return Err(Stop::new(Reason::UndeclaredHost, "url names an address, not a host"));
             }
             None => return Err(malformed("url has no host")),
         };
-        if name.is_empty() || name.ends_with('.') || name.contains('%') {
+        if !dns_name(name) {
             return Err(malformed("url has no usable host"));
         }
         let host: Arc<str> = name.into();
@@ -149,6 +149,17 @@ impl Target {
     }
 }
 
+/// Letters, digits and inner hyphens, as in a host pattern (RFC 1123 section 2.1).
+fn dns_name(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
 /// The second opinion.
 fn agree(text: &str, url: &Url) -> Result<(), Stop> {
     let ambiguous = || Stop::new(Reason::UrlAmbiguous, "url can be read in more than one way");
@@ -175,6 +186,8 @@ fn malformed(detail: &'static str) -> Stop {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MAX: usize = 8 << 10;
@@ -201,8 +214,14 @@ mod tests {
     fn schemes_other_than_https_are_refused() {
         // C14
         for text in [
-            "http://allowed.com", "HTTP://allowed.com", "file:///etc/passwd", "ftp://allowed.com",
-            "gopher://allowed.com", "data:text/plain,x", "unix:/run/x", "ws://allowed.com",
+            "http://allowed.com",
+            "HTTP://allowed.com",
+            "file:///etc/passwd",
+            "ftp://allowed.com",
+            "gopher://allowed.com",
+            "data:text/plain,x",
+            "unix:/run/x",
+            "ws://allowed.com",
         ] {
             assert_eq!(reason(text), Reason::SchemeRefused, "{text}");
         }
@@ -215,13 +234,31 @@ mod tests {
     fn addresses_in_any_spelling_are_refused() {
         // C1, C2, C3, C4
         for host in [
-            "127.0.0.1", "127.1", "0", "0.0.0.0", "0x7f000001", "2130706433", "0177.0.0.1", "[::1]", "[::]",
-            "[::ffff:169.254.169.254]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[64:ff9b::a9fe:a9fe]",
-            "[2002:7f00:1::]", "[fe80::1%25eth0]", "[fe80::1%eth0]", "[fd00:ec2::254]", "127.0.0.1.",
-            "93.184.216.34", "[::1", "[::1]junk", "[v1.]",
+            "127.0.0.1",
+            "127.1",
+            "0",
+            "0.0.0.0",
+            "0x7f000001",
+            "2130706433",
+            "0177.0.0.1",
+            "[::1]",
+            "[::]",
+            "[::ffff:169.254.169.254]",
+            "[::ffff:7f00:1]",
+            "[::127.0.0.1]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[2002:7f00:1::]",
+            "[fe80::1%25eth0]",
+            "[fe80::1%eth0]",
+            "[fd00:ec2::254]",
+            "127.0.0.1.",
+            "93.184.216.34",
+            "[::1",
+            "[::1]junk",
+            "[v1.]",
         ] {
             let reason = reason(&format!("https://{host}/"));
-            let expected = [Reason::HostUndeclared, Reason::UrlAmbiguous, Reason::UrlMalformed];
+            let expected = [Reason::UndeclaredHost, Reason::UrlAmbiguous, Reason::UrlMalformed];
             assert!(expected.contains(&reason), "{host}: {reason:?}");
         }
     }
@@ -234,6 +271,8 @@ mod tests {
             ("https://127。0。0。1/", Reason::UrlMalformed),
             ("https://😀.example.com/", Reason::UrlMalformed),
             ("https://example.com../", Reason::UrlMalformed),
+            ("https://a_b.example.com/", Reason::UrlMalformed),
+            ("https://-a.example.com/", Reason::UrlMalformed),
             // C11
             ("https://allowed.com@evil.com/", Reason::UserinfoRefused),
             ("https://:pw@allowed.com/", Reason::UserinfoRefused),
@@ -262,9 +301,10 @@ mod tests {
         ] {
             assert_eq!(reason(text), expected, "{text:?}");
         }
-        let label = "a".repeat(64);
-        let over = reason(&format!("https://{label}.{}/", "b.".repeat(200)));
-        assert!([Reason::UrlMalformed, Reason::UrlAmbiguous].contains(&over), "{over:?}");
+        let label = |length| format!("https://{}.example.com/", "a".repeat(length));
+        assert!(Target::parse(&label(63), MAX).is_ok());
+        assert_eq!(reason(&label(64)), Reason::UrlMalformed);
+        assert_eq!(reason(&format!("https://{}com/", "b.".repeat(126))), Reason::UrlMalformed);
         // The fragment is read by neither as a host.
         assert_eq!(&*Target::parse("https://evil.com#@allowed.com", MAX).unwrap().host, "evil.com");
         assert_eq!(&*Target::parse("https://evil.com/@allowed.com", MAX).unwrap().host, "evil.com");
@@ -285,5 +325,50 @@ mod tests {
         assert_eq!(absolute("https://a.com/x", base).unwrap(), "https://a.com/x");
         assert_eq!(absolute("//evil.com/x", base).unwrap_err().reason, Reason::UrlMalformed);
         assert_eq!(absolute("/x", None).unwrap_err().reason, Reason::BaseUrlMissing);
+    }
+
+    /// A third way to find the host: everything between the scheme and the first delimiter.
+    fn naive_authority(text: &str) -> Option<&str> {
+        let scheme = text.get(..8).filter(|scheme| scheme.eq_ignore_ascii_case("https://"))?;
+        text[scheme.len()..].split(['/', '?', '#']).next()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        /// What is read as the allowed host is plainly the allowed host.
+        #[test]
+        fn no_spelling_smuggles_another_host(
+            pieces in prop::collection::vec(
+                prop::sample::select(vec![
+                    "https://", "HTTPS:", "http://", "//", "/", "\\", "@", ":", ":443", ":8443", ":0443", "#",
+                    "?", "%2e", "%40", "%00", ".", "..", "allowed.com", "ALLOWED.com", "allowed", ".com",
+                    "evil.com", "127.0.0.1", "0x7f.1", "[::1]", "[", "]", "ⓐllowed.com", "。", "\t", "\n", " ",
+                    "\u{200d}", "\u{ad}", "user", "xn--", "a",
+                ]),
+                1..7,
+            ),
+            prefixed in any::<bool>(),
+        ) {
+            let text = format!("{}{}", if prefixed { "https://" } else { "" }, pieces.concat());
+            if let Ok(target) = Target::parse(&text, MAX) {
+                let authority = naive_authority(&text).unwrap_or_default().to_ascii_lowercase();
+                let plain = match target.port {
+                    443 => authority.strip_suffix(":443").unwrap_or(&authority),
+                    port => authority.strip_suffix(&format!(":{port}")).unwrap_or("port differs"),
+                };
+                prop_assert_eq!(plain.strip_suffix('.').unwrap_or(plain), &*target.host, "{}", text);
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,60}") {
+            let url = format!("https://{text}");
+            if let Ok(target) = Target::parse(&url, MAX) {
+                let again: Uri = target.as_str().parse().unwrap();
+                prop_assert_eq!(again.host().unwrap(), &*target.host);
+                prop_assert!(target.path_and_query().starts_with('/'));
+            }
+        }
     }
 }

@@ -437,3 +437,6 @@ fn check_reason(reason: &str) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

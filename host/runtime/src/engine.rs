@@ -124,6 +124,8 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         .max_core_instances_per_component(call.core_instances_max)
         .max_memories_per_component(call.memories_max)
         .max_tables_per_component(call.tables_max)
+        .max_memories_per_module(call.memories_max)
+        .max_tables_per_module(call.tables_max)
         .max_memory_size(call.memory_bytes_max)
         .table_elements(call.table_elements_max)
         .max_component_instance_size(INSTANCE_BYTES_MAX)

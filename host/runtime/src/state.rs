@@ -27,7 +27,6 @@ pub(crate) struct State {
     /// Set while `describe` runs at admission: then the contract's imports end the call.
     sealed: bool,
     log: Option<Arc<GuestLog>>,
-    // In this order: streams in the table write their last line before the log is counted up.
     table: ResourceTable,
     wasi: Option<Box<WasiCtx>>,
     _live: Option<Live>,

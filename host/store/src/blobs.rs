@@ -135,9 +135,9 @@ fn write(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
     sync(dir)
 }
 
-/// Makes the names in a directory durable.
+/// Makes the names in a directory durable. Opened anew: the handle itself is for paths only.
 fn sync(dir: &Dir) -> io::Result<()> {
-    dir.try_clone()?.into_std_file().sync_all()
+    dir.open(".")?.sync_all()
 }
 
 fn get(dir: &Dir, digest: &Digest) -> Result<Option<Bytes>, Error> {

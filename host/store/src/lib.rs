@@ -28,21 +28,27 @@
 mod backend;
 mod batch;
 mod blobs;
+pub mod conformance;
 mod error;
 mod key;
 mod lease;
 mod memory;
+mod metrics;
 pub mod model;
 mod queue;
 mod row;
+mod sled;
 mod store;
+pub mod torture;
 mod tx;
 mod watch;
 
 pub use batch::Batch;
 pub use blobs::Blobs;
 pub use error::{Collision, Error, OpenError};
+pub use metrics::Metrics;
 pub use model::*;
+pub use sled::Options;
 pub use store::{Limits, Store};
 pub use tx::Tx;
 pub use watch::{Changes, Watch};

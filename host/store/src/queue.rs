@@ -20,7 +20,8 @@ use crate::store::Store;
 /// What a dead letter says that nobody gave back: its claimers died, or forgot it.
 const NEVER_SETTLED: &str = "claimed and never settled";
 
-/// Bytes of a reason for giving a message back; the rest is cut.
+/// Bytes of a reason for giving a message back; the rest is cut. Twice as many as JSON still fit a row
+/// beside the longest body.
 const REASON_BYTES_MAX: usize = 256;
 
 // === impl Store ===
@@ -69,10 +70,10 @@ impl Store {
         delay: Duration,
         reason: &str,
     ) -> Result<(), Error> {
-        let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+        let reason = brief(reason);
         let (key, row, message) = self.claimed(claim).await?;
         let now = self.now().await?;
-        let message = MessageRow { reason: Some(reason.to_owned()), ..message };
+        let message = MessageRow { reason: Some(reason), ..message };
         let done = if message.attempts >= self.0.limits.attempts_max {
             self.bury(&key, &row, message, &claim.body, now).await?
         } else {
@@ -90,6 +91,17 @@ impl Store {
                 let (dead, body) = row::decode::<DeadRow>(key, row)?.inline(key)?;
                 let DeadRow { attempts, reason, at } = dead;
                 Ok(DeadLetter { seq: key.last_number()?, attempts, reason, at, body })
+            })
+            .collect()
+    }
+
+    /// Everything that waits in a queue, claimed or not, the oldest first.
+    pub async fn messages(&self, queue: &str) -> Result<Vec<(u64, Bytes)>, Error> {
+        let rows = self.all(Key::of(Space::Message).part(queue)).await?;
+        rows.iter()
+            .map(|(key, row)| {
+                let (_, body) = row::decode::<MessageRow>(key, row)?.inline(key)?;
+                Ok((key.last_number()?, body))
             })
             .collect()
     }
@@ -144,4 +156,11 @@ impl Store {
         commit.put(key.clone(), value);
         Ok(matches!(self.apply(commit).await?, Verdict::Committed { .. }))
     }
+}
+
+/// A reason short enough to be kept beside any body: control characters, which JSON writes six times as
+/// long, become spaces.
+fn brief(reason: &str) -> String {
+    let cut = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+    cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

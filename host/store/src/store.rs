@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use keyway_core::ids::{Connector, Environment, Installation, Slot};
@@ -21,6 +22,7 @@ use crate::blobs::Blobs;
 use crate::error::{Collision, Error};
 use crate::key::{Key, Space};
 use crate::memory::Memory;
+use crate::metrics::Metrics;
 use crate::model::{
     AuditEntry, Cell, Config, Connection, EnvironmentDefault, Filter, InstallationState, Pin, Token,
 };
@@ -47,6 +49,7 @@ pub(crate) struct Inner {
     blobs: Blobs,
     clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
+    metrics: Metrics,
     pub(crate) wake: watch::Sender<u64>,
 }
 
@@ -85,7 +88,7 @@ impl Store {
     /// A store that ends with the process. For tests.
     pub fn memory(clock: Arc<dyn Clock>) -> Self {
         let backend = Box::new(Memory::new(Arc::clone(&clock)));
-        Self::over(backend, Blobs::memory(), clock, Limits::default())
+        Self::over(backend, Blobs::memory(), clock, Limits::default(), Metrics::default())
     }
 
     pub(crate) fn over(
@@ -93,9 +96,10 @@ impl Store {
         blobs: Blobs,
         clock: Arc<dyn Clock>,
         limits: Limits,
+        metrics: Metrics,
     ) -> Self {
         let wake = watch::Sender::new(0);
-        Self(Arc::new(Inner { backend, blobs, clock, limits, wake }))
+        Self(Arc::new(Inner { backend, blobs, clock, limits, metrics, wake }))
     }
 
     /// Bytes that rows are too small for.
@@ -341,7 +345,15 @@ impl Store {
     /// Applies a commit, or says that a guard did not hold.
     pub(crate) async fn apply(&self, commit: Commit) -> Result<Verdict, Error> {
         commit.check()?;
-        self.0.backend.commit(commit).await
+        let started_at = Instant::now();
+        let verdict = self.0.backend.commit(commit).await;
+        self.0.metrics.commit(&verdict, started_at.elapsed());
+        verdict
+    }
+
+    /// What it counts, for a registry.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     async fn release_at(&self, key: &Key) -> Result<Option<Release>, Error> {

@@ -8,6 +8,9 @@ use std::{env, fs};
 
 use crate::http::Http;
 
+/// Any free port of the loopback interface.
+pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
 /// A running host. Dropping it kills it.
 pub struct Host {
     child: Child,
@@ -21,18 +24,24 @@ impl Host {
     /// Starts `keyway serve` on a free port of the loopback interface and waits until it is ready.
     /// `config` is the text of its configuration file.
     pub fn start(data: &Path, config: &str) -> Self {
-        Self::try_start(data, config).unwrap_or_else(|why| panic!("host did not start: {why}"))
+        Self::start_at(data, config, ANY_PORT)
     }
 
-    /// As [`Self::start`]; an error has what the host said on standard error.
-    pub fn try_start(data: &Path, config: &str) -> Result<Self, String> {
+    /// As [`Self::start`], on an address: a restart where clients look for it.
+    pub fn start_at(data: &Path, config: &str, listen: SocketAddr) -> Self {
+        Self::try_start(data, config, listen)
+            .unwrap_or_else(|why| panic!("host did not start: {why}"))
+    }
+
+    /// As [`Self::start_at`]; an error has what the host said on standard error.
+    pub fn try_start(data: &Path, config: &str, listen: SocketAddr) -> Result<Self, String> {
         fs::create_dir_all(data).expect("data directory");
         let file = data.with_extension("toml");
         fs::write(&file, config).expect("configuration file");
         let log = data.with_extension("log");
         let stderr = fs::File::options().create(true).append(true).open(&log).expect("log file");
         let mut child = Command::new(binary("keyway"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", &listen.to_string(), "--data"])
             .arg(data)
             .arg("--config")
             .arg(&file)

@@ -6,5 +6,5 @@
 mod host;
 mod http;
 
-pub use host::{Host, binary, component};
+pub use host::{ANY_PORT, Host, binary, component};
 pub use http::{Http, Reply};

@@ -1,0 +1,165 @@
+//! The API's parts, its configuration and its limits, put together once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyway_artifacts::Artifacts;
+use keyway_artifacts::schema::InputSchemas;
+use keyway_core::ids::Environment;
+use keyway_core::limits::{COMPONENT_BYTES_MAX, INPUT_BYTES_MAX};
+use keyway_core::ports::{Clock, Dispatch, EgressPolicy, Routes};
+use keyway_releases::Releases;
+use keyway_vault::{Tokens, Vault};
+use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
+
+use crate::auth::Auth;
+use crate::metrics::Metrics;
+use crate::ports::{Health, Reads};
+use crate::router;
+
+/// The API. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    pub(crate) host: Host,
+}
+
+/// What the API is made of.
+pub struct Deps {
+    /// Publishes.
+    pub artifacts: Artifacts,
+    /// Pins.
+    pub releases: Releases,
+    /// Holds credentials.
+    pub vault: Vault,
+    /// Issues and checks tokens.
+    pub tokens: Tokens,
+    /// Runs calls.
+    pub dispatch: Arc<dyn Dispatch>,
+    /// Says which base URLs a connection may have.
+    pub policy: Arc<dyn EgressPolicy>,
+    /// Reads what no service decides about.
+    pub reads: Arc<dyn Reads>,
+    /// Says whether the host is ready.
+    pub health: Arc<dyn Health>,
+    /// By which a cached token expires.
+    pub clock: Arc<dyn Clock>,
+    /// What this crate counts; registered in `registry` by the caller.
+    pub metrics: Metrics,
+    /// What `/metrics` shows.
+    pub registry: Arc<Registry>,
+}
+
+/// How the API is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The environments there are. Any other is unknown to every endpoint.
+    pub environments: Vec<Environment>,
+    /// Whether `/metrics` answers without a token: for a scraper on a private network. Off by default;
+    /// then a viewer's token is needed.
+    pub metrics_public: bool,
+    /// What bounds requests.
+    pub limits: Limits,
+}
+
+/// What bounds requests.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a JSON body: what a call may take.
+    pub json_bytes_max: usize,
+    /// Bytes of a component.
+    pub component_bytes_max: usize,
+    /// Bytes that are read and thrown away beyond a limit, so that a client that is still sending gets
+    /// to read its answer instead of a reset.
+    pub drain_bytes_max: usize,
+    /// Time for a JSON body to arrive: 4 MiB on a slow line, and no longer for who sends a byte a second.
+    pub json_time_max: Duration,
+    /// Time for a component to arrive: 64 MiB on a slow line.
+    pub component_time_max: Duration,
+    /// Publications under way: each holds a component in memory and a checking process.
+    pub publications_max: usize,
+    /// Open connections. More wait in the listener's backlog.
+    pub connections_max: usize,
+    /// Time for a request's head to arrive, idle time between requests included.
+    pub header_time_max: Duration,
+    /// Time that requests under way are given once the host is to stop: a call's two minutes and a bit.
+    pub drain_time_max: Duration,
+}
+
+/// What every handler has.
+pub(crate) type Host = Arc<Shared>;
+
+/// What every handler sees.
+pub(crate) struct Shared {
+    pub(crate) artifacts: Artifacts,
+    pub(crate) releases: Releases,
+    pub(crate) vault: Vault,
+    pub(crate) dispatch: Arc<dyn Dispatch>,
+    pub(crate) policy: Arc<dyn EgressPolicy>,
+    pub(crate) reads: Arc<dyn Reads>,
+    pub(crate) health: Arc<dyn Health>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Metrics,
+    pub(crate) config: Config,
+    pub(crate) auth: Auth,
+    pub(crate) routes: Arc<dyn Routes>,
+    pub(crate) schemas: InputSchemas,
+    pub(crate) publications: Semaphore,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        let dev = "dev".parse().expect("`dev` is a slug");
+        Self { environments: vec![dev], metrics_public: false, limits: Limits::default() }
+    }
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            json_bytes_max: INPUT_BYTES_MAX,
+            component_bytes_max: COMPONENT_BYTES_MAX,
+            drain_bytes_max: 256 << 20,
+            json_time_max: Duration::from_secs(30),
+            component_time_max: Duration::from_secs(300),
+            publications_max: 4,
+            connections_max: 4_096,
+            header_time_max: Duration::from_secs(30),
+            drain_time_max: Duration::from_secs(130),
+        }
+    }
+}
+
+// === impl Api ===
+
+impl Api {
+    /// Puts the parts together.
+    pub fn new(config: Config, deps: Deps) -> Self {
+        let shared = Shared {
+            auth: Auth::new(deps.tokens, deps.clock),
+            routes: deps.releases.routes(),
+            schemas: InputSchemas::default(),
+            publications: Semaphore::new(config.limits.publications_max),
+            artifacts: deps.artifacts,
+            releases: deps.releases,
+            vault: deps.vault,
+            dispatch: deps.dispatch,
+            policy: deps.policy,
+            reads: deps.reads,
+            health: deps.health,
+            registry: deps.registry,
+            metrics: deps.metrics,
+            config,
+        };
+        Self { host: Arc::new(shared) }
+    }
+
+    /// The API as a service.
+    pub fn router(&self) -> axum::Router {
+        router::router(Arc::clone(&self.host))
+    }
+}

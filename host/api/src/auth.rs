@@ -1,0 +1,192 @@
+//! Who asks, and whether they may.
+//!
+//! Checking a token reads the store once; after that the token is known here until it is revoked, its
+//! time is over, or room is needed. Tokens are revoked through this process, which forgets them at
+//! once; a second host on the same store would need to hear of it, and that is not built.
+//!
+//! **Invariant:** a token whose revocation was answered is never accepted again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use keyway_core::ids::{Actor, Environment};
+use keyway_core::ports::Clock;
+use keyway_core::{Code, Digest, Fault};
+use keyway_vault::Tokens;
+use keyway_vault::model::{Role, Token};
+
+use crate::contract::Access;
+
+/// Tokens known at once. Beyond it all are forgotten and looked up again: a host with more tokens in
+/// use within moments has other worries.
+const KNOWN_MAX: usize = 10_000;
+
+/// Checks tokens.
+pub(crate) struct Auth {
+    tokens: Tokens,
+    clock: Arc<dyn Clock>,
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Counts up with each revocation: what was looked up before one is not kept after it.
+    epoch: u64,
+    tokens: HashMap<Digest, Arc<Token>>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity(Arc<Token>);
+
+// === impl Auth ===
+
+impl Auth {
+    pub(crate) fn new(tokens: Tokens, clock: Arc<dyn Clock>) -> Self {
+        Self { tokens, clock, known: RwLock::default() }
+    }
+
+    /// Who sent a request with these headers.
+    pub(crate) async fn identify(&self, headers: &HeaderMap) -> Result<Identity, Fault> {
+        let secret = bearer(headers)?;
+        let hash = Digest::of(secret.as_bytes());
+        let (epoch, known) = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            (known.epoch, known.tokens.get(&hash).cloned())
+        };
+        let now = self.clock.now();
+        match known {
+            Some(token) if token.expires_at.is_none_or(|at| now < at) => Ok(Identity(token)),
+            // Expired ones go the long way, where they are refused.
+            _ => self.look_up(secret, hash, epoch).await,
+        }
+    }
+
+    async fn look_up(&self, secret: &str, hash: Digest, epoch: u64) -> Result<Identity, Fault> {
+        let token = Arc::new(self.tokens.check(secret).await?);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.epoch == epoch {
+            if known.tokens.len() >= KNOWN_MAX {
+                known.tokens.clear();
+            }
+            known.tokens.insert(hash, Arc::clone(&token));
+        }
+        Ok(Identity(token))
+    }
+
+    /// The tokens there are.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Ends a token. Must run to its end: see [`crate::handlers::finish`].
+    pub(crate) async fn revoke(&self, name: &Actor, actor: &Actor) -> Result<(), Fault> {
+        let revoked = self.tokens.revoke(name, actor).await;
+        // Even if it failed: the store may have taken it and not been able to say so.
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.epoch += 1;
+        known.tokens.clear();
+        revoked
+    }
+}
+
+/// The bearer token of a request (RFC 6750 section 2.1; the scheme's case does not matter).
+fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
+    let missing = || Fault::new(Code::TokenMissing, "`authorization: Bearer …` is needed");
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or_else(missing)?;
+    if values.next().is_some() {
+        return Err(Fault::new(Code::TokenInvalid, "`authorization` is there twice"));
+    }
+    let text = value.to_str().unwrap_or_default();
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+        return Err(missing());
+    }
+    Ok(token)
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// The name to write down.
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.0.name
+    }
+
+    /// For whom it may publish; none means for everyone.
+    pub(crate) fn publisher(&self) -> Option<&str> {
+        self.0.publisher.as_deref()
+    }
+
+    /// Whether the token covers an environment.
+    pub(crate) fn covers(&self, environment: &Environment) -> bool {
+        self.0.environments.as_ref().is_none_or(|covered| covered.contains(environment))
+    }
+
+    /// Refuses what the role, or the environments of the token, do not cover.
+    pub(crate) fn check(
+        &self,
+        access: Access,
+        environment: Option<&Environment>,
+    ) -> Result<(), Fault> {
+        let refuse = |detail: String| Err(Fault::new(Code::NotPermitted, detail));
+        if !role_allows(self.0.role, access) {
+            return refuse(format!("the role of token `{}` does not allow this", self.0.name));
+        }
+        match environment {
+            Some(environment) if !self.covers(environment) => {
+                refuse(format!("token `{}` does not cover this environment", self.0.name))
+            }
+            None if access != Access::View && self.0.environments.is_some() => {
+                refuse("this is of all environments, and the token covers only some".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn role_allows(role: Role, access: Access) -> bool {
+    match access {
+        Access::Open | Access::Metrics | Access::View => true,
+        Access::Publish => matches!(role, Role::Publisher | Role::Admin),
+        Access::Operate => matches!(role, Role::Operator | Role::Admin),
+        Access::Administer => role == Role::Admin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(values: &[&str]) -> HeaderMap {
+        values.iter().map(|value| (AUTHORIZATION, value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn reads_one_bearer_token() {
+        assert_eq!(bearer(&headers(&["Bearer kw_x"])).unwrap(), "kw_x");
+        assert_eq!(bearer(&headers(&["bearer  kw_x "])).unwrap(), "kw_x");
+        for missing in [&[][..], &["Bearer"], &["Bearer "], &["Basic abc"], &["kw_x"]] {
+            let fault = bearer(&headers(missing)).unwrap_err();
+            assert_eq!(fault.code, Code::TokenMissing, "{missing:?}");
+        }
+        let twice = bearer(&headers(&["Bearer a", "Bearer b"])).unwrap_err();
+        assert_eq!(twice.code, Code::TokenInvalid);
+    }
+
+    #[test]
+    fn roles_allow_what_the_contract_says() {
+        use Access::{Administer, Metrics, Operate, Publish, View};
+        let allowed = |role| {
+            [View, Metrics, Publish, Operate, Administer].map(|access| role_allows(role, access))
+        };
+        assert_eq!(allowed(Role::Viewer), [true, true, false, false, false]);
+        assert_eq!(allowed(Role::Publisher), [true, true, true, false, false]);
+        assert_eq!(allowed(Role::Operator), [true, true, false, true, false]);
+        assert_eq!(allowed(Role::Admin), [true; 5]);
+    }
+}

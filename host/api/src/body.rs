@@ -1,0 +1,170 @@
+//! Request bodies, bounded in bytes and in time.
+//!
+//! A body over its limit is refused, but what a client is still sending is read and thrown away for a
+//! while: closing under it would cost it the answer.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use keyway_core::{Code, Fault};
+use serde::de::DeserializeOwned;
+
+use crate::api::Host;
+use crate::json;
+use crate::problem::Refusal;
+
+/// Checked JSON text.
+pub(crate) struct JsonText(pub(crate) String);
+
+/// A JSON body of a shape.
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// What bounds one body.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) bytes_max: usize,
+    pub(crate) drain_bytes_max: usize,
+    pub(crate) time_max: Duration,
+    /// What a body over the limit is refused with.
+    pub(crate) code: Code,
+}
+
+impl FromRequest<Host> for JsonText {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Host) -> Result<Self, Refusal> {
+        check_type(request.headers())?;
+        let limits = &api.config.limits;
+        let bounds = Bounds {
+            bytes_max: limits.json_bytes_max,
+            drain_bytes_max: limits.drain_bytes_max,
+            time_max: limits.json_time_max,
+            code: Code::BodyTooLarge,
+        };
+        let bytes = read(request, bounds).await?;
+        Ok(Self(json::check(&bytes)?.to_owned()))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Host> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Host) -> Result<Self, Refusal> {
+        let JsonText(text) = JsonText::from_request(request, api).await?;
+        Ok(Self(json::parse(&text)?))
+    }
+}
+
+/// Reads a whole body within its bounds.
+pub(crate) async fn read(request: Request, bounds: Bounds) -> Result<Bytes, Fault> {
+    let (parts, body) = request.into_parts();
+    let reading = collect(&parts.headers, body, bounds);
+    tokio::time::timeout(bounds.time_max, reading).await.unwrap_or_else(|_| {
+        let detail = format!("the body did not arrive within {} s", bounds.time_max.as_secs());
+        Err(Fault::new(Code::InvalidRequest, detail))
+    })
+}
+
+async fn collect(headers: &HeaderMap, mut body: Body, bounds: Bounds) -> Result<Bytes, Fault> {
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
+        .unwrap_or_default();
+    if declared > bounds.bytes_max {
+        // Who waits for `100 Continue` has not begun to send, and reading would make it.
+        if !headers.contains_key(EXPECT) {
+            discard(&mut body, bounds.drain_bytes_max).await;
+        }
+        return Err(bounds.refusal());
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Fault::new(Code::InvalidRequest, "the body ended early").caused_by(error)
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > bounds.bytes_max {
+            drop((bytes, data));
+            discard(&mut body, bounds.drain_bytes_max).await;
+            return Err(bounds.refusal());
+        }
+        if bytes.is_empty() {
+            bytes.reserve(declared.max(data.len()));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+/// Reads and forgets up to `bytes_max` bytes.
+async fn discard(body: &mut Body, bytes_max: usize) {
+    let mut left = bytes_max;
+    while let Some(Ok(frame)) = body.frame().await {
+        let size = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(size) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+fn check_type(headers: &HeaderMap) -> Result<(), Fault> {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Fault::new(Code::InvalidRequest, "`content-type` must be application/json"))
+}
+
+// === impl Bounds ===
+
+impl Bounds {
+    fn refusal(&self) -> Fault {
+        Fault::new(self.code, format!("the body is over {} bytes", self.bytes_max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds() -> Bounds {
+        Bounds {
+            bytes_max: 10,
+            drain_bytes_max: 5,
+            time_max: Duration::from_secs(1),
+            code: Code::BodyTooLarge,
+        }
+    }
+
+    fn code(result: Result<Bytes, Fault>) -> Option<Code> {
+        result.err().map(|fault| fault.code)
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_whether_declared_or_not() {
+        for (size, expected) in [(10, None), (11, Some(Code::BodyTooLarge))] {
+            let plain = Request::new(Body::from("x".repeat(size)));
+            assert_eq!(code(read(plain, bounds()).await), expected);
+            let declared = Request::builder()
+                .header(CONTENT_LENGTH, size)
+                .body(Body::from("x".repeat(size)))
+                .unwrap();
+            assert_eq!(code(read(declared, bounds()).await), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_is_bounded() {
+        // A client that has said it will send and does not.
+        let silence = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        let never = Body::from_stream(silence);
+        assert_eq!(code(read(Request::new(never), bounds()).await), Some(Code::InvalidRequest));
+    }
+}

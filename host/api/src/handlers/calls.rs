@@ -1,0 +1,269 @@
+//! Calls: an action, a discovery, a page, a batch. Each is one call through dispatch.
+//!
+//! JSON of callers, connectors and providers passes through as text. Dropping a handler, as a caller's
+//! hanging up does, drops the call, and that ends the guest.
+
+mod render;
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use keyway_core::call::{Operation, Output, ReadRequest, WriteItem, WriteRequest};
+use keyway_core::descriptor::WriteOperation;
+use keyway_core::ids::{Action, CallId, Installation, Object};
+use keyway_core::ports::Call;
+use keyway_core::{Code, Digest, Fault};
+use serde_json::Value;
+
+use super::{Answer, json, json_text};
+use crate::api::Host;
+use crate::body::{Json, JsonText};
+use crate::contract::{TIMEOUT_HEADER, call as contract};
+use crate::place::{At, Names};
+use crate::problem::{Noted, Refusal, Trace};
+
+pub(crate) async fn invoke(
+    State(api): State<Host>,
+    At(installation): At,
+    names: Names,
+    headers: HeaderMap,
+    JsonText(input): JsonText,
+) -> Answer {
+    let action: Action = names.get("action")?;
+    check_input(&api, &installation, &action, &input)?;
+    run(&api, installation, Operation::Invoke { action, input }, &headers).await
+}
+
+pub(crate) async fn discover_all(
+    State(api): State<Host>,
+    At(installation): At,
+    headers: HeaderMap,
+) -> Answer {
+    run(&api, installation, Operation::Discover { object: None }, &headers).await
+}
+
+pub(crate) async fn discover(
+    State(api): State<Host>,
+    At(installation): At,
+    names: Names,
+    headers: HeaderMap,
+) -> Answer {
+    let object = Some(names.get("object")?);
+    run(&api, installation, Operation::Discover { object }, &headers).await
+}
+
+pub(crate) async fn read(
+    State(api): State<Host>,
+    At(installation): At,
+    names: Names,
+    headers: HeaderMap,
+    Json(body): Json<contract::Read>,
+) -> Answer {
+    if body.page_size == Some(0) {
+        return Err(Fault::new(Code::InputInvalid, "`page_size` is at least 1").into());
+    }
+    let request = ReadRequest {
+        object: names.get("object")?,
+        fields: body.fields,
+        cursor: body.cursor.map(|cursor| cursor.get().to_owned()),
+        since: body.since,
+        until: body.until,
+        // 0 leaves it to the release.
+        page_size: body.page_size.unwrap_or_default(),
+    };
+    run(&api, installation, Operation::Read(request), &headers).await
+}
+
+pub(crate) async fn write(
+    State(api): State<Host>,
+    At(installation): At,
+    names: Names,
+    headers: HeaderMap,
+    Json(body): Json<contract::Write>,
+) -> Answer {
+    let request = write_request(&installation, names.get("object")?, body);
+    run(&api, installation, Operation::Write(request), &headers).await
+}
+
+/// Runs one call and renders what came of it.
+async fn run(
+    api: &Host,
+    installation: Installation,
+    operation: Operation,
+    headers: &HeaderMap,
+) -> Answer {
+    let time = timeout(headers)?;
+    let answer = api.dispatch.call(Call { installation, operation, time }).await;
+    let trace = Trace { call: answer.call, release: answer.release };
+    match answer.result.and_then(body) {
+        Ok(mut response) => {
+            trace.write(response.headers_mut());
+            response.extensions_mut().insert(Noted { call: Some(trace.call), code: None });
+            Ok(response)
+        }
+        Err(fault) => Err(Refusal::of_call(fault, trace)),
+    }
+}
+
+fn body(output: Output) -> Result<Response, Fault> {
+    let rendered = match output {
+        Output::Json(text) => return Ok(json_text(text)),
+        Output::Page(page) => json(&render::page(page)?),
+        Output::Outcomes(outcomes) => json(&render::outcomes(outcomes)?),
+    };
+    rendered.map_err(|_| Fault::new(Code::Internal, "an answer is no JSON"))
+}
+
+/// Holds the input against the schema of the action, in the release that calls go to now.
+///
+/// A pin that moves between here and the route lets the call through on the older release's word; the
+/// schema spares connectors bad input, and is no guard that they could do without.
+fn check_input(
+    api: &Host,
+    installation: &Installation,
+    action: &Action,
+    input: &str,
+) -> Result<(), Refusal> {
+    // Without a route or a declared action, dispatch says what is wrong.
+    let Ok(route) = api.routes.resolve(installation) else { return Ok(()) };
+    let spec = route.connector.descriptor().actions.get(action);
+    let Some(schema) = spec.and_then(|spec| spec.input.as_ref()) else { return Ok(()) };
+    let value: Value = crate::json::parse(input)?;
+    let release = route.connector.release();
+    api.schemas.check(&release.digest, action, schema, &value).map_err(|fault| {
+        let call = CallId(rand::random());
+        Refusal::of_call(fault, Trace { call, release: Some(release.clone()) })
+    })
+}
+
+/// The time that the caller gives the call.
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Fault> {
+    let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(None) };
+    let millis = value.to_str().ok().and_then(|text| text.parse::<u32>().ok());
+    match millis {
+        Some(millis) if millis > 0 => Ok(Some(Duration::from_millis(millis.into()))),
+        _ => {
+            let detail = format!("`{TIMEOUT_HEADER}` is a number of milliseconds, 1 or more");
+            Err(Fault::new(Code::InvalidRequest, detail))
+        }
+    }
+}
+
+fn write_request(installation: &Installation, object: Object, body: contract::Write) -> WriteRequest {
+    let contract::Write { operation, match_on, items, all_or_none } = body;
+    let operation = match operation {
+        contract::WriteOperation::Create => WriteOperation::Create,
+        contract::WriteOperation::Update => WriteOperation::Update,
+        contract::WriteOperation::Upsert => WriteOperation::Upsert,
+        contract::WriteOperation::Delete => WriteOperation::Delete,
+    };
+    let items = items.into_iter().map(|item| WriteItem {
+        idempotency_key: item.idempotency_key.clone().unwrap_or_else(|| {
+            derive_key(installation, &object, operation, match_on.as_deref(), &item)
+        }),
+        reference: item.reference,
+        id: item.id,
+        data: item.data.get().to_owned(),
+    });
+    let items = items.collect();
+    WriteRequest { object, operation, match_on, items, all_or_none }
+}
+
+/// The key of an item that came without one: the same item of the same installation has the same key,
+/// whichever release writes it. Parts are told apart by their lengths; an absent one is not an empty one.
+fn derive_key(
+    installation: &Installation,
+    object: &Object,
+    operation: WriteOperation,
+    match_on: Option<&str>,
+    item: &contract::WriteItem,
+) -> String {
+    let installation = installation.to_string();
+    let operation = match operation {
+        WriteOperation::Create => "create",
+        WriteOperation::Update => "update",
+        WriteOperation::Upsert => "upsert",
+        WriteOperation::Delete => "delete",
+    };
+    let parts = [
+        Some(installation.as_str()),
+        Some(object.as_str()),
+        Some(operation),
+        match_on,
+        Some(&item.reference),
+        item.id.as_deref(),
+        Some(item.data.get()),
+    ];
+    let mut bytes = Vec::new();
+    for part in parts {
+        // One more than the length, so that 0 is free to mean absent.
+        let length = part.map_or(0, |part| part.len() as u64 + 1);
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(part.unwrap_or_default().as_bytes());
+    }
+    Digest::of(&bytes).hex()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn keys(tenant: &str, body: Value) -> Vec<String> {
+        let installation = Installation {
+            environment: "dev".parse().unwrap(),
+            tenant: tenant.parse().unwrap(),
+            connector: "a/b".parse().unwrap(),
+        };
+        let body = serde_json::from_value(body).unwrap();
+        let request = write_request(&installation, "contacts".parse().unwrap(), body);
+        request.items.into_iter().map(|item| item.idempotency_key).collect()
+    }
+
+    #[test]
+    fn keys_follow_from_everything_that_makes_a_write_another_write() {
+        let item = json!({"reference": "1", "id": "7", "data": {"a": 1}});
+        let body = |operation: &str, item: &Value| json!({"operation": operation, "items": [item]});
+        let key = |body: Value| keys("acme", body).remove(0);
+        let first = key(body("update", &item));
+        assert_eq!(first, key(body("update", &item)), "the same write");
+        assert_eq!(first.len(), 64);
+        let mut others = vec![key(body("upsert", &item)), keys("other", body("update", &item)).remove(0)];
+        let changes =
+            [("reference", json!("2")), ("id", json!("8")), ("id", json!(null)), ("data", json!({}))];
+        for (field, value) in changes {
+            let mut item = item.clone();
+            item[field] = value;
+            others.push(key(body("update", &item)));
+        }
+        let mut matched = body("update", &item);
+        matched["match_on"] = json!("email");
+        others.push(key(matched));
+        others.push(first);
+        let count = others.len();
+        others.sort();
+        others.dedup();
+        assert_eq!(others.len(), count, "all differ");
+    }
+
+    #[test]
+    fn a_key_that_came_is_kept() {
+        let item = json!({"reference": "1", "data": 1, "idempotency_key": "mine"});
+        assert_eq!(keys("acme", json!({"operation": "create", "items": [item]})), ["mine"]);
+    }
+
+    #[test]
+    fn timeouts_are_whole_milliseconds() {
+        let of = |text: &str| {
+            let headers = [(TIMEOUT_HEADER.parse().unwrap(), text.parse().unwrap())];
+            timeout(&headers.into_iter().collect())
+        };
+        assert_eq!(of("250").unwrap(), Some(Duration::from_millis(250)));
+        for bad in ["0", "-1", "1.5", "1s", "", "4294967296"] {
+            assert_eq!(of(bad).unwrap_err().code, Code::InvalidRequest, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Pages and outcomes as JSON. What a connector gave as JSON stays the text that it gave.
+
+use keyway_core::call::{Json, Outcome, Page, Record, Written};
+use keyway_core::{Code, Fault, Retry};
+use serde_json::value::RawValue;
+
+use crate::contract::call as contract;
+use crate::problem::{cut, millis, wait};
+
+pub(super) fn page(page: Page) -> Result<contract::Page, Fault> {
+    Ok(contract::Page {
+        records: page.records.into_iter().map(record).collect::<Result<_, _>>()?,
+        next: page.next.map(raw).transpose()?,
+    })
+}
+
+pub(super) fn outcomes(outcomes: Vec<Outcome>) -> Result<contract::Outcomes, Fault> {
+    let outcomes = outcomes.into_iter().map(outcome).collect::<Result<_, _>>()?;
+    Ok(contract::Outcomes { outcomes })
+}
+
+fn record(record: Record) -> Result<contract::Record, Fault> {
+    let Record { id, updated_at, deleted, data } = record;
+    Ok(contract::Record { id, updated_at, deleted, data: raw(data)? })
+}
+
+fn outcome(outcome: Outcome) -> Result<contract::Outcome, Fault> {
+    let (written, refused) = match outcome.result {
+        Ok(Written { id, data }) => {
+            (Some(contract::Written { id, data: data.map(raw).transpose()? }), None)
+        }
+        Err(failure) => (None, Some(refused(failure.into()))),
+    };
+    Ok(contract::Outcome { reference: outcome.reference, written, refused })
+}
+
+fn refused(fault: Fault) -> contract::Refused {
+    contract::Refused {
+        code: fault.code.as_str().to_owned(),
+        detail: cut(&fault.detail).to_owned(),
+        retry: fault.retry != Retry::No,
+        retry_after_ms: wait(fault.retry).map(millis),
+        provider_code: fault.provider_code.as_deref().map(|code| cut(code).to_owned()),
+        request_sent: fault.request_sent,
+    }
+}
+
+fn raw(text: Json) -> Result<Box<RawValue>, Fault> {
+    RawValue::from_string(text).map_err(|error| {
+        Fault::new(Code::GuestOutputInvalid, "the connector answered what is no JSON")
+            .caused_by(error)
+    })
+}

@@ -1,0 +1,36 @@
+//! The host about itself: alive, ready, counted, described.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
+use keyway_core::{Code, Fault};
+
+use super::{Answer, json, json_text};
+use crate::api::Host;
+use crate::contract::METRICS_TYPE;
+use crate::contract::token::State as HostState;
+use crate::openapi;
+
+pub(crate) async fn alive() -> Answer {
+    json(&HostState { state: "alive".to_owned() })
+}
+
+pub(crate) async fn ready(State(api): State<Host>) -> Answer {
+    api.health.ready().await?;
+    json(&HostState { state: "ready".to_owned() })
+}
+
+pub(crate) async fn metrics(State(api): State<Host>) -> Answer {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &api.registry)
+        .map_err(|error| Fault::new(Code::Internal, "metrics").caused_by(error))?;
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
+    Ok(response)
+}
+
+pub(crate) async fn openapi() -> Response {
+    json_text(openapi::text())
+}

@@ -1,0 +1,113 @@
+//! Publishing, listing, showing and comparing releases.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::LOCATION;
+use keyway_artifacts::publish::{By, Published};
+use keyway_core::fault::Retry;
+use keyway_core::release::{Release, ReleaseRef};
+use keyway_core::{Code, Fault};
+
+use super::{Answer, finish, json, json_as};
+use crate::api::Host;
+use crate::auth::Identity;
+use crate::body::{self, Bounds};
+use crate::contract::release as contract;
+use crate::place::{Names, Of};
+
+/// When a publication that found no room may come again: most are checked within it.
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
+
+pub(crate) async fn publish(State(api): State<Host>, who: Identity, request: Request) -> Answer {
+    let by = By { actor: who.actor().clone(), publisher: who.publisher().map(str::to_owned) };
+    let limits = &api.config.limits;
+    let bounds = Bounds {
+        bytes_max: limits.component_bytes_max,
+        drain_bytes_max: limits.drain_bytes_max,
+        time_max: limits.component_time_max,
+        code: Code::ComponentTooLarge,
+    };
+    let Ok(permit) = api.publications.try_acquire() else {
+        let fault = Fault::new(Code::Overloaded, "too many publications are under way");
+        return Err(fault.retry(Retry::After(RETRY_AFTER)).into());
+    };
+    let component = body::read(request, bounds).await?;
+    let artifacts = api.artifacts.clone();
+    let done = finish(async move { artifacts.publish(component, by).await }).await;
+    drop(permit);
+    let Published { release, fresh } = done?;
+    let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = json_as(status, &render(&release)?)?;
+    let ReleaseRef { connector, version, .. } = &release.reference;
+    if let Ok(location) = HeaderValue::try_from(format!("/v1/releases/{connector}/{version}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+pub(crate) async fn list(State(api): State<Host>) -> Answer {
+    json(&summaries(api.reads.releases(None).await?))
+}
+
+pub(crate) async fn list_of(State(api): State<Host>, Of(connector): Of) -> Answer {
+    let releases = api.reads.releases(Some(&connector)).await?;
+    if releases.is_empty() {
+        let detail = format!("no release of {connector} was published");
+        return Err(Fault::new(Code::UnknownConnector, detail).into());
+    }
+    json(&summaries(releases))
+}
+
+pub(crate) async fn get(State(api): State<Host>, Of(connector): Of, names: Names) -> Answer {
+    let release = api.releases.find(&connector, &names.selector("release")?).await?;
+    json(&render(&release)?)
+}
+
+pub(crate) async fn diff(State(api): State<Host>, Of(connector): Of, names: Names) -> Answer {
+    let before = api.releases.find(&connector, &names.selector("release")?).await?;
+    let after = api.releases.find(&connector, &names.selector("other")?).await?;
+    let differences = keyway_artifacts::diff::diff(&before, &after);
+    let differences = differences.into_iter().map(|difference| contract::Difference {
+        path: difference.path,
+        before: difference.before,
+        after: difference.after,
+    });
+    json(&contract::Diff {
+        before: reference(&before.reference),
+        after: reference(&after.reference),
+        differences: differences.collect(),
+    })
+}
+
+/// A release's name as JSON.
+pub(crate) fn reference(release: &ReleaseRef) -> contract::ReleaseRef {
+    contract::ReleaseRef {
+        connector: release.connector.to_string(),
+        version: release.version.to_string(),
+        digest: release.digest.to_string(),
+    }
+}
+
+fn summaries(releases: Vec<Release>) -> contract::ReleaseList {
+    let releases = releases.into_iter().map(|release| contract::ReleaseSummary {
+        release: reference(&release.reference),
+        summary: release.descriptor.summary,
+        published_by: release.published_by.to_string(),
+        published_at: release.published_at,
+    });
+    contract::ReleaseList { releases: releases.collect() }
+}
+
+fn render(release: &Release) -> Result<contract::Release, Fault> {
+    let descriptor = serde_json::to_value(&release.descriptor)
+        .map_err(|error| Fault::new(Code::Internal, "a descriptor is no JSON").caused_by(error))?;
+    Ok(contract::Release {
+        release: reference(&release.reference),
+        component_bytes: release.component_bytes,
+        exports: release.exports.clone(),
+        contract: release.contract.to_string(),
+        published_by: release.published_by.to_string(),
+        published_at: release.published_at,
+        descriptor,
+    })
+}

@@ -1,0 +1,128 @@
+//! What happens around every handler: count and log the request, authorise it.
+//!
+//! One access-log event a request, with the path's template and never the path itself: names in it are
+//! the operator's customers. A request whose caller hung up is logged as such.
+
+use std::time::Instant;
+
+use axum::RequestExt as _;
+use axum::extract::{RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use keyway_core::ids::{Actor, Environment};
+use keyway_core::{Code, Fault};
+
+use crate::api::Host;
+use crate::contract::{Access, Endpoint};
+use crate::place;
+use crate::problem::{Noted, Refusal};
+
+/// Runs around the handler of an endpoint.
+pub(crate) async fn around(
+    State((api, endpoint)): State<(Host, &'static Endpoint)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let mut observation = Observation::new(&api, endpoint.method.as_str(), endpoint.path);
+    let response = match admit(&api, endpoint, &mut request).await {
+        Ok(actor) => {
+            observation.actor = actor;
+            next.run(request).await
+        }
+        Err(fault) => Refusal::from(fault).into_response(),
+    };
+    observation.end(&response);
+    response
+}
+
+/// Answers a request that fits no endpoint.
+pub(crate) async fn unmatched(api: &Host, fault: Fault) -> Response {
+    let observation = Observation::new(api, "other", "unmatched");
+    let response = Refusal::from(fault).into_response();
+    observation.end(&response);
+    response
+}
+
+/// Who asks, if the endpoint wants to know; refuses whoever may not.
+async fn admit(
+    api: &Host,
+    endpoint: &Endpoint,
+    request: &mut Request,
+) -> Result<Option<Actor>, Fault> {
+    let open = match endpoint.access {
+        Access::Open => true,
+        Access::Metrics => api.config.metrics_public,
+        Access::View | Access::Publish | Access::Operate | Access::Administer => false,
+    };
+    if open {
+        return Ok(None);
+    }
+    let identity = api.auth.identify(request.headers()).await?;
+    let environment = environment(endpoint, request).await?;
+    identity.check(endpoint.access, environment.as_ref())?;
+    if let Some(environment) = &environment {
+        place::known(api, environment)?;
+    }
+    let actor = identity.actor().clone();
+    request.extensions_mut().insert(identity);
+    Ok(Some(actor))
+}
+
+async fn environment(
+    endpoint: &Endpoint,
+    request: &mut Request,
+) -> Result<Option<Environment>, Fault> {
+    if !endpoint.environmental() {
+        return Ok(None);
+    }
+    let params: RawPathParams = request.extract_parts().await.map_err(|_| place::not_text())?;
+    place::name(&params, "environment").map(Some)
+}
+
+/// One request, until it is answered or given up.
+struct Observation<'a> {
+    api: &'a Host,
+    method: &'static str,
+    path: &'static str,
+    actor: Option<Actor>,
+    noted: Noted,
+    status: Option<u16>,
+    started: Instant,
+}
+
+impl<'a> Observation<'a> {
+    fn new(api: &'a Host, method: &'static str, path: &'static str) -> Self {
+        Self {
+            api,
+            method,
+            path,
+            actor: None,
+            noted: Noted::default(),
+            status: None,
+            started: Instant::now(),
+        }
+    }
+
+    fn end(mut self, response: &Response) {
+        self.status = Some(response.status().as_u16());
+        self.noted = response.extensions().get().cloned().unwrap_or_default();
+    }
+}
+
+impl Drop for Observation<'_> {
+    fn drop(&mut self) {
+        let elapsed = self.started.elapsed();
+        self.api.metrics.answered(self.method, self.path, self.status, elapsed);
+        tracing::info!(
+            method = self.method,
+            path = self.path,
+            status = self.status,
+            hung_up = self.status.is_none(),
+            seconds = elapsed.as_secs_f64(),
+            actor = self.actor.as_ref().map(Actor::as_str),
+            call = self.noted.call.map(tracing::field::display),
+            code = self.noted.code.map(Code::as_str),
+            "request",
+        );
+    }
+}

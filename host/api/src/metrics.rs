@@ -1,0 +1,97 @@
+//! What the API counts, in Prometheus form.
+//!
+//! | name | labels | meaning |
+//! | --- | --- | --- |
+//! | `keyway_api_requests_total` | `method`, `path`, `answer` | requests ended; `path` is the template, `answer` is `2xx`, `4xx`, `5xx`, or `none` if the caller hung up |
+//! | `keyway_api_request_seconds` | `path` | from the head of a request to the head of its answer |
+//! | `keyway_api_connections` | | connections open now |
+
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// Upper bounds in seconds: from a read of memory to the longest call.
+const SECONDS: [f64; 10] = [0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 120.0];
+
+/// What the API counts.
+#[derive(Clone)]
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<PathLabels, Histogram, fn() -> Histogram>,
+    connections: Gauge<i64, AtomicI64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    path: &'static str,
+    answer: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct PathLabels {
+    path: &'static str,
+}
+
+/// Counts one connection as open until it is dropped.
+pub(crate) struct Open(Gauge<i64, AtomicI64>);
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            connections: Gauge::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Names the metrics in `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        let requests = self.requests.clone();
+        registry.register("keyway_api_requests", "Requests ended", requests);
+        let seconds = self.seconds.clone();
+        registry.register("keyway_api_request_seconds", "Time to answer a request", seconds);
+        let connections = self.connections.clone();
+        registry.register("keyway_api_connections", "Connections open now", connections);
+    }
+
+    pub(crate) fn opened(&self) -> Open {
+        self.connections.inc();
+        Open(self.connections.clone())
+    }
+
+    pub(crate) fn answered(
+        &self,
+        method: &'static str,
+        path: &'static str,
+        status: Option<u16>,
+        elapsed: Duration,
+    ) {
+        let answer = match status {
+            None => "none",
+            Some(200..=299) => "2xx",
+            Some(500..) => "5xx",
+            Some(_) => "4xx",
+        };
+        self.requests.get_or_create(&RequestLabels { method, path, answer }).inc();
+        self.seconds.get_or_create(&PathLabels { path }).observe(elapsed.as_secs_f64());
+    }
+}
+
+// === impl Open ===
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,40 @@
+//! What the API asks of the host beside the services: whether it is ready, and what the store says.
+//!
+//! Services own every change; these are plain reads that no service decides anything about. The host's
+//! `app` implements both.
+
+use async_trait::async_trait;
+use keyway_core::Fault;
+use keyway_core::ids::{Connector, Environment, Installation};
+use keyway_core::release::Release;
+use keyway_releases::model::{AuditEntry, EnvironmentDefault, InstallationState, Pin};
+
+/// Whether the host can serve.
+#[async_trait]
+pub trait Health: Send + Sync {
+    /// Why not, if not.
+    async fn ready(&self) -> Result<(), Fault>;
+}
+
+/// What the store says.
+#[async_trait]
+pub trait Reads: Send + Sync {
+    /// Releases of a connector, or all, by connector and version.
+    async fn releases(&self, connector: Option<&Connector>) -> Result<Vec<Release>, Fault>;
+
+    /// An installation's newest pin, configuration and connections.
+    async fn installation(&self, of: &Installation) -> Result<Option<InstallationState>, Fault>;
+
+    /// Every pin of an installation, oldest first.
+    async fn history(&self, of: &Installation) -> Result<Vec<Pin>, Fault>;
+
+    /// What installations of the environment run that have no pin.
+    async fn environment_default(
+        &self,
+        environment: &Environment,
+        connector: &Connector,
+    ) -> Result<Option<EnvironmentDefault>, Fault>;
+
+    /// At most `limit` entries behind `after_seq`, oldest first.
+    async fn audit(&self, after_seq: u64, limit: usize) -> Result<Vec<AuditEntry>, Fault>;
+}

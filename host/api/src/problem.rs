@@ -1,0 +1,216 @@
+//! Faults as answers: the status, the problem document, the headers, and the one log line.
+//!
+//! What a caller may read is the fault's `detail`; the chain of causes goes to the log under the id
+//! that the caller is given. Of a defect of the host the caller learns the id only.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use keyway_core::ids::CallId;
+use keyway_core::release::ReleaseRef;
+use keyway_core::{Code, Fault, Retry};
+
+use crate::contract::problem::{MEDIA_TYPE, Problem};
+use crate::contract::{CALL_HEADER, DIGEST_HEADER, RELEASE_HEADER};
+
+/// Bytes of `detail` and of `provider_code`: a connector writes them, and a page of HTML is no help.
+const DETAIL_BYTES_MAX: usize = 1_024;
+
+/// A fault on its way out.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    fault: Box<Fault>,
+    trace: Option<Trace>,
+}
+
+/// Which call an answer is of, and what ran.
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    /// The call.
+    pub(crate) call: CallId,
+    /// What ran, or would have.
+    pub(crate) release: Option<ReleaseRef>,
+}
+
+/// What the access log says of an answer beside its status.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Noted {
+    pub(crate) call: Option<CallId>,
+    pub(crate) code: Option<Code>,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// A fault of a call.
+    pub(crate) fn of_call(fault: Fault, trace: Trace) -> Self {
+        Self { fault: Box::new(fault), trace: Some(trace) }
+    }
+
+    /// The id under which the log has more.
+    fn instance(&self) -> Option<String> {
+        match &self.trace {
+            Some(trace) => Some(trace.call.to_string()),
+            None if ailing(self.fault.code) => {
+                Some(format!("request_{:032x}", rand::random::<u128>()))
+            }
+            None => None,
+        }
+    }
+
+    fn document(&self, instance: Option<String>) -> Problem {
+        let fault = &self.fault;
+        let code = fault.code.as_str();
+        let detail = match fault.code {
+            Code::Internal => "a defect of Keyway; the host's log has the cause under this id",
+            _ => cut(&fault.detail),
+        };
+        Problem {
+            r#type: format!("/codes/{code}"),
+            title: title(code),
+            status: fault.code.status(),
+            detail: detail.to_owned(),
+            code: code.to_owned(),
+            whose: fault.whose().as_str().to_owned(),
+            retry: fault.retry != Retry::No,
+            retry_after_ms: wait(fault.retry).map(millis),
+            provider_code: fault.provider_code.as_deref().map(|code| cut(code).to_owned()),
+            request_sent: self.trace.is_some().then_some(fault.request_sent),
+            instance,
+        }
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self { fault: Box::new(fault), trace: None }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let instance = self.instance();
+        if ailing(self.fault.code) {
+            let id = instance.as_deref().unwrap_or_default();
+            let code = self.fault.code.as_str();
+            tracing::error!(id, code, error = self.fault.chain(), "request failed in the host");
+        }
+        let document = self.document(instance);
+        let bytes = serde_json::to_vec(&document).expect("a problem is text and numbers");
+        let mut response = Response::new(Body::from(bytes));
+        *response.status_mut() =
+            StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(challenge) = challenge(self.fault.code) {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(wait) = wait(self.fault.retry) {
+            // Whole seconds, and never sooner than the wait.
+            headers.insert(RETRY_AFTER, HeaderValue::from(millis(wait).div_ceil(1_000)));
+        }
+        if let Some(trace) = &self.trace {
+            trace.write(headers);
+        }
+        let call = self.trace.map(|trace| trace.call);
+        response.extensions_mut().insert(Noted { call, code: Some(self.fault.code) });
+        response
+    }
+}
+
+// === impl Trace ===
+
+impl Trace {
+    /// Says on an answer what ran.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        // Names, versions and digests are visible ASCII by their types.
+        let value = |text: String| HeaderValue::try_from(text).ok();
+        headers.extend(value(self.call.to_string()).map(|value| (CALL.clone(), value)));
+        if let Some(release) = &self.release {
+            headers.extend(value(release.to_string()).map(|value| (RELEASE.clone(), value)));
+            headers.extend(value(release.digest.to_string()).map(|value| (DIGEST.clone(), value)));
+        }
+    }
+}
+
+static CALL: axum::http::HeaderName = axum::http::HeaderName::from_static(CALL_HEADER);
+static RELEASE: axum::http::HeaderName = axum::http::HeaderName::from_static(RELEASE_HEADER);
+static DIGEST: axum::http::HeaderName = axum::http::HeaderName::from_static(DIGEST_HEADER);
+
+/// Whether somebody who runs the host must look. Being full or stopping is not an ailment.
+fn ailing(code: Code) -> bool {
+    matches!(code, Code::Internal | Code::StoreUnavailable | Code::ReleaseUnavailable)
+}
+
+/// RFC 6750 section 3.
+fn challenge(code: Code) -> Option<&'static str> {
+    match code {
+        Code::TokenMissing => Some(r#"Bearer realm="keyway""#),
+        Code::TokenInvalid | Code::TokenExpired => {
+            Some(r#"Bearer realm="keyway", error="invalid_token""#)
+        }
+        Code::NotPermitted => Some(r#"Bearer realm="keyway", error="insufficient_scope""#),
+        _ => None,
+    }
+}
+
+/// The code in words.
+fn title(code: &str) -> String {
+    let mut words = code.replace('-', " ");
+    if let Some(first) = words.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    words
+}
+
+pub(crate) fn wait(retry: Retry) -> Option<Duration> {
+    match retry {
+        Retry::After(wait) => Some(wait),
+        Retry::Yes | Retry::No => None,
+    }
+}
+
+pub(crate) fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The beginning of a text, to a whole character.
+pub(crate) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(DETAIL_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_rounded_up() {
+        let of = |millis: u64| {
+            let fault = Fault::new(Code::RateLimited, "wait")
+                .retry(Retry::After(Duration::from_millis(millis)));
+            let response = Refusal::from(fault).into_response();
+            response.headers()[RETRY_AFTER].to_str().unwrap().to_owned()
+        };
+        assert_eq!((of(0), of(1), of(1_000), of(1_001)), ("0".into(), "1".into(), "1".into(), "2".into()));
+    }
+
+    #[test]
+    fn detail_is_cut_between_characters() {
+        let long = "ä".repeat(DETAIL_BYTES_MAX);
+        assert_eq!(cut(&long).len(), DETAIL_BYTES_MAX);
+        assert_eq!(cut(&format!("x{long}")).len(), DETAIL_BYTES_MAX - 1);
+        assert_eq!(cut("short"), "short");
+    }
+
+    #[test]
+    fn every_code_has_a_status_that_http_knows() {
+        for code in Code::ALL {
+            let response = Refusal::from(Fault::new(*code, "x")).into_response();
+            assert_eq!(response.status().as_u16(), code.status(), "{code}");
+            assert!(response.status().is_client_error() || response.status().is_server_error());
+        }
+    }
+}

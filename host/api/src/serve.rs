@@ -1,0 +1,125 @@
+//! Serving connections: bounded in number and in time, and ended in order.
+//!
+//! HTTP/1.1 without TLS, which a proxy in front brings. HTTP/2 without TLS is not offered: telling it
+//! from HTTP/1 means waiting for a client's first bytes without a limit.
+//!
+//! ```text
+//!   accepting ──drain──> no new connections; idle ones end, busy ones get `drain_time_max`
+//!             ──────────> what is left is cut off; the call futures drop, which ends their guests
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::api::{Api, Host, Limits};
+
+/// Pause after a failed accept: out of file descriptors, say, which passes as connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes of a request's head, hyper's read buffer included.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+impl Api {
+    /// Serves until `drain` is done and the connections have ended or used up their time.
+    pub async fn serve(self, listener: TcpListener, drain: impl Future<Output = ()> + Send) {
+        let server = Server::new(&self);
+        tokio::pin!(drain);
+        tokio::select! {
+            biased;
+            () = &mut drain => {}
+            () = server.accept(&listener) => {}
+        }
+        drop(listener);
+        server.end(self.host.config.limits.drain_time_max).await;
+    }
+}
+
+/// Connections under way.
+struct Server {
+    host: Host,
+    service: TowerToHyperService<axum::Router>,
+    builder: Builder<TokioExecutor>,
+    places: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+    /// Dropped to cut connections off.
+    cut: watch::Sender<()>,
+}
+
+// === impl Server ===
+
+impl Server {
+    fn new(api: &Api) -> Self {
+        let limits = &api.host.config.limits;
+        Self {
+            host: Arc::clone(&api.host),
+            service: TowerToHyperService::new(api.router()),
+            builder: builder(limits),
+            places: Arc::new(Semaphore::new(limits.connections_max)),
+            graceful: GracefulShutdown::new(),
+            cut: watch::Sender::new(()),
+        }
+    }
+
+    /// Accepts for ever.
+    async fn accept(&self, listener: &TcpListener) {
+        // Never closed, so the loop ends only with the future.
+        while let Ok(place) = Arc::clone(&self.places).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => self.begin(stream, place),
+                Err(error) => {
+                    tracing::warn!(%error, "connection not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn begin(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        // Answers are small and written whole; waiting to fill a segment only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "connection without nodelay");
+        }
+        let connection =
+            self.builder.serve_connection(TokioIo::new(stream), self.service.clone()).into_owned();
+        let connection = self.graceful.watch(connection);
+        let mut cut = self.cut.subscribe();
+        let open = self.host.metrics.opened();
+        tokio::spawn(async move {
+            let _held = (place, open);
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(error, "connection ended early");
+                },
+                _ = cut.changed() => {}
+            }
+        });
+    }
+
+    /// Lets connections end, for so long.
+    async fn end(self, time_max: Duration) {
+        let Self { graceful, cut, .. } = self;
+        let count = graceful.count();
+        tracing::info!(connections = count, "draining");
+        if tokio::time::timeout(time_max, graceful.shutdown()).await.is_err() {
+            tracing::warn!(seconds = time_max.as_secs(), "drain took too long; cutting off");
+        }
+        drop(cut);
+    }
+}
+
+fn builder(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time_max)
+        .max_buf_size(HEAD_BYTES_MAX);
+    builder
+}

@@ -1,0 +1,23 @@
+//! Tests of the API from outside: requests go through the router, services are the real ones on a store
+//! in memory, and what is below them (runtime, broker, network) are fakes in `world`.
+
+#[cfg(test)]
+mod access;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod calls;
+#[cfg(test)]
+mod document;
+#[cfg(test)]
+mod pins;
+#[cfg(test)]
+mod problems;
+#[cfg(test)]
+mod releases;
+#[cfg(test)]
+mod serving;
+#[cfg(test)]
+mod settings;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,90 @@
+//! Publishing, listing, showing, comparing.
+
+use keyway_api::Config;
+use serde_json::json;
+
+use crate::world::{World, component, limited, named};
+
+#[tokio::test]
+async fn bytes_become_a_release_once() {
+    let world = World::new().await;
+    let first = world.publish(&component("1.0.0")).await;
+    assert_eq!(first.status, 201);
+    assert_eq!(first.header("location"), "/v1/releases/pub/things/1.0.0");
+    let again = world.publish(&component("1.0.0")).await;
+    assert_eq!((again.status.as_u16(), again.json()), (200, first.json()));
+    let release = world.get(first.header("location")).await.ok();
+    assert_eq!(release, first.json());
+    assert_eq!(release["published_by"], "root");
+    assert_eq!(release["descriptor"]["summary"], "Things");
+}
+
+#[tokio::test]
+async fn the_same_version_with_other_bytes_is_refused() {
+    let world = World::new().await;
+    world.publish(&component("1.0.0")).await.ok();
+    let other = component("1.0.0").replace("\"Things\"", "\"Other\"");
+    world.publish(&other).await.refused(409, "version-taken");
+    let listed = world.get("/v1/releases/pub/things").await.ok();
+    assert_eq!(listed["releases"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn bad_bytes_leave_nothing_behind() {
+    let world = World::new().await;
+    world.publish("").await.refused(422, "component-malformed");
+    world.publish("\0asm").await.refused(422, "component-malformed");
+    assert_eq!(world.get("/v1/releases").await.ok(), json!({"releases": []}));
+}
+
+#[tokio::test]
+async fn a_component_has_at_most_so_many_bytes() {
+    let component = component("1.0.0");
+    let size = component.len();
+    let world = World::with(limited(|limits| limits.component_bytes_max = size)).await;
+    assert_eq!(world.publish(&component).await.status, 201);
+    let world = World::with(limited(|limits| limits.component_bytes_max = size - 1)).await;
+    world.publish(&component).await.refused(413, "component-too-large");
+}
+
+#[tokio::test]
+async fn publications_at_once_are_bounded() {
+    let world = World::with(limited(|limits| limits.publications_max = 0)).await;
+    let reply = world.publish(&component("1.0.0")).await;
+    reply.refused(503, "overloaded");
+    assert_eq!(reply.header("retry-after"), "2");
+    assert!(Config::default().limits.publications_max > 0);
+}
+
+#[tokio::test]
+async fn releases_are_listed_and_found_as_operators_type_them() {
+    let world = World::pinned().await;
+    world.publish(&named("other/gadgets", "0.1.0")).await.ok();
+    let all = world.get("/v1/releases").await.ok();
+    assert_eq!(all["releases"].as_array().unwrap().len(), 3);
+    let own = world.get("/v1/releases/pub/things").await.ok();
+    let own = own["releases"].as_array().unwrap();
+    assert_eq!(own.len(), 2);
+    let digest = own[0]["release"]["digest"].as_str().unwrap();
+    for name in [digest, &digest[..19]] {
+        let found = world.get(&format!("/v1/releases/pub/things/{name}")).await.ok();
+        assert_eq!(found["release"], own[0]["release"]);
+    }
+    let path = |rest: &str| format!("/v1/releases/{rest}");
+    world.get(&path("pub/nothing")).await.refused(404, "unknown-connector");
+    world.get(&path("pub/things/9.9.9")).await.refused(404, "unknown-release");
+    world.get(&path("pub/nothing/1.0.0")).await.refused(404, "unknown-connector");
+    world.get(&path("pub/things/latest")).await.refused(400, "invalid-name");
+}
+
+#[tokio::test]
+async fn two_releases_are_compared() {
+    let world = World::pinned().await;
+    let diff = world.get("/v1/releases/pub/things/1.0.0/diff/2.0.0").await.ok();
+    assert_eq!(diff["before"]["version"], "1.0.0");
+    let differences = diff["differences"].as_array().unwrap();
+    let version = differences.iter().find(|d| d["path"] == "/descriptor/version").unwrap();
+    assert_eq!((&version["before"], &version["after"]), (&json!("1.0.0"), &json!("2.0.0")));
+    let same = world.get("/v1/releases/pub/things/1.0.0/diff/1.0.0").await.ok();
+    assert_eq!(same["differences"], json!([]));
+}

@@ -1,0 +1,137 @@
+//! The server on a loopback socket: keeps its bounds, and ends in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::world::{World, at, limited};
+
+struct Serving {
+    world: Arc<World>,
+    address: std::net::SocketAddr,
+    drain: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+async fn serve(world: World) -> Serving {
+    let world = Arc::new(world);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (drain, drained) = oneshot::channel();
+    let api = world.api.clone();
+    let server = tokio::spawn(api.serve(listener, async {
+        // A dropped sender drains too.
+        drop(drained.await);
+    }));
+    Serving { world, address, drain, server }
+}
+
+async fn connect(address: std::net::SocketAddr) -> TcpStream {
+    TcpSocket::new_v4().unwrap().connect(address).await.unwrap()
+}
+
+async fn read(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+fn call(world: &World) -> String {
+    let path = at("/actions/echo");
+    let token = &world.admin;
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: keyway\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: 2\r\n\r\n42"
+    )
+}
+
+#[tokio::test]
+async fn a_call_under_way_is_answered_before_the_server_ends() {
+    let serving = serve(World::pinned().await).await;
+    serving.world.dispatch.gate.forget_permits(1_000);
+    let mut stream = connect(serving.address).await;
+    stream.write_all(call(&serving.world).as_bytes()).await.unwrap();
+    while serving.world.dispatch.calls.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    serving.drain.send(()).unwrap();
+    serving.world.dispatch.gate.add_permits(1_000);
+    let answer = read(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.ends_with("42"), "{answer}");
+    serving.server.await.unwrap();
+    assert!(TcpSocket::new_v4().unwrap().connect(serving.address).await.is_err(), "it is gone");
+}
+
+#[tokio::test]
+async fn a_call_that_outlasts_the_drain_is_cut_off() {
+    let mut world = World::with(limited(|limits| {
+        limits.drain_time_max = Duration::from_millis(50);
+    }))
+    .await;
+    world.publish(&crate::world::component("1.0.0")).await.ok();
+    world.pin("1.0.0").await.ok();
+    let text = call(&world);
+    world.dispatch.gate.forget_permits(1_000);
+    world.admin.clear();
+    let serving = serve(world).await;
+    let mut stream = connect(serving.address).await;
+    stream.write_all(text.as_bytes()).await.unwrap();
+    while serving.world.dispatch.calls.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    serving.drain.send(()).unwrap();
+    serving.server.await.unwrap();
+    assert_eq!(read(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_its_head_is_let_go() {
+    let config = limited(|limits| limits.header_time_max = Duration::from_millis(50));
+    let serving = serve(World::with(config).await).await;
+    for said in ["", "GET /healthz HTTP/1.1\r\nhost:"] {
+        let mut stream = connect(serving.address).await;
+        stream.write_all(said.as_bytes()).await.unwrap();
+        let answer = read(&mut stream).await;
+        assert!(!answer.contains("200"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_their_turn() {
+    let config = limited(|limits| limits.connections_max = 1);
+    let serving = serve(World::with(config).await).await;
+    let ask = b"GET /healthz HTTP/1.1\r\nhost: keyway\r\n\r\n";
+    let mut first = connect(serving.address).await;
+    first.write_all(ask).await.unwrap();
+    let mut byte = [0];
+    first.read_exact(&mut byte).await.unwrap();
+    let mut second = connect(serving.address).await;
+    second.write_all(ask).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(50), second.read_exact(&mut byte)).await;
+    assert!(early.is_err(), "the first one still has the place");
+    drop(first);
+    second.read_exact(&mut byte).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_gets_to_read_why() {
+    let serving = serve(World::pinned().await).await;
+    let mut stream = connect(serving.address).await;
+    let path = at("/actions/echo");
+    let size = 10 << 20;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: keyway\r\nconnection: close\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {size}\r\n\r\n",
+        serving.world.admin
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b' '; size]).await.unwrap();
+    let answer = read(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains("body-too-large"), "{answer}");
+}

@@ -1,0 +1,127 @@
+//! Configuration, connections, tokens, the audit, and the host about itself.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use crate::world::{World, at};
+
+#[tokio::test]
+async fn configuration_is_checked_kept_and_shown() {
+    let world = World::pinned().await;
+    let unset = world.get(&at("/config")).await.ok();
+    assert_eq!((&unset["generation"], &unset["config"]), (&json!(0), &json!({})));
+    let set = world.put(&at("/config"), json!({"region": "eu"})).await.ok();
+    assert_eq!((&set["generation"], &set["config"]), (&json!(1), &json!({"region": "eu"})));
+    assert_eq!(world.get(&at("/config")).await.ok(), set);
+    world.put(&at("/config"), json!({"regoin": "eu"})).await.refused(422, "config-invalid");
+    world.put(&at("/config"), json!([])).await.refused(422, "config-invalid");
+    assert_eq!(world.get(&at("/config")).await.ok(), set, "what was refused changed nothing");
+    let nobody = at("/config").replace("acme", "nobody");
+    world.get(&nobody).await.refused(404, "unknown-installation");
+    world.put(&nobody, json!({})).await.refused(404, "not-pinned");
+}
+
+#[tokio::test]
+async fn a_connection_is_set_and_its_secret_never_seen_again() {
+    let world = World::pinned().await;
+    let path = at("/connections/token");
+    let body = json!({"token": "canary-secret", "base_url": "https://api.example.com/eu"});
+    let set = world.put(&path, body).await;
+    assert_eq!((&set.ok()["kind"], &set.ok()["generation"]), (&json!("bearer"), &json!(1)));
+    let login = json!({"user": "ann", "password": "canary-password"});
+    world.put(&at("/connections/login"), login).await.ok();
+    let listed = world.get(&at("/connections")).await;
+    assert_eq!(listed.ok()["connections"].as_array().unwrap().len(), 2);
+    let audit = world.get("/v1/audit?limit=1000").await;
+    for reply in [&set, &listed, &audit] {
+        assert!(!String::from_utf8_lossy(&reply.body).contains("canary"), "{reply:?}");
+    }
+    assert_eq!(world.delete(&path).await.status, 204);
+    world.delete(&path).await.refused(404, "unknown-slot");
+    let listed = world.get(&at("/connections")).await.ok();
+    assert_eq!(listed["connections"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_must_fit_the_release() {
+    let world = World::pinned().await;
+    let token = json!({"token": "canary"});
+    world.put(&at("/connections/other"), token.clone()).await.refused(404, "unknown-slot");
+    world.put(&at("/connections/login"), token.clone()).await.refused(422, "credential-invalid");
+    let elsewhere = json!({"token": "canary", "base_url": "https://evil.example.net"});
+    world.put(&at("/connections/token"), elsewhere).await.refused(422, "base-url-refused");
+    let nobody = at("/connections/token").replace("acme", "nobody");
+    world.put(&nobody, token).await.refused(404, "not-pinned");
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_quote_the_secret() {
+    let world = World::pinned().await;
+    for body in [
+        json!({"tokn": "canary"}), json!({"token": {"canary": 1}}), json!({"user": "canary"}),
+        json!({"token": "canary", "user": "canary", "password": "canary"}), json!({}), json!(["canary"]),
+    ] {
+        let reply = world.put(&at("/connections/token"), body.clone()).await;
+        reply.refused(400, "invalid-request");
+        assert!(!String::from_utf8_lossy(&reply.body).contains("canary"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_issued_once_and_listed_without_secrets() {
+    let world = World::new().await;
+    let body = json!({"name": "ann", "role": "operator", "environments": ["dev"]});
+    let issued = world.post("/v1/tokens", body.clone()).await;
+    assert_eq!(issued.status, 201);
+    assert_eq!(issued.header("cache-control"), "no-store");
+    let secret = issued.json()["secret"].as_str().unwrap().to_owned();
+    assert!(secret.starts_with("kw_") && secret.len() == 46, "{secret}");
+    world.post("/v1/tokens", body).await.refused(409, "conflict");
+    let listed = world.get("/v1/tokens").await;
+    let names: Vec<_> =
+        listed.ok()["tokens"].as_array().unwrap().iter().map(|t| t["name"].clone()).collect();
+    assert_eq!(names, ["ann", "root"]);
+    assert!(!String::from_utf8_lossy(&listed.body).contains(&secret));
+    let nowhere = json!({"name": "x", "role": "viewer", "environments": ["moon"]});
+    world.post("/v1/tokens", nowhere).await.refused(404, "unknown-environment");
+    let none = json!({"name": "x", "role": "viewer", "environments": []});
+    world.post("/v1/tokens", none).await.refused(400, "invalid-request");
+    let path = json!({"name": "../x", "role": "viewer"});
+    world.post("/v1/tokens", path).await.refused(400, "invalid-name");
+    let role = json!({"name": "x", "role": "root"});
+    world.post("/v1/tokens", role).await.refused(400, "invalid-request");
+}
+
+#[tokio::test]
+async fn the_audit_is_paged_and_says_who_and_why() {
+    let world = World::pinned().await;
+    let mut after = 0;
+    let mut entries = Vec::new();
+    loop {
+        let page = world.get(&format!("/v1/audit?limit=2&after={after}")).await.ok();
+        entries.extend(page["entries"].as_array().unwrap().clone());
+        match page["next"].as_u64() {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    let seqs: Vec<_> = entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+    let pin = entries.last().unwrap();
+    assert_eq!((&pin["action"], &pin["actor"], &pin["reason"]), (&json!("pin"), &json!("root"), &json!("test")));
+}
+
+#[tokio::test]
+async fn the_host_tells_how_it_is() {
+    let world = World::new().await;
+    assert_eq!(world.get("/healthz").await.ok()["state"], "alive");
+    assert_eq!(world.get("/readyz").await.ok()["state"], "ready");
+    world.ready.store(false, Ordering::SeqCst);
+    world.get("/readyz").await.refused(503, "draining");
+    assert_eq!(world.get("/healthz").await.status, 200);
+    let metrics = world.get("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.body);
+    let line = r#"keyway_api_requests_total{method="GET",path="/readyz",answer="5xx"} 1"#;
+    assert!(text.contains(line), "{text}");
+}

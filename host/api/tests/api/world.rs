@@ -1,0 +1,446 @@
+//! A host in memory: real services, fake runtime, broker and clock.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, Request, StatusCode};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use keyway_api::{Api, Config, Deps, Health, Limits, Metrics, Reads};
+use keyway_artifacts::Artifacts;
+use keyway_core::call::{Operation, Output, Page, Record};
+use keyway_core::ids::{CallId, Connector, Environment, Installation};
+use keyway_core::ports::{
+    self, Admission, Admitted, Answer, Call, Clock, Dispatch, EgressPolicy, Ended, Loader, Outcomes,
+    Outside, Routes,
+};
+use keyway_core::release::{Release, ReleaseRef};
+use keyway_core::{Code, Descriptor, Digest, Fault};
+use keyway_releases::Releases;
+use keyway_releases::executed::Executed;
+use keyway_releases::model::{AuditEntry, EnvironmentDefault, InstallationState, Pin, Role};
+use keyway_store::Store;
+use keyway_vault::tokens::Grant;
+use keyway_vault::{SealingKey, Tokens, Vault};
+use prometheus_client::registry::Registry;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+use tower::ServiceExt as _;
+
+/// A host and what the tests turn on it.
+pub(crate) struct World {
+    pub(crate) api: Api,
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) dispatch: Arc<FakeDispatch>,
+    pub(crate) loader: Arc<FakeLoader>,
+    pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) admin: String,
+    tokens: Tokens,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// A clock that stands until it is moved.
+pub(crate) struct TestClock(AtomicI64);
+
+/// Runs calls without a guest.
+pub(crate) struct FakeDispatch {
+    routes: Arc<dyn Routes>,
+    executed: Arc<Executed>,
+    pub(crate) calls: Mutex<Vec<Call>>,
+    /// Answers to come; when there are none, an action echoes its input.
+    pub(crate) script: Mutex<VecDeque<Result<Output, Fault>>>,
+    /// Calls wait here between their route and their answer.
+    pub(crate) gate: Semaphore,
+}
+
+/// Loads anything, when it may.
+pub(crate) struct FakeLoader {
+    pub(crate) gate: Semaphore,
+    pub(crate) broken: AtomicBool,
+}
+
+/// A component of these tests is its descriptor's JSON.
+struct FakeAdmission;
+struct FakePolicy;
+struct FakeConnector(ReleaseRef, Arc<Descriptor>);
+struct StoreReads(Store);
+struct TestHealth(Arc<AtomicBool>);
+
+/// A path below the installation that most tests use.
+pub(crate) fn at(rest: &str) -> String {
+    format!("/v1/environments/dev/tenants/acme/connectors/pub/things{rest}")
+}
+
+/// A component of `pub/things` with this version.
+pub(crate) fn component(version: &str) -> String {
+    named("pub/things", version)
+}
+
+/// A component with this name and version.
+pub(crate) fn named(name: &str, version: &str) -> String {
+    json!({
+        "format": 1, "name": name, "version": version, "summary": "Things",
+        "hosts": ["api.example.com"],
+        "slots": {"token": {"scheme": {"kind": "bearer"}}, "login": {"scheme": {"kind": "basic"}}},
+        "objects": {"widgets": {"read": {}, "write": ["create", "update"]}},
+        "actions": {"echo": {}, "strict": {"input": {
+            "type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]}}},
+        "config": {"type": "object", "properties": {"region": {"type": "string"}},
+            "additionalProperties": false},
+    })
+    .to_string()
+}
+
+// === impl World ===
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    /// A host with `dev` and `prod`.
+    pub(crate) async fn with(mut config: Config) -> Self {
+        config.environments = vec!["dev".parse().unwrap(), "prod".parse().unwrap()];
+        let clock = Arc::new(TestClock(AtomicI64::new(1_700_000_000)));
+        let store = Store::memory(clock.clone());
+        let loader =
+            Arc::new(FakeLoader { gate: Semaphore::new(1_000), broken: AtomicBool::new(false) });
+        let executed = Arc::new(Executed::new(clock.clone()));
+        let releases =
+            Releases::new(store.clone(), loader.clone(), clock.clone(), executed.clone());
+        let dispatch = Arc::new(FakeDispatch {
+            routes: releases.routes(),
+            executed,
+            calls: Mutex::default(),
+            script: Mutex::default(),
+            gate: Semaphore::new(1_000),
+        });
+        let tokens = Tokens::new(store.clone(), clock.clone());
+        let ready = Arc::new(AtomicBool::new(true));
+        let metrics = Metrics::default();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let policy = Arc::new(FakePolicy);
+        let api = Api::new(config, Deps {
+            artifacts: Artifacts::new(
+                store.clone(), Arc::new(FakeAdmission), policy.clone(), clock.clone(),
+            ),
+            releases,
+            vault: Vault::new(store.clone(), SealingKey::from_bytes([7; 32]), clock.clone()),
+            tokens: tokens.clone(),
+            dispatch: dispatch.clone(),
+            policy,
+            reads: Arc::new(StoreReads(store.clone())),
+            health: Arc::new(TestHealth(ready.clone())),
+            clock: clock.clone(),
+            metrics,
+            registry: Arc::new(registry),
+        });
+        let admin = issue(&tokens, "root", Role::Admin, None).await;
+        Self { api, store, clock, dispatch, loader, ready, admin, tokens }
+    }
+
+    /// With two releases published, and the first one pinned for `acme` in `dev`.
+    pub(crate) async fn pinned() -> Self {
+        let world = Self::new().await;
+        for version in ["1.0.0", "2.0.0"] {
+            assert_eq!(world.publish(&component(version)).await.status, StatusCode::CREATED);
+        }
+        world.pin("1.0.0").await.ok();
+        world
+    }
+
+    pub(crate) async fn token(&self, name: &str, role: Role, environments: Option<&[&str]>) -> String {
+        let environments = environments
+            .map(|names| names.iter().map(|name| name.parse::<Environment>().unwrap()).collect());
+        issue(&self.tokens, name, role, environments).await
+    }
+
+    pub(crate) async fn publish(&self, component: &str) -> Reply {
+        let request = Request::post("/v1/releases").header(AUTHORIZATION, bearer(&self.admin));
+        self.send(request.body(Body::from(component.to_owned())).unwrap()).await
+    }
+
+    pub(crate) async fn pin(&self, release: &str) -> Reply {
+        self.put(&at("/pin"), json!({"release": release, "reason": "test"})).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, &self.admin, None).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Reply {
+        self.ask("PUT", path, &self.admin, Some(body.to_string())).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
+        self.post_text(path, &body.to_string()).await
+    }
+
+    pub(crate) async fn post_text(&self, path: &str, body: &str) -> Reply {
+        self.ask("POST", path, &self.admin, Some(body.to_owned())).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        self.ask("DELETE", path, &self.admin, None).await
+    }
+
+    /// One request; a body is JSON.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: Option<String>,
+    ) -> Reply {
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header(AUTHORIZATION, bearer(token));
+        }
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        self.send(request.body(Body::from(body.unwrap_or_default())).unwrap()).await
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.api.router().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Reply { status: parts.status, headers: parts.headers, body }
+    }
+}
+
+pub(crate) fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+pub(crate) async fn issue(
+    tokens: &Tokens,
+    name: &str,
+    role: Role,
+    environments: Option<Vec<Environment>>,
+) -> String {
+    let grant = Grant {
+        name: name.parse().unwrap(),
+        role,
+        environments,
+        publisher: None,
+        expires_at: None,
+    };
+    let issued = tokens.issue(grant, &"test".parse().unwrap()).await.unwrap();
+    issued.secret.expose_secret().to_owned()
+}
+
+/// Limits that a test reaches quickly.
+pub(crate) fn limited(change: impl FnOnce(&mut Limits)) -> Config {
+    let mut config = Config::default();
+    change(&mut config.limits);
+    config
+}
+
+// === impl Reply ===
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// A success's JSON.
+    #[track_caller]
+    pub(crate) fn ok(&self) -> Value {
+        assert!(self.status.is_success(), "{self:?}");
+        self.json()
+    }
+
+    /// The code of a problem document, which it must be.
+    #[track_caller]
+    pub(crate) fn code(&self) -> (u16, String) {
+        assert_eq!(self.headers[CONTENT_TYPE], "application/problem+json", "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16());
+        (self.status.as_u16(), problem["code"].as_str().unwrap().to_owned())
+    }
+
+    #[track_caller]
+    pub(crate) fn refused(&self, status: u16, code: &str) {
+        assert_eq!(self.code(), (status, code.to_owned()), "{self:?}");
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+// === impl TestClock ===
+
+impl TestClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_secs() as i64, Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
+#[async_trait]
+impl Dispatch for FakeDispatch {
+    async fn call(&self, call: Call) -> Answer {
+        self.calls.lock().unwrap().push(call.clone());
+        let id = CallId(7);
+        let route = match self.routes.resolve(&call.installation) {
+            Ok(route) => route,
+            Err(fault) => return Answer { call: id, release: None, result: Err(fault) },
+        };
+        drop(self.gate.acquire().await.unwrap());
+        let scripted = self.script.lock().unwrap().pop_front();
+        let verb = call.operation.verb();
+        let result = scripted.unwrap_or_else(|| echo(call.operation));
+        let release = route.connector.release().clone();
+        self.executed.ended(&Ended {
+            call: id,
+            installation: call.installation,
+            release: release.clone(),
+            generation: route.generation,
+            verb,
+            elapsed: Duration::ZERO,
+            fault: result.as_ref().err().cloned(),
+        });
+        Answer { call: id, release: Some(release), result }
+    }
+}
+
+fn echo(operation: Operation) -> Result<Output, Fault> {
+    match operation {
+        Operation::Invoke { action, .. } if action.as_str() == "nothing" => {
+            Err(Fault::new(Code::UnknownAction, "no such action"))
+        }
+        Operation::Invoke { input, .. } => Ok(Output::Json(input)),
+        Operation::Discover { .. } => Ok(Output::Json(r#"{"widgets":{}}"#.to_owned())),
+        Operation::Read(request) => Ok(Output::Page(Page {
+            records: vec![Record {
+                id: "1".to_owned(),
+                updated_at: None,
+                deleted: false,
+                data: r#"{"n":9007199254740993}"#.to_owned(),
+            }],
+            next: request.cursor,
+        })),
+        Operation::Write(_) => Ok(Output::Outcomes(vec![])),
+    }
+}
+
+#[async_trait]
+impl Loader for FakeLoader {
+    async fn load(
+        &self,
+        release: &ReleaseRef,
+        descriptor: &Arc<Descriptor>,
+    ) -> Result<Arc<dyn ports::Connector>, Fault> {
+        drop(self.gate.acquire().await.unwrap());
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(Fault::new(Code::ReleaseUnavailable, "it does not load"));
+        }
+        Ok(Arc::new(FakeConnector(release.clone(), Arc::clone(descriptor))))
+    }
+}
+
+#[async_trait]
+impl ports::Connector for FakeConnector {
+    fn release(&self) -> &ReleaseRef {
+        &self.0
+    }
+
+    fn descriptor(&self) -> &Arc<Descriptor> {
+        &self.1
+    }
+
+    async fn call(&self, _: Operation, _: Arc<dyn Outside>, _: Duration) -> Result<Output, Fault> {
+        unreachable!("the fake dispatch answers itself")
+    }
+}
+
+#[async_trait]
+impl Admission for FakeAdmission {
+    async fn admit(&self, component: Bytes) -> Result<Admitted, Fault> {
+        let text = std::str::from_utf8(&component).unwrap_or_default();
+        let descriptor = Descriptor::parse(text)
+            .map_err(|_| Fault::new(Code::ComponentMalformed, "not a component"))?;
+        Ok(Admitted {
+            digest: Digest::of(&component),
+            descriptor,
+            exports: ["actions", "reader", "writer"].map(str::to_owned).to_vec(),
+            contract: semver::Version::new(1, 0, 0),
+        })
+    }
+}
+
+impl EgressPolicy for FakePolicy {
+    fn check_hosts(&self, _: &Descriptor) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn check_base_url(&self, _: &Descriptor, base_url: &str) -> Result<(), Fault> {
+        if base_url.starts_with("https://api.example.com") {
+            Ok(())
+        } else {
+            Err(Fault::new(Code::BaseUrlRefused, "not a declared host"))
+        }
+    }
+}
+
+#[async_trait]
+impl Reads for StoreReads {
+    async fn releases(&self, connector: Option<&Connector>) -> Result<Vec<Release>, Fault> {
+        Ok(self.0.releases(connector).await?)
+    }
+
+    async fn installation(&self, of: &Installation) -> Result<Option<InstallationState>, Fault> {
+        Ok(self.0.installation(of).await?)
+    }
+
+    async fn history(&self, of: &Installation) -> Result<Vec<Pin>, Fault> {
+        Ok(self.0.history(of).await?)
+    }
+
+    async fn environment_default(
+        &self,
+        environment: &Environment,
+        connector: &Connector,
+    ) -> Result<Option<EnvironmentDefault>, Fault> {
+        Ok(self.0.environment_default(environment, connector).await?)
+    }
+
+    async fn audit(&self, after_seq: u64, limit: usize) -> Result<Vec<AuditEntry>, Fault> {
+        Ok(self.0.audit(after_seq, limit).await?)
+    }
+}
+
+#[async_trait]
+impl Health for TestHealth {
+    async fn ready(&self) -> Result<(), Fault> {
+        if self.0.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(Fault::new(Code::Draining, "the host is stopping"))
+        }
+    }
+}

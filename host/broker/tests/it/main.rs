@@ -1,0 +1,14 @@
+//! The broker against upstreams that are scripted byte by byte, on loopback.
+//!
+//! Names on the public Internet are only resolved by a fake and never dialled.
+
+mod deny;
+mod framing;
+mod http2;
+mod limits;
+mod pool;
+mod redirects;
+mod secrets;
+mod send;
+mod support;
+mod tls;

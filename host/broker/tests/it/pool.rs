@@ -1,0 +1,161 @@
+//! Which connections are used again, and for whom (C23).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use keyway_broker::{Config, Reason};
+use keyway_core::ports::Egress as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::{Step, Upstream, answer, bench, get, ok, post, text};
+
+#[tokio::test]
+async fn a_connection_serves_one_tenant_under_one_policy() {
+    let upstream = Upstream::start(|_, _| ok("")).await;
+    let bench = bench(&upstream, "");
+    for _ in 0..3 {
+        bench.send(get("/")).await.unwrap();
+    }
+    assert_eq!(upstream.connections(), 1);
+
+    // Another tenant, another environment, another connector: each its own.
+    let mut other = bench.origin.clone();
+    other.installation.tenant = "t2".parse().unwrap();
+    bench.broker.exchange(&other, get("/")).await.unwrap();
+    assert_eq!(upstream.connections(), 2);
+    other.installation.environment = "prod".parse().unwrap();
+    bench.broker.exchange(&other, get("/")).await.unwrap();
+    assert_eq!(upstream.connections(), 3);
+    other.installation.connector = "acme/other".parse().unwrap();
+    bench.broker.exchange(&other, get("/")).await.unwrap();
+    assert_eq!(upstream.connections(), 4);
+
+    // The same policy again is another policy.
+    let config: Config = toml::from_str(&upstream.stand_in("api.example.com")).unwrap();
+    bench.broker.replace_policy(config).unwrap();
+    upstream.ended(4).await;
+    bench.send(get("/")).await.unwrap();
+    bench.send(get("/")).await.unwrap();
+    assert_eq!(upstream.connections(), 5);
+}
+
+#[tokio::test]
+async fn a_policy_that_denies_counts_at_once() {
+    let upstream = Upstream::start(|_, _| ok("")).await;
+    let bench = bench(&upstream, "");
+    bench.send(get("/")).await.unwrap();
+    let config =
+        format!("deny-hosts = ['api.example.com']\n{}", upstream.stand_in("api.example.com"));
+    bench.broker.replace_policy(toml::from_str(&config).unwrap()).unwrap();
+    assert_eq!(bench.stop(get("/")).await, (Reason::HostNotAllowed, false));
+    // A policy that cannot be taken changes nothing.
+    let config: Config = toml::from_str("extra-roots = ['/nonexistent']").unwrap();
+    assert!(bench.broker.replace_policy(config).is_err());
+    assert_eq!(bench.stop(get("/")).await, (Reason::HostNotAllowed, false));
+}
+
+#[tokio::test]
+async fn an_exchange_ends_under_the_policy_it_began_with_and_leaves_no_connection() {
+    let upstream = Upstream::start(|_, _| {
+        vec![
+            Step::Pause(Duration::from_millis(50)),
+            text("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+        ]
+    })
+    .await;
+    let bench = bench(&upstream, "");
+    let (broker, origin) = (bench.broker.clone(), bench.origin.clone());
+    let running = tokio::spawn(async move { broker.exchange(&origin, get("/")).await });
+    while upstream.requests().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    bench
+        .broker
+        .replace_policy(toml::from_str(&upstream.stand_in("api.example.com")).unwrap())
+        .unwrap();
+    running.await.unwrap().unwrap();
+    upstream.ended(1).await;
+}
+
+#[tokio::test]
+async fn connections_that_the_upstream_ends_are_not_missed() {
+    let upstream = Upstream::start(|number, _| match number % 3 {
+        0 => answer("connection: close\r\n", ""),
+        1 => ok("").into_iter().chain([Step::Close]).collect(),
+        _ => ok(""),
+    })
+    .await;
+    let bench = bench(&upstream, "");
+    for _ in 0..9 {
+        bench.send(get("/")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn only_safe_requests_are_sent_again_on_a_stale_connection() {
+    // The second request of every connection is read and met with silence and an end.
+    let upstream = Upstream::start(|number, _| match number {
+        0 | 2 => ok("fresh"),
+        1 | 3 => vec![Step::Close],
+        _ => ok("again"),
+    })
+    .await;
+    let bench = bench(&upstream, "");
+    bench.send(get("/")).await.unwrap();
+    // 1 is lost, 2 is the same request on a new connection.
+    assert_eq!(&bench.send(get("/")).await.unwrap().body[..], b"fresh");
+    // 3 is lost, and may have had its effect: it is not sent twice.
+    assert_eq!(bench.stop(post("/", "x")).await, (Reason::ConnectionLost, true));
+    assert_eq!(upstream.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_in_time_and_number() {
+    let upstream = Upstream::start(|_, _| ok("")).await;
+    let bench = bench(&upstream, "limits.idle-timeout = '50ms'");
+    bench.send(get("/")).await.unwrap();
+    assert!(bench.metrics().contains("pooled_connections 1"));
+    upstream.ended(1).await;
+    assert!(bench.metrics().contains("pooled_connections 0"));
+
+    let upstream = Upstream::start(|_, _| ok("")).await;
+    let bench = crate::support::bench(&upstream, "limits.idle-max = 1");
+    bench.send(get("/")).await.unwrap();
+    let mut other = bench.origin.clone();
+    other.installation.tenant = "t2".parse().unwrap();
+    bench.broker.exchange(&other, get("/")).await.unwrap();
+    // No room for the second tenant's; the first one's is still there.
+    upstream.ended(1).await;
+    bench.send(get("/")).await.unwrap();
+    assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_still_owes_its_request_is_not_waited_for() {
+    // The first connection gets an answer after its head, and its body is never read.
+    let first = AtomicBool::new(true);
+    let upstream = Upstream::start_with(
+        |_, _| ok("fine"),
+        move |mut stream: TcpStream| {
+            let first = first.swap(false, Ordering::SeqCst);
+            async move {
+                if first {
+                    stream.read(&mut [0; 64]).await.ok()?;
+                    stream
+                        .write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+                        .await
+                        .ok()?;
+                    std::future::pending::<()>().await;
+                }
+                Some(stream)
+            }
+        },
+    )
+    .await;
+    let bench = bench(&upstream, "");
+    let response = bench.send(post("/", &"x".repeat(8 << 20))).await.unwrap();
+    assert_eq!(response.status, 413);
+    assert_eq!(&bench.send(get("/")).await.unwrap().body[..], b"fine");
+    assert_eq!(upstream.connections(), 2);
+}

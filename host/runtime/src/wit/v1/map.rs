@@ -1,0 +1,193 @@
+//! Contract 1's records, from and to the types of `keyway-core`.
+//!
+//! Shape only; whether what a guest answers makes sense is checked in [`crate::output`]. Text that a
+//! guest reports as a failure is cut and made harmless here, because it goes into logs and answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use keyway_core::call::{
+    Failure, FailureKind, Outcome, Page, ReadRequest, Record, WriteItem, WriteRequest, Written,
+};
+use keyway_core::descriptor::WriteOperation;
+use keyway_core::exchange::{Request, Response};
+
+use super::bindings::exports::keyway::connector::{reader, writer};
+use super::bindings::keyway::connector::{http, types};
+use crate::log::harmless;
+
+/// Bytes of a failure's message: a line or two for whoever called.
+const MESSAGE_BYTES_MAX: usize = 1 << 10;
+
+/// Bytes of a provider's error code.
+const CODE_BYTES_MAX: usize = 128;
+
+/// The longest wait believed. Beyond a day it is no pause but an outage, and adding it to a clock could
+/// overflow.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is answered to requests of one `send-all` beyond the most there may be.
+pub(super) fn too_many_requests(most: usize) -> types::Failure {
+    Failure::denied("send-all-too-long", format!("one send-all takes {most} requests")).into()
+}
+
+// === failures ===
+
+impl From<types::Failure> for Failure {
+    fn from(failure: types::Failure) -> Self {
+        let wait = failure.retry_after_ms.map(Duration::from_millis);
+        Self {
+            kind: failure.kind.into(),
+            code: failure.code.map(|code| harmless(&code, CODE_BYTES_MAX).into_owned()),
+            message: harmless(&failure.message, MESSAGE_BYTES_MAX).into_owned(),
+            retry_after: wait.map(|wait| wait.min(RETRY_AFTER_MAX)),
+            request_sent: failure.request_sent,
+        }
+    }
+}
+
+impl From<Failure> for types::Failure {
+    fn from(failure: Failure) -> Self {
+        let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            kind: failure.kind.into(),
+            code: failure.code,
+            message: failure.message,
+            retry_after_ms: failure.retry_after.map(millis),
+            request_sent: failure.request_sent,
+            extra: Vec::new(),
+        }
+    }
+}
+
+macro_rules! kinds {
+    ($($kind:ident)*) => {
+        impl From<types::FailureKind> for FailureKind {
+            fn from(kind: types::FailureKind) -> Self {
+                match kind { $(types::FailureKind::$kind => Self::$kind,)* }
+            }
+        }
+
+        impl From<FailureKind> for types::FailureKind {
+            fn from(kind: FailureKind) -> Self {
+                match kind { $(FailureKind::$kind => Self::$kind,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    InvalidInput Unsupported Denied Unauthenticated Forbidden NotFound Conflict RateLimited Transient
+    Contract Internal
+}
+
+// === exchanges ===
+
+impl From<http::Request> for Request {
+    fn from(request: http::Request) -> Self {
+        Self {
+            method: request.method,
+            url: request.url,
+            headers: request.headers,
+            body: request.body.map(Bytes::from),
+            slot: request.auth,
+            timeout: request.timeout_ms.map(|ms| Duration::from_millis(ms.into())),
+        }
+    }
+}
+
+impl From<Response> for http::Response {
+    fn from(response: Response) -> Self {
+        Self {
+            status: response.status,
+            headers: response.headers,
+            body: response.body.into(),
+            extra: Vec::new(),
+        }
+    }
+}
+
+// === reading ===
+
+impl From<ReadRequest> for reader::ReadRequest {
+    fn from(request: ReadRequest) -> Self {
+        Self {
+            object: request.object.as_str().to_owned(),
+            fields: request.fields,
+            cursor: request.cursor,
+            since: request.since,
+            until: request.until,
+            page_size: request.page_size,
+            extra: Vec::new(),
+        }
+    }
+}
+
+impl From<reader::Page> for Page {
+    fn from(page: reader::Page) -> Self {
+        Self { records: page.records.into_iter().map(Into::into).collect(), next: page.next }
+    }
+}
+
+impl From<reader::Rec> for Record {
+    fn from(record: reader::Rec) -> Self {
+        Self {
+            id: record.id,
+            updated_at: record.updated_at,
+            deleted: record.deleted,
+            data: record.data,
+        }
+    }
+}
+
+// === writing ===
+
+impl From<WriteOperation> for writer::Operation {
+    fn from(operation: WriteOperation) -> Self {
+        match operation {
+            WriteOperation::Create => Self::Create,
+            WriteOperation::Update => Self::Update,
+            WriteOperation::Upsert => Self::Upsert,
+            WriteOperation::Delete => Self::Delete,
+        }
+    }
+}
+
+impl From<WriteRequest> for writer::WriteRequest {
+    fn from(request: WriteRequest) -> Self {
+        Self {
+            object: request.object.as_str().to_owned(),
+            operation: request.operation.into(),
+            match_on: request.match_on,
+            items: request.items.into_iter().map(Into::into).collect(),
+            all_or_none: request.all_or_none,
+            extra: Vec::new(),
+        }
+    }
+}
+
+impl From<WriteItem> for writer::Item {
+    fn from(item: WriteItem) -> Self {
+        Self {
+            reference: item.reference,
+            id: item.id,
+            data: item.data,
+            idempotency_key: item.idempotency_key,
+            extra: Vec::new(),
+        }
+    }
+}
+
+impl From<writer::Outcome> for Outcome {
+    fn from(outcome: writer::Outcome) -> Self {
+        match outcome {
+            writer::Outcome::Written(written) => Self {
+                reference: written.reference,
+                result: Ok(Written { id: written.id, data: written.data }),
+            },
+            writer::Outcome::Rejected(rejected) => {
+                Self { reference: rejected.reference, result: Err(rejected.failure.into()) }
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The crate from outside: real components, a real admission process, real files.
+
+#[path = "it/admission.rs"]
+mod admission;
+#[path = "it/calls.rs"]
+mod calls;
+#[path = "it/guest.rs"]
+mod guest;
+#[path = "it/harness.rs"]
+mod harness;
+#[path = "it/loading.rs"]
+mod loading;
+#[path = "it/sharing.rs"]
+mod sharing;

@@ -1,0 +1,117 @@
+//! Many calls at once: permits, spinning neighbours, calls that nobody waits for any more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyway_core::Code;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::guest::Guest;
+use crate::harness::{Host, LONG, World, invoke, response, run, run_in};
+
+/// Sends one request, then answers `1`.
+fn waiting(name: &str) -> Guest {
+    let body = r#"(call $send_all (i32.const 0x8000) (i32.const 1) (i32.const 0x80))
+        (i32.store8 (i32.const 0x200) (i32.const 49))
+        (call $ok (i32.const 0x200) (i32.const 1))"#;
+    Guest::action(name, body).import(
+        "keyway:connector/http@1.0.0",
+        r#"(import "keyway:connector/http@1.0.0" "send-all" (func $send_all (param i32 i32 i32)))"#,
+    )
+}
+
+/// An outside that says when it was asked, and answers when told.
+fn gate() -> (Arc<World>, Arc<Notify>, Arc<Notify>) {
+    let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (ask, go) = (Arc::clone(&asked), Arc::clone(&answer));
+    let world = World::sending(move |_| {
+        let (ask, go) = (Arc::clone(&ask), Arc::clone(&go));
+        async move {
+            ask.notify_one();
+            go.notified().await;
+            Ok(response("x"))
+        }
+    });
+    (world, asked, answer)
+}
+
+#[tokio::test]
+async fn a_dropped_call_leaves_nothing_alive() {
+    let host = Host::new();
+    let connector = host.loaded(&waiting("waiting")).await;
+    let digest = connector.release().digest;
+    let (world, asked, _) = gate();
+    {
+        let mut call = std::pin::pin!(connector.call(invoke("{}"), world, LONG));
+        tokio::select! {
+            _ = &mut call => panic!("nothing answered it"),
+            () = asked.notified() => assert_eq!(host.runtime.live(&digest), 1),
+        }
+    }
+    assert_eq!(host.runtime.live(&digest), 0);
+    // And its slot and permit are free.
+    let (world, _, answer) = gate();
+    answer.notify_one();
+    assert_eq!(run_in(&connector, &world, "{}").await.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn a_full_pool_is_waited_for_and_then_refused() {
+    let host = Host::limited(|limits| limits.pool.instances_max = 1);
+    let connector = host.loaded(&waiting("waiting")).await;
+    let (world, asked, answer) = gate();
+    let first = tokio::spawn({
+        let (connector, world) = (Arc::clone(&connector), Arc::clone(&world));
+        async move { run_in(&connector, &world, "{}").await }
+    });
+    asked.notified().await;
+    let refused = connector.call(invoke("{}"), World::quiet(), Duration::from_millis(20)).await;
+    assert_eq!(refused.unwrap_err().code, Code::Overloaded);
+    let patient = tokio::spawn({
+        let connector = Arc::clone(&connector);
+        async move { run(&connector, "{}").await }
+    });
+    tokio::task::yield_now().await;
+    answer.notify_one();
+    assert_eq!(first.await.unwrap().unwrap(), "1");
+    assert_eq!(patient.await.unwrap().unwrap(), "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spinning_guests_do_not_stop_their_neighbours() {
+    let host = Host::limited(|limits| limits.call.cpu_time_max = LONG);
+    let spin = host.loaded(&Guest::action("spin", "(loop (br 0)) (unreachable)")).await;
+    let echo = host.loaded(&Guest::echo()).await;
+    // Four times as many as there are workers.
+    let mut spinning = JoinSet::new();
+    for _ in 0..8 {
+        let spin = Arc::clone(&spin);
+        spinning.spawn(async move { spin.call(invoke("{}"), World::quiet(), LONG).await });
+    }
+    while host.runtime.live(&spin.release().digest) < 8 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for _ in 0..10 {
+        assert_eq!(run(&echo, "7").await.unwrap(), "7");
+    }
+    assert_eq!(host.runtime.live(&spin.release().digest), 8, "one ended before it was told to");
+    spinning.shutdown().await;
+    assert_eq!(host.runtime.live(&spin.release().digest), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_calls_at_once_answer_each_its_own() {
+    let host = Host::limited(|limits| limits.pool.instances_max = 4);
+    let echo = host.loaded(&Guest::echo()).await;
+    let mut calls = JoinSet::new();
+    for call in 0..200 {
+        let echo = Arc::clone(&echo);
+        calls.spawn(async move { (call, run(&echo, &call.to_string()).await.unwrap()) });
+    }
+    while let Some(ended) = calls.join_next().await {
+        let (call, answer) = ended.unwrap();
+        assert_eq!(answer, call.to_string());
+    }
+    assert_eq!(host.runtime.live(&echo.release().digest), 0);
+}

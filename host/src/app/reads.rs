@@ -1,0 +1,49 @@
+//! The store, as the API reads it.
+
+use async_trait::async_trait;
+use keyway_api::{Health, Reads};
+use keyway_core::Fault;
+use keyway_core::ids::{Connector, Environment, Installation};
+use keyway_core::release::Release;
+use keyway_store::Store;
+use keyway_store::model::{AuditEntry, EnvironmentDefault, InstallationState, Pin};
+
+/// Answers reads from the store.
+pub(crate) struct StoreReads(pub(crate) Store);
+
+/// Ready means: the store takes changes.
+pub(crate) struct StoreHealth(pub(crate) Store);
+
+#[async_trait]
+impl Health for StoreHealth {
+    async fn ready(&self) -> Result<(), Fault> {
+        Ok(self.0.healthy()?)
+    }
+}
+
+#[async_trait]
+impl Reads for StoreReads {
+    async fn releases(&self, connector: Option<&Connector>) -> Result<Vec<Release>, Fault> {
+        Ok(self.0.releases(connector).await?)
+    }
+
+    async fn installation(&self, of: &Installation) -> Result<Option<InstallationState>, Fault> {
+        Ok(self.0.installation(of).await?)
+    }
+
+    async fn history(&self, of: &Installation) -> Result<Vec<Pin>, Fault> {
+        Ok(self.0.history(of).await?)
+    }
+
+    async fn environment_default(
+        &self,
+        environment: &Environment,
+        connector: &Connector,
+    ) -> Result<Option<EnvironmentDefault>, Fault> {
+        Ok(self.0.environment_default(environment, connector).await?)
+    }
+
+    async fn audit(&self, after_seq: u64, limit: usize) -> Result<Vec<AuditEntry>, Fault> {
+        Ok(self.0.audit(after_seq, limit).await?)
+    }
+}

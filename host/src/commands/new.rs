@@ -1,0 +1,86 @@
+//! `keyway new`: a connector project that builds, tests and publishes as it is.
+//!
+//! The project brings the SDK and the contract along in `.keyway/`, from this binary: an author needs
+//! nothing but cargo, and the connector is built against exactly the contract that this host speaks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use include_dir::{Dir, DirEntry, include_dir};
+use keyway_core::ids::Connector;
+
+use crate::args::New;
+use crate::exit::Exit;
+use crate::output;
+
+/// What the project starts as; `{{name}}` and `{{publisher}}` are filled in.
+static TEMPLATE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/src/scaffold");
+
+/// The SDK's sources.
+static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../sdk/src");
+
+/// Its manifest.
+const SDK_MANIFEST: &str = include_str!("../../../sdk/Cargo.toml");
+
+/// The contract.
+static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../wit");
+
+/// Ending of template files that cargo or git would otherwise take for their own.
+const TEMPLATE_SUFFIX: &str = ".template";
+
+/// Publisher of a project whose name names none.
+const PUBLISHER_DEFAULT: &str = "example";
+
+/// Writes the project.
+pub(crate) fn new(New { name, path }: New) -> anyhow::Result<Exit> {
+    let full = if name.contains('/') { name } else { format!("{PUBLISHER_DEFAULT}/{name}") };
+    let connector: Connector = full.parse()?;
+    let root = path.unwrap_or_else(|| PathBuf::from(connector.name()));
+    if root.exists() {
+        bail!("{} exists already", root.display());
+    }
+    write_template(&root, &connector)?;
+    let vendored = root.join(".keyway");
+    write(&vendored.join("sdk/Cargo.toml"), SDK_MANIFEST.as_bytes())?;
+    write_folder(&vendored.join("sdk/src"), &SDK)?;
+    write_folder(&vendored.join("wit"), &WIT)?;
+    output::note(format!("{connector} is in {}", root.display()));
+    output::note("next: cargo test, then cargo build --release --target wasm32-wasip2");
+    Ok(Exit::Success)
+}
+
+fn write_template(root: &Path, connector: &Connector) -> anyhow::Result<()> {
+    for file in files(&TEMPLATE) {
+        let text = file
+            .contents_utf8()
+            .context("templates are text")?
+            .replace("{{name}}", connector.name())
+            .replace("{{publisher}}", connector.publisher());
+        let path = file.path().to_string_lossy().replace(TEMPLATE_SUFFIX, "");
+        let path = if path == "gitignore" { format!(".{path}") } else { path };
+        write(&root.join(path), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn write_folder(target: &Path, folder: &Dir<'_>) -> anyhow::Result<()> {
+    files(folder).into_iter().try_for_each(|file| write(&target.join(file.path()), file.contents()))
+}
+
+fn files<'d>(folder: &Dir<'d>) -> Vec<include_dir::File<'d>> {
+    folder
+        .entries()
+        .iter()
+        .flat_map(|entry| match entry {
+            DirEntry::File(file) => vec![file.clone()],
+            DirEntry::Dir(folder) => files(folder),
+        })
+        .collect()
+}
+
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = path.parent().context("a file has a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("folder {}", folder.display()))?;
+    fs::write(path, bytes).with_context(|| format!("file {}", path.display()))
+}

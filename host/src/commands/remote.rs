@@ -1,0 +1,182 @@
+//! A request to a running host, and what its answer means for the command.
+
+use std::fmt;
+
+use anyhow::Context as _;
+use http::{Method, StatusCode};
+use hyper::body::Bytes;
+use keyway_api::contract::Problem;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::args::Remote;
+use crate::client::{Client, Reply};
+use crate::exit::Exit;
+use crate::output;
+
+/// A running host, with how to talk to it and how to print.
+pub(crate) struct Session {
+    client: Client,
+    environment: String,
+    json: bool,
+}
+
+/// The host refused, or the call failed.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    status: StatusCode,
+    problem: Box<Problem>,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// A session as the command line says.
+    pub(crate) fn new(remote: Remote) -> anyhow::Result<Self> {
+        let Remote { host, token, env, json } = remote;
+        Ok(Self { client: Client::new(host, token)?, environment: env, json })
+    }
+
+    /// Whether JSON was asked for.
+    pub(crate) const fn json(&self) -> bool {
+        self.json
+    }
+
+    /// The environment named on the command line.
+    pub(crate) fn environment(&self) -> &str {
+        &self.environment
+    }
+
+    /// Path of an installation. Names are encoded, so what was typed cannot become another path.
+    pub(crate) fn installation(&self, tenant: &str, connector: &str, rest: &str) -> String {
+        let environment = encoded(&self.environment);
+        format!(
+            "/v1/environments/{environment}/tenants/{}/connectors/{}{rest}",
+            encoded(tenant),
+            connector_path(connector),
+        )
+    }
+
+    /// `GET path`.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.send(Method::GET, path, "application/json", Bytes::new()).await.map(|reply| reply.json)
+    }
+
+    /// `PUT` or `POST` of JSON text as it is.
+    pub(crate) async fn text(
+        &self,
+        method: Method,
+        path: &str,
+        json: String,
+    ) -> anyhow::Result<Reply> {
+        self.send(method, path, "application/json", json.into()).await
+    }
+
+    /// `PUT` or `POST` of a value.
+    pub(crate) async fn value(
+        &self,
+        method: Method,
+        path: &str,
+        value: &impl Serialize,
+    ) -> anyhow::Result<Value> {
+        let json = serde_json::to_string(value).context("request")?;
+        self.text(method, path, json).await.map(|reply| reply.json)
+    }
+
+    /// Any request. An answer that is no success is an error.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Reply> {
+        let reply = self.client.send(method, path, kind, body).await?;
+        if reply.status.is_success() {
+            return Ok(reply);
+        }
+        let status = reply.status;
+        match serde_json::from_value(reply.json) {
+            Ok(problem) => Err(Refused { status, problem: Box::new(problem) }.into()),
+            Err(_) => anyhow::bail!("answer {status} is not a Keyway host's"),
+        }
+    }
+
+    /// Prints an answer: as JSON if that was asked for, or else the way `text` does.
+    pub(crate) fn show<T: DeserializeOwned>(
+        &self,
+        json: Value,
+        text: impl FnOnce(T),
+    ) -> anyhow::Result<Exit> {
+        if self.json {
+            output::line(&json);
+        } else {
+            text(serde_json::from_value(json).context("answer of another shape than this version's")?);
+        }
+        Ok(Exit::Success)
+    }
+}
+
+/// `publisher/name` as two path segments; anything else as one, for the host to refuse.
+pub(crate) fn connector_path(connector: &str) -> String {
+    match connector.split_once('/') {
+        Some((publisher, name)) => format!("{}/{}", encoded(publisher), encoded(name)),
+        None => encoded(connector),
+    }
+}
+
+/// A path segment or query value: all but letters, digits and `-._~` percent-encoded (RFC 3986 2.3).
+pub(crate) fn encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    // `.` and `..` would be steps of a path.
+    if text.bytes().all(|b| b == b'.') {
+        return "%2E".repeat(text.len());
+    }
+    text.bytes()
+        .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// What the command's exit code says of it.
+    pub(crate) fn exit(&self) -> Exit {
+        match self.status.as_u16() {
+            401 | 403 => Exit::Unauthorised,
+            424 | 429 | 500..=599 => Exit::CallFailed,
+            _ => Exit::Refused,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Problem { code, detail, instance, retry_after_ms, .. } = &*self.problem;
+        write!(f, "{code}: {detail}")?;
+        if let Some(wait) = retry_after_ms {
+            write!(f, " (try again in {wait} ms)")?;
+        }
+        if let Some(instance) = instance {
+            write!(f, " [{instance}]")?;
+        }
+        write!(f, "\n`keyway explain {code}` says what to do")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_stays_one_segment() {
+        assert_eq!(encoded("../x"), "..%2Fx");
+        assert_eq!(encoded(".."), "%2E%2E");
+        assert_eq!(encoded("a b?c#d"), "a%20b%3Fc%23d");
+        assert_eq!(connector_path("keyway/hubspot"), "keyway/hubspot");
+        assert_eq!(connector_path("a/b/c"), "a/b%2Fc");
+    }
+}

@@ -1,0 +1,84 @@
+//! `keyway serve`: from a data directory to a host that answers, and back down.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::App;
+use crate::args::Serve;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::{logging, output};
+
+/// Stack of each worker thread: the runtime's own default, stated because guests run on fibers of their
+/// own and need none of it.
+const WORKER_STACK_BYTES: usize = 2 << 20;
+
+/// For tasks that are left once the server has drained: they serve nobody any more.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(1);
+
+/// Runs the host until it is told to stop.
+pub(crate) fn serve(typed: Serve) -> Exit {
+    match start(typed) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            output::note(format!("keyway: {error:#}"));
+            Exit::NotStarted
+        }
+    }
+}
+
+fn start(typed: Serve) -> anyhow::Result<()> {
+    let config = Config::load(typed.config.as_deref())?;
+    logging::start(&config.log).context("log filter")?;
+    keep_secrets_out_of_core_dumps();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(WORKER_STACK_BYTES)
+        .build()?;
+    let outcome = runtime.block_on(run(typed, config));
+    // Whatever is left has had its time.
+    runtime.shutdown_timeout(SHUTDOWN_TIME);
+    outcome
+}
+
+async fn run(typed: Serve, config: Config) -> anyhow::Result<()> {
+    let Serve { data, listen, config: _ } = typed;
+    let app = App::build(&data, config).await?;
+    if let Some(path) = app.issue_first_token(&data).await? {
+        output::line(format!("admin token in {}", path.display()));
+    }
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("address {listen}"))?;
+    let address = listener.local_addr()?;
+    let serving = app.serve(listener);
+    output::line(format!("listening on http://{address}"));
+    tracing::info!(%address, "ready");
+    stop_asked().await?;
+    tracing::info!("stopping: calls under way may end");
+    serving.stop().await;
+    Ok(())
+}
+
+async fn stop_asked() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// A core file would hold credentials in the clear. Failing here only means that the limit stays.
+fn keep_secrets_out_of_core_dumps() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(%error, "core dumps stay possible");
+    }
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "core dumps stay possible");
+    }
+}

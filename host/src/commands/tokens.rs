@@ -1,0 +1,82 @@
+//! `keyway token` and `keyway audit`.
+
+use http::Method;
+use hyper::body::Bytes;
+use keyway_api::contract::token::{Audit, AuditEntry, IssuedToken, Token, TokenList};
+use serde_json::json;
+
+use crate::args::TokenCommand;
+use crate::commands::pins::timestamp;
+use crate::commands::remote::{Session, encoded};
+use crate::exit::Exit;
+use crate::output;
+
+/// Tokens of the API.
+pub(crate) async fn token(session: &Session, command: TokenCommand) -> anyhow::Result<Exit> {
+    match command {
+        TokenCommand::Issue { name, role, environments, publisher, expires_at } => {
+            let mut body = json!({"name": name, "role": role});
+            if !environments.is_empty() {
+                body["environments"] = json!(environments);
+            }
+            if let Some(publisher) = publisher {
+                body["publisher"] = json!(publisher);
+            }
+            if let Some(expires_at) = expires_at {
+                body["expires_at"] = json!(expires_at);
+            }
+            let json = session.value(Method::POST, "/v1/tokens", &body).await?;
+            session.show(json, |issued: IssuedToken| {
+                output::line(issued.secret);
+                output::note("keep it: it is not shown again");
+            })
+        }
+        TokenCommand::List => {
+            let json = session.get("/v1/tokens").await?;
+            session.show(json, |list: TokenList| {
+                let rows: Vec<_> = list.tokens.into_iter().map(row).collect();
+                output::table(["NAME", "ROLE", "ENVIRONMENTS", "PUBLISHER", "EXPIRES", "MADE"], &rows);
+            })
+        }
+        TokenCommand::Revoke { name } => {
+            let path = format!("/v1/tokens/{}", encoded(&name));
+            session.send(Method::DELETE, &path, "application/json", Bytes::new()).await?;
+            output::note(format!("token {name} is revoked"));
+            Ok(Exit::Success)
+        }
+    }
+}
+
+fn row(token: Token) -> [String; 6] {
+    let Token { name, role, environments, publisher, expires_at, at } = token;
+    [
+        name,
+        format!("{role:?}").to_lowercase(),
+        environments.map_or("all".to_owned(), |environments| environments.join(",")),
+        publisher.unwrap_or("all".to_owned()),
+        expires_at.map_or("never".to_owned(), timestamp),
+        timestamp(at),
+    ]
+}
+
+/// Shows what was changed, by whom and why.
+pub(crate) async fn audit(session: &Session, after: u64, limit: u32) -> anyhow::Result<Exit> {
+    let json = session.get(&format!("/v1/audit?after={after}&limit={limit}")).await?;
+    session.show(json, |audit: Audit| {
+        let rows: Vec<_> = audit.entries.into_iter().map(entry_row).collect();
+        output::table(["SEQ", "AT", "ACTOR", "ACTION", "OBJECT", "AFTER", "REASON"], &rows);
+    })
+}
+
+fn entry_row(entry: AuditEntry) -> [String; 7] {
+    let AuditEntry { seq, at, actor, action, object, reason, after, .. } = entry;
+    [
+        seq.to_string(),
+        timestamp(at),
+        actor,
+        action,
+        object,
+        after.unwrap_or("-".to_owned()),
+        reason.unwrap_or("-".to_owned()),
+    ]
+}

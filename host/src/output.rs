@@ -1,0 +1,53 @@
+//! What commands print: data on standard output, everything else on standard error.
+//!
+//! Text is for people and may change; `--json` is the API's own JSON and does not. Text from elsewhere
+//! is stripped of control characters, so that no upstream can write to an operator's terminal.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where commands print")]
+
+use std::fmt::Display;
+
+/// Prints one line of data.
+pub(crate) fn line(text: impl Display) {
+    println!("{}", printable(&text.to_string()));
+}
+
+/// Prints text of our own as it is, such as a page of documentation.
+pub(crate) fn page(text: &str) {
+    println!("{}", text.trim_end());
+}
+
+/// Prints a note for the person at the terminal.
+pub(crate) fn note(text: impl Display) {
+    eprintln!("{}", printable(&text.to_string()));
+}
+
+/// Prints rows below a header, columns as wide as their widest cell.
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
+    let header = header.map(str::to_owned);
+    let rows: Vec<[String; N]> =
+        std::iter::once(&header).chain(rows).map(|row| row.clone().map(|c| printable(&c))).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default());
+    for row in &rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+/// The text without characters that a terminal would act on.
+fn printable(text: &str) -> String {
+    let harmless = |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if harmless(c) { c } else { '\u{fffd}' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn terminals_are_not_written_to() {
+        assert_eq!(printable("a\u{1b}[31mb\u{202e}c\r\n"), "a\u{fffd}[31mb\u{fffd}c\u{fffd}\u{fffd}");
+        assert_eq!(printable("plain – text"), "plain – text");
+    }
+}

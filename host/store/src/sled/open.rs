@@ -1,0 +1,260 @@
+//! Opening: nothing is served before all of it was read and found to be what was acknowledged.
+//!
+//! A store is made in `sled.new`, whole, and renamed; so a `sled` directory without a high-water
+//! file, or with one that it does not reach, was tampered with or damaged. It is then renamed to
+//! `sled.quarantined-<n>` and the start fails; later starts fail too, until an operator has put
+//! something back or moved it away. Errors of the machine, such as a full disk or a missing permission,
+//! leave everything where it is.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::high_water::HighWater;
+use super::manifest::{self, Manifest};
+use super::writer::{no_oversize, panic_text};
+use super::{Options, frame};
+use crate::backend::Row;
+use crate::error::OpenError;
+use crate::key::Key;
+
+/// A store that may be served.
+pub(super) struct Opened {
+    pub(super) lock: File,
+    pub(super) db: ::sled::Db,
+    pub(super) log: File,
+    pub(super) oversize: PathBuf,
+    pub(super) high_water: HighWater,
+    pub(super) manifest: Manifest,
+}
+
+/// Why sled's directory is not served.
+enum Refusal {
+    /// Its contents are not what was acknowledged.
+    Damaged(String),
+    /// A later version wrote it.
+    Newer(u8),
+    /// The machine failed, which says nothing about the contents.
+    Machine(io::Error),
+}
+
+/// Names in the data directory.
+const SLED: &str = "sled";
+const SLED_NEW: &str = "sled.new";
+const QUARANTINED: &str = "sled.quarantined-";
+const HIGH_WATER: &str = "high-water";
+const LOCK: &str = "lock";
+
+/// Opens the store in `dir`, or makes one if there never was one.
+pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| OpenError::io(path, error)
+    };
+    fs::create_dir_all(dir).map_err(at(dir))?;
+    let lock = lock(dir)?;
+    let (sled, marks) = (dir.join(SLED), dir.join(HIGH_WATER));
+    if !sled.try_exists().map_err(at(&sled))? {
+        never_was(dir, &marks)?;
+        create(dir, &marks, options)?;
+    }
+    let (mut high_water, mark) = match HighWater::open(&marks) {
+        Ok((file, Some(mark))) => (file, mark),
+        Ok((_, None)) => return Err(quarantine(dir, "its high-water file is damaged")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(quarantine(dir, "its high-water file is missing"));
+        }
+        Err(error) => return Err(OpenError::io(marks, error)),
+    };
+    let (db, manifest) = match guarded(|| read(&sled, options, &mark)) {
+        Ok(read) => read,
+        Err(Refusal::Damaged(why)) => return Err(quarantine(dir, &why)),
+        Err(Refusal::Newer(found)) => {
+            return Err(OpenError::Newer { found, known: manifest::FORMAT });
+        }
+        Err(Refusal::Machine(error)) => return Err(OpenError::io(sled, error)),
+    };
+    // Commits that a crash kept from being answered are about to be seen: they must stay.
+    let log = File::options().read(true).write(true).open(sled.join("db")).map_err(at(&sled))?;
+    db.flush().map_err(io::Error::other).map_err(at(&sled))?;
+    log.sync_all().map_err(at(&sled))?;
+    high_water.write(&manifest).map_err(at(&marks))?;
+    Ok(Opened { lock, db, log, oversize: sled.join("blobs"), high_water, manifest })
+}
+
+/// Keeps other processes out. The system drops the lock with the process, so none is ever stale.
+fn lock(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join(LOCK);
+    let at = |error| OpenError::io(path.clone(), error);
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(at)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Only a help for whoever reads the message.
+            drop(file.read_to_string(&mut holder));
+            return Err(OpenError::InUse { path: dir.to_owned(), holder: holder.trim().to_owned() });
+        }
+        Err(fs::TryLockError::Error(error)) => return Err(at(error)),
+    }
+    file.set_len(0).map_err(at)?;
+    file.rewind().map_err(at)?;
+    writeln!(file, "process {}", std::process::id()).map_err(at)?;
+    Ok(file)
+}
+
+/// Refuses to start over where a store has been.
+fn never_was(dir: &Path, marks: &Path) -> Result<(), OpenError> {
+    if let Some(path) = quarantined(dir, |path| path.exists()).last() {
+        let why = "an earlier start did; put a backup in its place, or move it away to begin anew";
+        return Err(OpenError::Quarantined { path: path.clone(), why: why.to_owned() });
+    }
+    let missing = |why: &str| OpenError::Missing { path: dir.to_owned(), why: why.to_owned() };
+    match HighWater::open(marks) {
+        Ok((_, Some(mark))) if mark.seq == 0 => Ok(()),
+        Ok((_, Some(mark))) => {
+            Err(missing(&format!("its high-water file has seen {} commits", mark.seq)))
+        }
+        Ok((_, None)) => Err(missing("it has a high-water file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(OpenError::io(marks, error)),
+    }
+}
+
+/// Makes an empty store. It is there once it has its name, and complete by then.
+fn create(dir: &Path, marks: &Path, options: &Options) -> Result<(), OpenError> {
+    let fresh = dir.join(SLED_NEW);
+    let steps = || -> io::Result<()> {
+        if fresh.try_exists()? {
+            fs::remove_dir_all(&fresh)?;
+        }
+        let manifest = Manifest::new(rand::random());
+        let db = config(&fresh, options).open()?;
+        let (key, row) = (Manifest::key(), Row { revision: 0, value: manifest.encode().into() });
+        db.insert(key.as_bytes(), frame::encode(&key, &row))?;
+        db.flush()?;
+        // Waits for sled's own threads; then its files are only ours.
+        drop(db);
+        for entry in fs::read_dir(&fresh)? {
+            File::open(entry?.path())?.sync_all()?;
+        }
+        File::open(&fresh)?.sync_all()?;
+        HighWater::create(marks, &manifest)?;
+        fs::rename(&fresh, dir.join(SLED))?;
+        File::open(dir)?.sync_all()
+    };
+    steps().map_err(|error| OpenError::io(fresh.clone(), error))
+}
+
+/// Opens sled and compares everything in it with what it should be.
+fn read(
+    path: &Path,
+    options: &Options,
+    mark: &Manifest,
+) -> Result<(::sled::Db, Manifest), Refusal> {
+    let db = config(path, options).open()?;
+    no_oversize(&path.join("blobs")).map_err(Refusal::Damaged)?;
+    let found = verify(&db, mark)?;
+    Ok((db, found))
+}
+
+/// The manifest, if the rows amount to it and it reaches the mark.
+fn verify(db: &::sled::Db, mark: &Manifest) -> Result<Manifest, Refusal> {
+    let damaged = |why: String| Err(Refusal::Damaged(why));
+    let key = Manifest::key();
+    let Some(value) = db.get(key.as_bytes())? else {
+        return damaged("its manifest is missing".to_owned());
+    };
+    let row = frame::decode(&key, &value)?;
+    let manifest = Manifest::decode(&row.value)?;
+    if manifest.format > manifest::FORMAT {
+        return Err(Refusal::Newer(manifest.format));
+    }
+    let mut sum = Manifest { rows: 0, sum: 0, ..manifest.clone() };
+    for found in db.iter() {
+        let (bytes, value) = found?;
+        let found = Key::from_bytes(&bytes);
+        if found != key {
+            sum.add(&found, &frame::decode(&found, &value)?);
+        }
+    }
+    if sum != manifest {
+        let Manifest { rows, seq, .. } = manifest;
+        return damaged(format!("{} rows instead of {rows} at commit {seq}, or others", sum.rows));
+    }
+    if manifest.id != mark.id {
+        return damaged("it belongs to another high-water file".to_owned());
+    }
+    if manifest.seq < mark.seq {
+        let (seq, marked) = (manifest.seq, mark.seq);
+        return damaged(format!("it went back to commit {seq}, {marked} was acknowledged"));
+    }
+    if manifest.seq == mark.seq && manifest != *mark {
+        return damaged(format!("its commit {} is another one", mark.seq));
+    }
+    Ok(manifest)
+}
+
+/// Takes a panic, which is how sled answers some damage, for what it is.
+fn guarded<T>(read: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|panic| Err(Refusal::Damaged(panic_text(panic.as_ref()))))
+}
+
+/// Sets sled's directory aside under a name of its own.
+fn quarantine(dir: &Path, why: &str) -> OpenError {
+    let Some(path) = quarantined(dir, |path| !path.exists()).next() else {
+        return OpenError::io(dir, io::Error::other("no name is left to set the store aside"));
+    };
+    let moved = fs::rename(dir.join(SLED), &path).and_then(|()| File::open(dir)?.sync_all());
+    if let Err(error) = moved {
+        return OpenError::io(path, error);
+    }
+    tracing::error!(path = %path.display(), why, "store set aside; it is not served");
+    OpenError::Quarantined { path, why: why.to_owned() }
+}
+
+/// Names for what is set aside, as far as `fits` says in a row.
+fn quarantined(dir: &Path, fits: impl Fn(&Path) -> bool) -> impl Iterator<Item = PathBuf> {
+    let names = (1..=u16::MAX).map(|n| dir.join(format!("{QUARANTINED}{n}")));
+    names.filter(move |path| fits(path))
+}
+
+fn config(path: &Path, options: &Options) -> ::sled::Config {
+    ::sled::Config::default()
+        .path(path)
+        .cache_capacity(options.cache_bytes_max)
+        // A safety net only: every commit flushes.
+        .flush_every_ms(Some(500))
+        .use_compression(false)
+}
+
+// === impl Refusal ===
+
+impl From<::sled::Error> for Refusal {
+    fn from(error: ::sled::Error) -> Self {
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        match error {
+            // What a read says of a file that is shorter or other than sled left it.
+            ::sled::Error::Io(error)
+                if !matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof) =>
+            {
+                Self::Machine(error)
+            }
+            error => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl From<crate::Error> for Refusal {
+    fn from(error: crate::Error) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}

@@ -1,0 +1,155 @@
+//! Every guest of the fixtures, hostile ones first of all: what publishing it comes to, and what each
+//! call on it comes to, while a well-behaved tenant goes on undisturbed.
+
+use fixtures::{Call, Case, Expect, GUESTS, Guest, Needs, PAGE_SIZE, Verdict, malformed};
+use harness::Reply;
+use keyway_core::Code;
+use serde_json::{Value, json};
+
+use crate::setup::{Setup, path, stand_in};
+use crate::upstream::Plain;
+
+/// Short enough to wait for, long enough for a debug build of the host.
+const LIMITS: &str = "
+[calls]
+time-max = \"20s\"
+[runtime.limits.call]
+cpu-time-max = \"500ms\"
+";
+
+/// The publisher that the fixtures' guests name.
+const PUBLISHER: &str = "fixtures";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_each_guest_comes_to_what_the_model_says() {
+    let mut setup = Setup::new("");
+    let grant = json!({"name": "fixture-author", "role": "publisher", "publisher": PUBLISHER});
+    let token = setup.http.post("/v1/tokens", grant).await.ok().json()["secret"].clone();
+    let mut author = harness::Http::new(setup.host.address, token.as_str().expect("a token"));
+    let mut wrong = Vec::new();
+    for guest in GUESTS {
+        let reply = author.publish(guest.load().expect("built")).await;
+        let expected = match guest.verdict {
+            Verdict::Published => None,
+            Verdict::NotAdmitted(code) | Verdict::NotPublished(code) => Some(code),
+        };
+        let code = expected.map(Code::as_str).unwrap_or_default();
+        if reply.status.is_success() != expected.is_none() || reply.code() != code {
+            wrong.push(format!("{}: expected `{code}`, got {} {}", guest.name, reply.status, reply.json()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_component_are_refused_one_by_one() {
+    let mut setup = Setup::new("");
+    let mut wrong = Vec::new();
+    for bytes in malformed::ALL {
+        let reply = setup.http.publish((bytes.bytes)().expect("built")).await;
+        if reply.code() != bytes.code.as_str() {
+            wrong.push(format!("{}: expected `{}`, got {}", bytes.name, bytes.code, reply.json()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let releases = setup.http.get("/v1/releases").await.ok().json();
+    assert_eq!(releases["releases"], json!([]), "something that was refused is a release");
+    setup.publish("echo").await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calling_each_guest_comes_to_what_the_model_says_and_leaves_others_alone() {
+    let upstream = Plain::start().await;
+    let mut setup = Setup::new(&(stand_in("api.example.com", upstream.address) + LIMITS));
+    setup.publish("echo").await.ok();
+    setup.pin("bystander", "fixtures/echo", "1.0.0").await;
+    let mut wrong = Vec::new();
+    for guest in GUESTS.iter().filter(|guest| !guest.cases.is_empty()) {
+        let release = setup.publish(guest.name).await.ok().json()["release"].clone();
+        let connector = text(&release["connector"]);
+        setup.pin(guest.name, &connector, &text(&release["digest"])).await;
+        if guest.cases.iter().any(|case| case.needs == Needs::Upstream) {
+            let slot = path(guest.name, &connector, "/connections/token");
+            setup.http.put(&slot, json!({"token": "canary-of-the-guest"})).await.ok();
+        }
+        for case in guest.cases {
+            let reply = call(&mut setup, guest, &connector, case).await;
+            if let Err(why) = met(case.expect, &reply) {
+                wrong.push(format!("{} {:?}: {why}", guest.name, case.call));
+            }
+            let bystander = setup.act("bystander", "fixtures/echo", "echo", json!("still here")).await;
+            assert_eq!(bystander.ok().json(), json!("still here"), "after {}", guest.name);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(setup.metric("keyway_calls_running", &[]).await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guests_flood_of_words_is_bounded_escaped_and_marked_as_a_guests() {
+    let mut setup = Setup::new(LIMITS);
+    setup.publish("hostile").await.ok();
+    setup.pin("loud", "fixtures/hostile", "1.0.0").await;
+    for action in ["log-lines", "log-line", "log-escapes", "log-forgery"] {
+        setup.act("loud", "fixtures/hostile", action, json!(null)).await;
+    }
+    let log = setup.log();
+    assert!(log.len() < 4 << 20, "the log has {} bytes", log.len());
+    assert!(!log.contains('\u{1b}'), "an escape character reached the log");
+    for line in log.lines() {
+        let line: Value = serde_json::from_str(line).expect("every line of the log is one JSON object");
+        let forged = line["actor"] == "forged" || line["level"] == "FORGED";
+        assert!(!forged, "a guest wrote a line of the host's: {line}");
+    }
+    assert!(log.contains("\"guest\":true"), "guest lines are marked");
+}
+
+async fn call(setup: &mut Setup, guest: &Guest, connector: &str, case: &Case) -> Reply {
+    let (rest, body) = match case.call {
+        Call::Invoke(action, input) => (format!("/actions/{action}"), Some(input.to_owned())),
+        Call::Discover => ("/objects".to_owned(), None),
+        Call::Read(object) => {
+            (format!("/objects/{object}/read"), Some(json!({"page_size": PAGE_SIZE}).to_string()))
+        }
+        Call::Write(object) => {
+            let item = |reference: &str| json!({"reference": reference, "data": {}});
+            let items = [item("first"), item("second")];
+            let body = json!({"operation": "create", "items": items});
+            (format!("/objects/{object}/write"), Some(body.to_string()))
+        }
+    };
+    let path = path(guest.name, connector, &rest);
+    match body {
+        Some(body) => {
+            setup.http.send(http::Method::POST, &path, "application/json", body.into()).await
+        }
+        None => setup.http.get(&path).await,
+    }
+}
+
+fn met(expect: Expect, reply: &Reply) -> Result<(), String> {
+    let got = || format!("expected {expect:?}, got {} {}", reply.status, shortened(&reply.json()));
+    let among = |codes: &[Code]| codes.iter().any(|code| code.as_str() == reply.code());
+    let success = reply.status.is_success();
+    let held = match expect {
+        Expect::Answer => success,
+        Expect::Json(json) => success && reply.body == json.as_bytes(),
+        Expect::Fault(code) => !success && among(&[code]),
+        Expect::FaultOf(codes) => !success && among(codes),
+        Expect::AnswerOr(codes) => success || among(codes),
+        Expect::Refused(code) => {
+            reply.code() == Code::Denied.as_str()
+                && reply.json()["provider_code"] == code
+                && reply.json()["request_sent"] == false
+        }
+    };
+    if held { Ok(()) } else { Err(got()) }
+}
+
+fn shortened(value: &Value) -> String {
+    value.to_string().chars().take(300).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("text").to_owned()
+}

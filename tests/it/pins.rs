@@ -1,0 +1,148 @@
+//! Pins while calls are under way: swaps, two operators at once, unloading, what cannot be pinned.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::setup::{Setup, path};
+
+const ECHO: &str = "fixtures/echo";
+
+async fn with_both_releases() -> Setup {
+    let mut setup = Setup::new("");
+    setup.publish("echo").await.ok();
+    setup.publish("echo-next").await.ok();
+    setup
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_says_what_ran() {
+    let mut setup = with_both_releases().await;
+    let pin = setup.pin("acme", ECHO, "1.0.0").await;
+    let reply = setup.act("acme", ECHO, "version", json!(null)).await.ok();
+    assert_eq!(reply.header("keyway-release"), "fixtures/echo@1.0.0");
+    assert_eq!(reply.header("keyway-digest"), pin["release"]["digest"]);
+    assert!(reply.header("keyway-call").starts_with("call_"));
+    // A failing call that reached a release says so too.
+    let failed = setup.act("acme", ECHO, "no-such-action", json!(null)).await;
+    assert_eq!(failed.code(), "unknown-action");
+    assert_eq!(failed.header("keyway-release"), "fixtures/echo@1.0.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn swaps_under_load_fail_no_call_and_old_code_is_unloaded() {
+    let mut setup = with_both_releases().await;
+    setup.pin("acme", ECHO, "1.0.0").await;
+    let callers: Vec<_> = (0..8).map(|_| tokio::spawn(caller(setup.host.http()))).collect();
+    for round in 0..50 {
+        let release = if round % 2 == 0 { "1.1.0" } else { "1.0.0" };
+        let pin = setup.pin("acme", ECHO, release).await;
+        let reply = setup.act("acme", ECHO, "version", json!(null)).await.ok();
+        assert_eq!(reply.json(), release, "the first call after the answer runs the new release");
+        assert_eq!(reply.header("keyway-digest"), pin["release"]["digest"]);
+    }
+    let mut calls = 0;
+    for caller in callers {
+        caller.abort();
+        calls += match caller.await {
+            Ok(calls) => calls,
+            Err(ended) if ended.is_cancelled() => 0,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        };
+    }
+    let _ = calls;
+    // Nobody runs 1.1.0 any more: its code goes when the last call has ended.
+    assert_eq!(setup.pin("acme", ECHO, "1.0.0").await["release"]["version"], "1.0.0");
+    for _ in 0..100 {
+        let loaded = setup.metric("keyway_runtime_live", &["1.1.0"]).await;
+        let text = setup.http.get("/metrics").await.ok().body;
+        let gone = !String::from_utf8_lossy(&text).contains("fixtures/echo@1.1.0");
+        if gone && loaded == 0.0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("1.1.0 is still loaded although nothing runs it");
+}
+
+/// Calls until it is ended; any failure ends the test.
+async fn caller(mut http: harness::Http) -> u64 {
+    let path = path("acme", ECHO, "/actions/version");
+    let mut calls = 0;
+    loop {
+        let reply = http.post(&path, json!(null)).await.ok();
+        assert!(["1.0.0", "1.1.0"].map(|v| json!(v)).contains(&reply.json()), "{}", reply.json());
+        calls += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_during_a_hundred_calls_ends_none_of_them() {
+    let upstream = crate::upstream::Plain::start().await;
+    let mut setup = Setup::new(&crate::setup::stand_in("api.example.com", upstream.address));
+    setup.publish("fetch").await.ok();
+    setup.pin("acme", "fixtures/fetch", "1.0.0").await;
+    let slot = path("acme", "fixtures/fetch", "/connections/token");
+    setup.http.put(&slot, json!({"token": "a-token"})).await.ok();
+    let calls: Vec<_> = (0..100)
+        .map(|n| {
+            let mut http = setup.host.http();
+            tokio::spawn(async move {
+                let path = path("acme", "fixtures/fetch", "/actions/get");
+                http.post(&path, json!({"path": format!("/slow/{n}")})).await
+            })
+        })
+        .collect();
+    setup.pin("acme", "fixtures/fetch", "1.0.0").await;
+    for call in calls {
+        let reply = call.await.expect("no panic").ok();
+        assert_eq!(reply.json()["status"], 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_at_once_leave_one_history() {
+    let mut setup = with_both_releases().await;
+    setup.pin("acme", ECHO, "1.0.0").await;
+    let path = path("acme", ECHO, "/pin");
+    let pin = |release: &str, generation: Option<u64>| {
+        let mut http = setup.host.http();
+        let mut body = json!({"release": release, "reason": "at once"});
+        if let Some(generation) = generation {
+            body["generation"] = generation.into();
+        }
+        let path = path.clone();
+        async move { http.put(&path, body).await }
+    };
+    // Each says which generation it saw: one wins, the other is told.
+    let (one, two) = tokio::join!(pin("1.1.0", Some(1)), pin("1.0.0", Some(1)));
+    let mut statuses = [one.status, two.status];
+    statuses.sort();
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::CONFLICT]);
+    // Neither says: both are recorded, one after the other.
+    let (one, two) = tokio::join!(pin("1.1.0", None), pin("1.0.0", None));
+    let mut generations = [one.ok().json(), two.ok().json()].map(|pin| pin["generation"].as_u64());
+    generations.sort();
+    assert_eq!(generations, [Some(3), Some(4)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_pinned_changes_nothing() {
+    let mut setup = with_both_releases().await;
+    let revert = path("acme", ECHO, "/revert");
+    let reply = setup.http.post(&revert, json!({"reason": "nothing there"})).await;
+    assert_eq!(reply.code(), "no-history");
+    setup.pin("acme", ECHO, "1.0.0").await;
+    for (release, code) in [("2.0.0", "unknown-release"), ("one", "invalid-name")] {
+        let body = json!({"release": release, "reason": "wrong"});
+        assert_eq!(setup.http.put(&path("acme", ECHO, "/pin"), body).await.code(), code);
+    }
+    let body = json!({"release": "1.0.0", "reason": "no such connector"});
+    let reply = setup.http.put(&path("acme", "fixtures/nothing", "/pin"), body).await;
+    assert_eq!(reply.code(), "unknown-connector");
+    let history = setup.http.get(&path("acme", ECHO, "/history")).await.ok().json();
+    assert_eq!(history["pins"].as_array().map(Vec::len), Some(1));
+    let unknown = setup.act("nobody", ECHO, "version", json!(null)).await;
+    assert_eq!(unknown.code(), "unknown-installation");
+}

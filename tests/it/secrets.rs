@@ -1,0 +1,65 @@
+//! Credentials: they reach the provider, and nobody else.
+
+use serde_json::json;
+
+use crate::setup::{Setup, files_below, path, stand_in};
+use crate::upstream::Plain;
+
+const CANARY: &str = "canary-7f3a9c51-do-not-leak";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_reaches_the_provider_and_nothing_else() {
+    let upstream = Plain::start().await;
+    let mut setup = Setup::new(&stand_in("api.example.com", upstream.address));
+    setup.publish("fetch").await.ok();
+    setup.pin("acme", "fixtures/fetch", "1.0.0").await;
+    for (slot, body) in [
+        ("token", json!({"token": CANARY})),
+        ("key", json!({"token": CANARY})),
+        ("query", json!({"token": CANARY})),
+        ("login", json!({"user": "ann", "password": CANARY})),
+    ] {
+        let path = path("acme", "fixtures/fetch", &format!("/connections/{slot}"));
+        setup.http.put(&path, body).await.ok();
+    }
+    // The provider echoes every header back; the guest gives its body to the caller.
+    let mut answers = String::new();
+    for slot in ["token", "key", "query", "login"] {
+        let input = json!({"path": "/echo", "slot": slot});
+        let reply = setup.act("acme", "fixtures/fetch", "get", input).await.ok();
+        answers.push_str(&reply.json().to_string());
+    }
+    let sent: String = upstream.seen().iter().map(|seen| format!("{seen:?}")).collect();
+    assert_eq!(sent.matches(CANARY).count(), 3, "bearer, header and query reach the provider");
+    let listed = setup.http.get(&path("acme", "fixtures/fetch", "/connections")).await.ok();
+    let audit = setup.http.get("/v1/audit?limit=100").await.ok();
+    let metrics = setup.http.get("/metrics").await.ok();
+    let basic = "YW5uOmNhbmFyeS03ZjNhOWM1MS1kby1ub3QtbGVhaw";
+    for (what, text) in [
+        ("answers", answers),
+        ("connections", listed.json().to_string()),
+        ("audit", audit.json().to_string()),
+        ("metrics", String::from_utf8_lossy(&metrics.body).into_owned()),
+        ("log", setup.log()),
+    ] {
+        assert!(!text.contains(CANARY) && !text.contains(basic), "the canary is in {what}: {text}");
+    }
+    for file in files_below(&setup.data()) {
+        let bytes = std::fs::read(&file).expect("readable");
+        let found = bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
+        assert!(!found, "the canary is in {}", file.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_default_configuration_reaches_no_loopback_address() {
+    let upstream = Plain::start().await;
+    let mut setup = Setup::new("");
+    setup.publish("fetch").await.ok();
+    setup.pin("acme", "fixtures/fetch", "1.0.0").await;
+    let slot = path("acme", "fixtures/fetch", "/connections/token");
+    let base_url = format!("http://{}", upstream.address);
+    let reply = setup.http.put(&slot, json!({"token": CANARY, "base_url": base_url})).await;
+    assert_eq!(reply.code(), "base-url-refused");
+    assert!(upstream.seen().is_empty());
+}
