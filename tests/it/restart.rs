@@ -32,6 +32,7 @@ async fn everything_acknowledged_is_there_after_kill_9() {
     let reply = setup.act("fetcher", "fixtures/fetch", "get", json!({"path": "/x"})).await.ok();
     assert_eq!(reply.json()["status"], 200);
     let sent = upstream.seen();
+    assert_eq!(sent[0].target, "/x");
     assert_eq!(sent[0].headers["authorization"], "Bearer kept-over-the-crash");
 }
 

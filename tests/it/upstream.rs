@@ -15,7 +15,8 @@ use tokio::net::TcpListener;
 /// What came.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    pub(crate) path: String,
+    /// Path and query.
+    pub(crate) target: String,
     pub(crate) headers: HeaderMap,
 }
 
@@ -63,14 +64,14 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().to_string();
     let headers = request.headers().clone();
-    let mut body = serde_json::json!({"seen": path, "items": [], "next": null});
+    let mut body = serde_json::json!({"seen": path, "records": [], "next": null});
     if path.starts_with("/echo") {
         let pairs = headers.iter().map(|(name, value)| {
             (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned().into())
         });
         body["headers"] = serde_json::Value::Object(pairs.collect());
     }
-    seen.lock().expect("not poisoned").push(Seen { path, headers });
+    seen.lock().expect("not poisoned").push(Seen { target: path, headers });
     let response = Response::builder().header("content-type", "application/json");
     Ok(response.body(Full::new(body.to_string().into())).expect("a valid response"))
 }

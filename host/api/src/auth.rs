@@ -67,12 +67,7 @@ impl Auth {
     async fn look_up(&self, secret: &str, hash: Digest, epoch: u64) -> Result<Identity, Fault> {
         let token = Arc::new(self.tokens.check(secret).await?);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.epoch == epoch {
-            if known.tokens.len() >= KNOWN_MAX {
-                known.tokens.clear();
-            }
-            known.tokens.insert(hash, Arc::clone(&token));
-        }
+        known.keep(epoch, hash, &token);
         Ok(Identity(token))
     }
 
@@ -86,8 +81,7 @@ impl Auth {
         let revoked = self.tokens.revoke(name, actor).await;
         // Even if it failed: the store may have taken it and not been able to say so.
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.epoch += 1;
-        known.tokens.clear();
+        known.forget();
         revoked
     }
 }
@@ -107,6 +101,26 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
         return Err(missing());
     }
     Ok(token)
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Keeps a token that was looked up in this epoch.
+    fn keep(&mut self, epoch: u64, hash: Digest, token: &Arc<Token>) {
+        if self.epoch != epoch {
+            return;
+        }
+        if self.tokens.len() >= KNOWN_MAX {
+            self.tokens.clear();
+        }
+        self.tokens.insert(hash, Arc::clone(token));
+    }
+
+    fn forget(&mut self) {
+        self.epoch += 1;
+        self.tokens.clear();
+    }
 }
 
 // === impl Identity ===
@@ -141,7 +155,9 @@ impl Identity {
             Some(environment) if !self.covers(environment) => {
                 refuse(format!("token `{}` does not cover this environment", self.0.name))
             }
-            None if access != Access::View && self.0.environments.is_some() => {
+            // Looking shows nothing of an environment here, or only what the token covers.
+            None if matches!(access, Access::View | Access::Metrics) => Ok(()),
+            None if self.0.environments.is_some() => {
                 refuse("this is of all environments, and the token covers only some".to_owned())
             }
             _ => Ok(()),
@@ -176,6 +192,40 @@ mod tests {
         }
         let twice = bearer(&headers(&["Bearer a", "Bearer b"])).unwrap_err();
         assert_eq!(twice.code, Code::TokenInvalid);
+    }
+
+    fn token() -> Arc<Token> {
+        Arc::new(Token {
+            name: "ann".parse().unwrap(),
+            hash: Digest::of(b"x"),
+            role: Role::Viewer,
+            environments: None,
+            publisher: None,
+            expires_at: None,
+            at: time::OffsetDateTime::UNIX_EPOCH,
+        })
+    }
+
+    #[test]
+    fn what_was_looked_up_before_a_revocation_is_not_kept_after_it() {
+        let mut known = Known::default();
+        let epoch = known.epoch;
+        known.forget();
+        known.keep(epoch, Digest::of(b"x"), &token());
+        assert!(known.tokens.is_empty());
+        known.keep(known.epoch, Digest::of(b"x"), &token());
+        assert_eq!(known.tokens.len(), 1);
+    }
+
+    #[test]
+    fn known_tokens_are_bounded() {
+        let (mut known, token) = (Known::default(), token());
+        let mut keep = |number: usize| {
+            known.keep(0, Digest::of(&number.to_be_bytes()), &token);
+            known.tokens.len()
+        };
+        assert_eq!((0..KNOWN_MAX).map(&mut keep).last(), Some(KNOWN_MAX));
+        assert_eq!(keep(KNOWN_MAX), 1);
     }
 
     #[test]

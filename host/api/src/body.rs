@@ -56,7 +56,7 @@ impl<T: DeserializeOwned> FromRequest<Host> for Json<T> {
 
     async fn from_request(request: Request, api: &Host) -> Result<Self, Refusal> {
         let JsonText(text) = JsonText::from_request(request, api).await?;
-        Ok(Self(json::parse(&text)?))
+        Ok(Self(json::object(&text)?))
     }
 }
 
@@ -157,6 +157,28 @@ mod tests {
                 .body(Body::from("x".repeat(size)))
                 .unwrap();
             assert_eq!(code(read(declared, bounds()).await), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_thrown_away_is_bounded() {
+        for (size, rest) in [(15, 0), (16, 0), (17, 0), (18, 1), (30, 13)] {
+            let mut sent = (0..size).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"x")));
+            let (left, body) = {
+                let left = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(size));
+                let count = std::sync::Arc::clone(&left);
+                let frames = futures_util::stream::poll_fn(move |_| {
+                    let frame = sent.next();
+                    if frame.is_some() {
+                        count.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                    }
+                    std::task::Poll::Ready(frame)
+                });
+                (left, Body::from_stream(frames))
+            };
+            assert_eq!(code(read(Request::new(body), bounds()).await), Some(Code::BodyTooLarge));
+            // Ten are taken, the eleventh is over, five are thrown away, and one more ends it.
+            assert_eq!(left.load(std::sync::atomic::Ordering::SeqCst), rest, "of {size}");
         }
     }
 

@@ -39,9 +39,8 @@ fn json(value: &impl Serialize) -> Answer {
 }
 
 fn json_as(status: StatusCode, value: &impl Serialize) -> Answer {
-    let bytes = serde_json::to_vec(value).map_err(|error| {
-        Fault::new(Code::Internal, "an answer is no JSON").caused_by(error)
-    })?;
+    let bytes = serde_json::to_vec(value)
+        .map_err(|error| Fault::new(Code::Internal, "an answer is no JSON").caused_by(error))?;
     let mut response = json_text(bytes);
     *response.status_mut() = status;
     Ok(response)

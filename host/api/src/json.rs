@@ -12,6 +12,7 @@ use keyway_core::{Code, Fault};
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
 /// The bytes as JSON text, or why they are none. `serde_json` itself refuses what is nested
 /// [`JSON_DEPTH_MAX`] deep.
@@ -35,12 +36,42 @@ pub(crate) fn check(bytes: &[u8]) -> Result<&str, Fault> {
     }
 }
 
-/// Checked text as a value of a shape.
-pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
-    serde_json::from_str(text).map_err(|error| match error.classify() {
-        Category::Data => Fault::new(Code::InvalidRequest, format!("the body does not fit: {error}")),
+/// Checked text as a value.
+pub(crate) fn value(text: &str) -> Result<serde_json::Value, Fault> {
+    serde_json::from_str(text).map_err(|error| misfit(&error))
+}
+
+/// Checked text as an object of a shape. What `serde` derives would take a list of the fields, too.
+pub(crate) fn object<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
+    if !text.trim_start().starts_with('{') {
+        return Err(Fault::new(Code::InvalidRequest, "the body is a JSON object"));
+    }
+    serde_json::from_str(text).map_err(|error| misfit(&error))
+}
+
+/// For a field that is a list of objects: as [`object`].
+pub(crate) fn objects<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned,
+{
+    let items: Vec<Box<RawValue>> = Vec::deserialize(from)?;
+    let object = |item: Box<RawValue>| {
+        if !item.get().starts_with('{') {
+            return Err(D::Error::custom("an item is not a JSON object"));
+        }
+        serde_json::from_str(item.get()).map_err(D::Error::custom)
+    };
+    items.into_iter().map(object).collect()
+}
+
+fn misfit(error: &serde_json::Error) -> Fault {
+    match error.classify() {
+        Category::Data => {
+            Fault::new(Code::InvalidRequest, format!("the body does not fit: {error}"))
+        }
         _ => Fault::new(Code::MalformedJson, format!("the body is not JSON: {error}")),
-    })
+    }
 }
 
 /// Any JSON without repeated keys.
@@ -116,18 +147,36 @@ mod tests {
 
     #[test]
     fn takes_json_and_hands_on_the_same_text() {
-        for text in ["1", "null", r#""x""#, "[]", r#"{"n":9007199254740993,"m":{"n":1.0}}"#,
-            r#"{"big":123456789012345678901234567890}"#, " {\"a\" : [1e2, -0.0] } "]
-        {
+        for text in [
+            "1",
+            "null",
+            r#""x""#,
+            "[]",
+            r#"{"n":9007199254740993,"m":{"n":1.0}}"#,
+            r#"{"big":123456789012345678901234567890}"#,
+            " {\"a\" : [1e2, -0.0] } ",
+        ] {
             assert_eq!(check(text.as_bytes()).unwrap(), text);
         }
     }
 
     #[test]
     fn refuses_what_readers_disagree_about() {
-        for text in ["", "{", "NaN", "[Infinity]", "{'a':1}", "{\"a\":1,}", "[1] [2]", "01", "1e999",
-            r#"{"a":1,"a":2}"#, r#"{"x":[{"a":1,"\u0061":2}]}"#, "\u{feff}{}", r#""\ud800""#]
-        {
+        for text in [
+            "",
+            "{",
+            "NaN",
+            "[Infinity]",
+            "{'a':1}",
+            "{\"a\":1,}",
+            "[1] [2]",
+            "01",
+            "1e999",
+            r#"{"a":1,"a":2}"#,
+            r#"{"x":[{"a":1,"\u0061":2}]}"#,
+            "\u{feff}{}",
+            r#""\ud800""#,
+        ] {
             assert!(refused(text.as_bytes()), "{text:?}");
         }
         assert!(refused(b"\"\xff\""));

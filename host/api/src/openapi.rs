@@ -16,7 +16,8 @@ use utoipa::openapi::{
 
 use crate::contract::endpoint::{self, Answer, Body, Method, Shape};
 use crate::contract::{
-    Access, CALL_HEADER, DIGEST_HEADER, ENDPOINTS, Endpoint, RELEASE_HEADER, TIMEOUT_HEADER, problem,
+    Access, CALL_HEADER, DIGEST_HEADER, ENDPOINTS, Endpoint, RELEASE_HEADER, TIMEOUT_HEADER,
+    problem,
 };
 
 /// Name of the one security scheme.
@@ -118,7 +119,8 @@ fn operation(endpoint: &Endpoint) -> OperationBuilder {
             operation.parameter(parameter(ParameterIn::Query, query.name, summary, query.number));
     }
     if endpoint.call {
-        let summary = "Milliseconds the call may take; the host's limit applies where it is shorter";
+        let summary =
+            "Milliseconds the call may take; the host's limit applies where it is shorter";
         let timeout = parameter(ParameterIn::Header, TIMEOUT_HEADER, Some(summary), true);
         operation = operation.parameter(timeout);
     }

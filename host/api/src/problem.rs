@@ -22,8 +22,9 @@ const DETAIL_BYTES_MAX: usize = 1_024;
 /// A fault on its way out.
 #[derive(Debug)]
 pub(crate) struct Refusal {
+    // Boxed: every handler's result carries one.
     fault: Box<Fault>,
-    trace: Option<Trace>,
+    trace: Option<Box<Trace>>,
 }
 
 /// Which call an answer is of, and what ran.
@@ -47,7 +48,7 @@ pub(crate) struct Noted {
 impl Refusal {
     /// A fault of a call.
     pub(crate) fn of_call(fault: Fault, trace: Trace) -> Self {
-        Self { fault: Box::new(fault), trace: Some(trace) }
+        Self { fault: Box::new(fault), trace: Some(Box::new(trace)) }
     }
 
     /// The id under which the log has more.
@@ -194,7 +195,10 @@ mod tests {
             let response = Refusal::from(fault).into_response();
             response.headers()[RETRY_AFTER].to_str().unwrap().to_owned()
         };
-        assert_eq!((of(0), of(1), of(1_000), of(1_001)), ("0".into(), "1".into(), "1".into(), "2".into()));
+        assert_eq!(
+            (of(0), of(1), of(1_000), of(1_001)),
+            ("0".into(), "1".into(), "1".into(), "2".into())
+        );
     }
 
     #[test]

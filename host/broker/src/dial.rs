@@ -3,19 +3,19 @@
 //! The only place of the host that connects to anything. Takes an [`ApprovedTarget`] and nothing else;
 //! reads no proxy from the environment.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
@@ -35,7 +35,17 @@ enum Sender {
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
-struct Driver(JoinHandle<()>);
+/// Runs a connection for as long as somebody holds it.
+struct Driver {
+    task: JoinHandle<()>,
+    /// What HTTP/2 runs beside it.
+    tasks: Tasks,
+}
+
+/// Runs what hyper spawns. Ended together: a peer that reads nothing more would otherwise keep the task that
+/// wants to say goodbye to it, and the socket with it, for ever.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
 /// Bytes of a body that an HTTP/2 peer may send ahead of us on one stream. 1 MiB fills a 100 Mbit/s line
 /// at 80 ms; the rest waits at the peer.
@@ -147,32 +157,35 @@ async fn http1_over(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|_| Stop::new(Reason::ConnectFailed, "connection could not be set up"))?;
-    let driver = tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
         }
     });
-    Ok(Connection { sender: Sender::Http1(sender), driver: Arc::new(Driver(driver)) })
+    let driver = Driver { task, tasks: Tasks::default() };
+    Ok(Connection { sender: Sender::Http1(sender), driver: Arc::new(driver) })
 }
 
 async fn http2_over(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     limits: &Limits,
 ) -> Result<Connection, Stop> {
+    let tasks = Tasks::default();
     let header_bytes_max = u32::try_from(limits.response_header_bytes_max).unwrap_or(u32::MAX);
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+    let (sender, connection) = http2::Builder::new(tasks.clone())
         .max_header_list_size(header_bytes_max)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES * 2)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|_| Stop::new(Reason::ConnectFailed, "connection could not be set up"))?;
-    let driver = tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
         }
     });
-    Ok(Connection { sender: Sender::Http2(sender), driver: Arc::new(Driver(driver)) })
+    let driver = Driver { task, tasks };
+    Ok(Connection { sender: Sender::Http2(sender), driver: Arc::new(driver) })
 }
 
 // === impl Connection ===
@@ -229,6 +242,30 @@ impl Connection {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+        self.tasks.lock().abort_all();
+    }
+}
+
+// === impl Tasks ===
+
+impl Tasks {
+    fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Tasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, future: F) {
+        let mut tasks = self.lock();
+        // One comes for each request with a body: forget those that have ended.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            future.await;
+        });
     }
 }

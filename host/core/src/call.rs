@@ -222,10 +222,15 @@ impl Failure {
     }
 }
 
+/// What the broker says where a slot has no credential; the host tells it from a rejected one.
+pub const CREDENTIAL_MISSING: &str = "credential-missing";
+
 /// The one place where a guest's failure becomes an error of Keyway's.
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
-        let mut fault = Self::new(failure.kind.code(), failure.message);
+        let unset = !failure.request_sent && failure.code.as_deref() == Some(CREDENTIAL_MISSING);
+        let code = if unset { Code::CredentialMissing } else { failure.kind.code() };
+        let mut fault = Self::new(code, failure.message);
         if let Some(wait) = failure.retry_after {
             fault.retry = Retry::After(wait);
         }

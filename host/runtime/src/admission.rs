@@ -73,7 +73,7 @@ struct Died {
 
 impl Gate {
     pub(crate) fn new(worker: Worker, limits: Arc<Limits>, compatibility: Compatibility) -> Self {
-        let permits = Semaphore::new(limits.admission.processes_max);
+        let permits = Semaphore::new(limits.admission.processes_max.get());
         Self { worker, limits, compatibility, permits }
     }
 

@@ -69,7 +69,7 @@ impl Engine {
                 }
             },
         };
-        tracing::debug!(?allocation, instances_max = limits.pool.instances_max, "engine is ready");
+        tracing::info!(?allocation, instances_max = limits.pool.instances_max, "engine is ready");
         let compatibility = Compatibility::of(&engine);
         Ok(Self { engine, allocation, compatibility })
     }

@@ -3,6 +3,7 @@
 //! Each is a field that an operator may override; nothing here enforces anything. What the contract
 //! itself states, and more than this crate must agree on, is in [`keyway_core::limits`].
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use keyway_core::limits;
@@ -74,7 +75,7 @@ pub struct Call {
     /// Requests of one `send-all`. Default 256; those beyond are answered with a failure.
     pub send_all_requests_max: usize,
     /// Requests of one `send-all` that are under way at once. Default 16: browsers do with 6.
-    pub send_all_in_flight_max: usize,
+    pub send_all_in_flight_max: NonZeroUsize,
 }
 
 /// Bounds on what one call writes to its log. Beyond them lines are dropped and counted.
@@ -96,7 +97,7 @@ pub struct Admission {
     /// Bytes of the component. Default 64 MiB.
     pub component_bytes_max: usize,
     /// Components that are checked at once; more wait. Default 2: each can use a core and 2 GiB.
-    pub processes_max: usize,
+    pub processes_max: NonZeroUsize,
     /// Time from start to answer, after which the process is killed. Default 60 s: the largest known
     /// component compiles in 10 s on two cores.
     #[serde(with = "humane")]
@@ -141,7 +142,7 @@ impl Default for Call {
             batch_items_max: limits::BATCH_ITEMS_MAX,
             random_bytes_max: 64 << 10,
             send_all_requests_max: 256,
-            send_all_in_flight_max: 16,
+            send_all_in_flight_max: NonZeroUsize::new(16).expect("16 is not 0"),
         }
     }
 }
@@ -156,7 +157,7 @@ impl Default for Admission {
     fn default() -> Self {
         Self {
             component_bytes_max: limits::COMPONENT_BYTES_MAX,
-            processes_max: 2,
+            processes_max: NonZeroUsize::new(2).expect("2 is not 0"),
             time_max: Duration::from_secs(60),
             memory_bytes_max: 2 << 30,
             address_bytes_max: 64 << 30,
@@ -196,5 +197,7 @@ mod tests {
         assert_eq!(limits.call.cpu_time_max, Duration::from_millis(250));
         assert_eq!(limits.log, Log::default());
         assert!(serde_json::from_str::<Limits>(r#"{"call":{"cpu-time":"1s"}}"#).is_err());
+        // With none, an admission would wait for ever.
+        assert!(serde_json::from_str::<Limits>(r#"{"admission":{"processes-max":0}}"#).is_err());
     }
 }

@@ -24,6 +24,13 @@ use crate::state::State;
 use crate::verdict;
 use crate::wit::Adapter;
 
+/// The longest call there can be. A day is for ever here, and cannot overflow the clock.
+const TIME_LEFT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Bytes that the host takes from a guest at once beyond the limit on its answer: the structs that
+/// hold a full page's records, and the lists in them.
+const LIFT_SLACK_BYTES: usize = 1 << 20;
+
 /// A release, loaded.
 pub(crate) struct Loaded {
     pub(crate) release: ReleaseRef,
@@ -104,9 +111,7 @@ impl Connector for Loaded {
             let detail = format!("{} does not implement `{}`", self.release, operation.verb());
             return Err(Fault::new(Code::Unsupported, detail));
         }
-        let now = Instant::now();
-        // A day is for ever here, and cannot overflow the clock.
-        let deadline = now + time_left.min(TIME_LEFT_MAX);
+        let deadline = Instant::now() + time_left.min(TIME_LEFT_MAX);
         // Before the store, so dropped after it: a permit given back means an instance is free.
         let _permit = self.permit(deadline).await?;
         let expected = Expected::of(&operation);
@@ -131,13 +136,6 @@ impl Connector for Loaded {
         Ok(output)
     }
 }
-
-/// The longest call there can be.
-const TIME_LEFT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Bytes that the host takes from a guest at once beyond the limit on its answer: the structs that
-/// hold a full page's records, and the lists in them.
-const LIFT_SLACK_BYTES: usize = 1 << 20;
 
 /// A store in which every limit is in force.
 pub(crate) fn bounded(engine: &wasmtime::Engine, state: State) -> Store<State> {

@@ -128,14 +128,8 @@ fn object(fields: &str, bytes_max: usize) -> Cow<'_, str> {
     }
     // Read and written anew: a raw line break between two keys would split the line.
     match serde_json::from_str::<Map<String, Value>>(fields) {
-        Ok(map) => {
-            let text = Value::Object(map).to_string();
-            // Escapes can make it longer than it was; cut JSON would be no JSON.
-            match harmless(&text, usize::MAX) {
-                Cow::Borrowed(_) => Cow::Owned(text),
-                Cow::Owned(safe) => Cow::Owned(safe),
-            }
-        }
+        // Escapes can make it longer than it was; cut JSON would be no JSON.
+        Ok(map) => Cow::Owned(harmless(&Value::Object(map).to_string(), usize::MAX).into_owned()),
         Err(_) => Cow::Borrowed(r#"{"dropped":"fields that are no JSON object"}"#),
     }
 }

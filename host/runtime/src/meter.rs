@@ -3,6 +3,9 @@
 //! Epochs alone would count the time a guest waits for the network. So each poll of the call is
 //! timed, and the epoch callback, which runs inside such a poll, asks how much there was so far. The
 //! figure travels by a thread-local, because the callback sees the store and not the future around it.
+//!
+//! What is timed is how long the guest held a thread. Where the system takes the processor from that
+//! thread meanwhile, this counts too; asking for the exact time would cost a system call a poll.
 
 use std::cell::Cell;
 use std::future::Future;

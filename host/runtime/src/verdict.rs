@@ -36,10 +36,12 @@ pub(crate) fn fault(error: &wasmtime::Error, state: &State) -> Fault {
         return output::too_large(&limits.call).caused_by(Ended(format!("{error:?}")));
     } else if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
         (Code::GuestStack, stack(limits))
-    } else if state.memory.refused {
-        (Code::GuestMemory, memory(limits))
     } else if let Some(refusal) = refusal(error) {
         (Code::GuestTrap, refusal)
+    } else if state.memory.refused {
+        (Code::GuestMemory, memory(limits))
+    } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        (Code::GuestTrap, format!("exited with status {}", exit.0))
     } else if let Some(trap) = error.downcast_ref::<Trap>() {
         (Code::GuestTrap, trapped(*trap, error))
     } else if error.downcast_ref::<WasmBacktrace>().is_some() {
@@ -56,11 +58,8 @@ pub(crate) fn fault(error: &wasmtime::Error, state: &State) -> Fault {
     Fault::new(code, detail).caused_by(Ended(format!("{error:?}")))
 }
 
-/// Refusals of our own host functions, and the guest's own exit.
+/// Refusals of our own host functions.
 fn refusal(error: &wasmtime::Error) -> Option<String> {
-    if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        return Some(format!("exited with status {}", exit.0));
-    }
     let random = error.downcast_ref::<RandomSpent>().map(ToString::to_string);
     random.or_else(|| error.downcast_ref::<ImportReached>().map(ToString::to_string))
 }

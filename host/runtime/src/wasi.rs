@@ -259,3 +259,48 @@ impl Drop for LogStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits;
+    use crate::testing::{Recorder, outside};
+
+    fn printed(limits: limits::Log, parts: &[&'static [u8]]) -> Vec<String> {
+        let recorder = Recorder::new();
+        let log = Arc::new(GuestLog::new(outside(&recorder), limits));
+        let mut stream = LogStream { log, level: LogLevel::Warn, line: Vec::new() };
+        for part in parts {
+            stream.write(Bytes::from_static(part)).unwrap();
+        }
+        drop(stream);
+        recorder.lines()
+    }
+
+    #[test]
+    fn prints_become_lines_however_they_were_written() {
+        let lines = printed(limits::Log::default(), &[b"pan", b"icked\r\n", b"\nat a\nat b"]);
+        assert_eq!(lines, ["Warn panicked ", "Warn  ", "Warn at a ", "Warn at b "]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_kept_up_to_its_limit() {
+        let limits = limits::Log { line_bytes_max: 4, ..limits::Log::default() };
+        assert_eq!(printed(limits.clone(), &[b"1234", b"\n"]), ["Warn 1234 "]);
+        assert_eq!(printed(limits, &[b"1234", b"5", b"67890"]), ["Warn 1234 [cut] "]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        assert_eq!(printed(limits::Log::default(), &[b"\xff\x1b\n"]), ["Warn \u{fffd}\\u001b "]);
+    }
+
+    #[test]
+    fn one_write_is_held_at_the_limit() {
+        let recorder = Recorder::new();
+        let log = Arc::new(GuestLog::new(outside(&recorder), limits::Log::default()));
+        let mut stream = LogStream { log, level: LogLevel::Info, line: Vec::new() };
+        assert!(stream.write(vec![b'x'; WRITE_BYTES_MAX].into()).is_ok());
+        assert!(stream.write(vec![b'x'; WRITE_BYTES_MAX + 1].into()).is_err());
+    }
+}

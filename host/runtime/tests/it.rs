@@ -1,5 +1,7 @@
 //! The crate from outside: real components, a real admission process, real files.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 #[path = "it/admission.rs"]
 mod admission;
 #[path = "it/calls.rs"]

@@ -122,7 +122,8 @@ fn put(dir: &Dir, bytes: &[u8]) -> Result<Digest, Error> {
 fn write(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = format!("{TEMPORARY}{:032x}", rand::random::<u128>());
     let result = (|| {
-        let mut file = dir.open_with(&temporary, OpenOptions::new().write(true).create_new(true))?;
+        let mut file =
+            dir.open_with(&temporary, OpenOptions::new().write(true).create_new(true))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         dir.rename(&temporary, dir, name)

@@ -6,7 +6,8 @@
 //! `flush` is a `pwrite` and a `sync_file_range`, which reaches the page cache, not the disk; values too
 //! large for a segment go to files that are never synced; its background flusher stops for good at the
 //! first error and only logs it; and a damaged log is mostly read as a shorter one, so the store comes
-//! back in an earlier state and says nothing. Hence five rules:
+//! back in an earlier state and says nothing. A crash while it writes a snapshot makes it refuse a healthy
+//! store. Hence six rules:
 //!
 //! 1. **One thread writes** ([`writer`]). It takes everything that waits, checks the guards of each
 //!    commit in order, and applies all that pass as one batch on one tree, manifest included.
@@ -24,6 +25,8 @@
 //!    file is checked before every answer.
 //! 5. **Every start reads all of it** ([`open`]): frames, their sum against the manifest, the
 //!    manifest against the high-water file. What does not fit is set aside, not served, not replaced.
+//! 6. **Half-written snapshots are removed before sled looks** ([`open`]): a process that is killed
+//!    while it starts leaves one, and sled takes it for damage.
 //!
 //! ```text
 //!  commit ─► queue ─► guards ─► apply_batch ─► flush ─► fsync ─► high-water ─► answer

@@ -263,7 +263,10 @@ impl Store {
     /// At most `limit` audit entries behind `after_seq`, the oldest first.
     pub async fn audit(&self, after_seq: u64, limit: usize) -> Result<Vec<AuditEntry>, Error> {
         let rows = self.audit_rows(after_seq, limit).await?;
-        Ok(rows.into_iter().map(|(seq, row)| AuditEntry { seq, at: row.at, entry: row.entry }).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(seq, row)| AuditEntry { seq, at: row.at, entry: row.entry })
+            .collect())
     }
 
     /// A cell.

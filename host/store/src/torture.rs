@@ -100,11 +100,7 @@ const WRITE_MAX: Duration = Duration::from_millis(250);
 
 /// Runs `rounds` kills on a store in `dir`, which should be empty. `child` must start a process that
 /// calls [`write_until_killed`] on that directory.
-pub async fn run(
-    dir: &Path,
-    rounds: u32,
-    child: impl Fn() -> Command,
-) -> Result<Figures, Broken> {
+pub async fn run(dir: &Path, rounds: u32, child: impl Fn() -> Command) -> Result<Figures, Broken> {
     let mut figures = Figures::default();
     let mut ledgers: Vec<Ledger> = (0..WORKERS).map(|_| Ledger::default()).collect();
     for round in 1..=rounds {
@@ -128,6 +124,26 @@ pub async fn run(
         figures.rounds = round;
     }
     Ok(figures)
+}
+
+/// Runs one child until writing fails under it, as on a full disk, and compares what is there with what
+/// was acknowledged. The caller sees to it that writing will fail.
+pub async fn run_until_writing_fails(dir: &Path, mut child: Command) -> Result<Figures, Broken> {
+    let output = child.stdin(Stdio::null()).output().map_err(Broken::Child)?;
+    if output.status.success() || output.status.code().is_none() {
+        let how = format!("it ended with {} and not with an error", output.status);
+        return Err(Broken::Child(io::Error::other(how)));
+    }
+    let mut ledgers: Vec<Ledger> = (0..WORKERS).map(|_| Ledger::default()).collect();
+    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    let acknowledged = lines.lines().filter(|line| note(&mut ledgers, line)).count() as u64;
+    let started_at = Instant::now();
+    let opened = Store::open(dir, Arc::new(HandClock::default()), Options::default()).await;
+    let store = opened.map_err(|source| Broken::Open { round: 1, source })?;
+    let open_max = started_at.elapsed();
+    let kept = compare(&store, &mut ledgers).await?;
+    let unacknowledged_kept = kept.map_err(|what| Broken::Lost { round: 1, what })?;
+    Ok(Figures { acknowledged, unacknowledged_kept, open_max, ..Figures::default() })
 }
 
 /// The child's part: commits until it is killed, and reports what was acknowledged on standard output.
@@ -174,12 +190,7 @@ async fn work(store: Store, worker: usize) -> Result<(), Broken> {
 }
 
 /// A page: a record, the cursor, two messages, under a lease.
-async fn write_page(
-    store: &Store,
-    worker: usize,
-    page: u64,
-    lease: &Lease,
-) -> Result<(), Error> {
+async fn write_page(store: &Store, worker: usize, page: u64, lease: &Lease) -> Result<(), Error> {
     let cursor = store.cell("cursors", &[worker as u8]).await?.map(|cell| cell.version);
     let batch = store
         .batch()
@@ -253,10 +264,7 @@ fn note(ledgers: &mut [Ledger], line: &str) -> bool {
 }
 
 /// Compares the store with what was acknowledged. How much more is there, or what is wrong.
-async fn compare(
-    store: &Store,
-    ledgers: &mut [Ledger],
-) -> Result<Result<u64, String>, Error> {
+async fn compare(store: &Store, ledgers: &mut [Ledger]) -> Result<Result<u64, String>, Error> {
     let (mut kept, mut changes) = (0, 0);
     for (worker, ledger) in ledgers.iter_mut().enumerate() {
         let found = match compare_worker(store, worker, ledger).await? {
@@ -315,8 +323,7 @@ async fn compare_worker(
         check!(!ledger.settled.contains(seq), "message {seq} is back after it was settled");
     }
     let waiting: BTreeSet<u64> = waiting.into_iter().map(|(seq, _)| seq).collect();
-    let lost = (1..=pages * 2)
-        .find(|seq| !waiting.contains(seq) && !ledger.settling.contains(seq));
+    let lost = (1..=pages * 2).find(|seq| !waiting.contains(seq) && !ledger.settling.contains(seq));
     check!(lost.is_none(), "message {lost:?} is gone and was never settled");
 
     let tenant = installation(&format!("tenant-{worker}"));
@@ -331,9 +338,8 @@ async fn compare_worker(
 
 async fn cursor(store: &Store, worker: usize) -> Result<u64, Error> {
     let found = store.cell("cursors", &[worker as u8]).await?;
-    Ok(found.map_or(0, |cell| {
-        cell.value.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
-    }))
+    Ok(found
+        .map_or(0, |cell| cell.value.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))))
 }
 
 fn queue(worker: usize) -> String {

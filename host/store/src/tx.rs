@@ -108,7 +108,12 @@ impl Tx {
 
     /// Removes the connection that has this generation. Its ciphertext is gone from the rows at once;
     /// the generation stays taken.
-    pub fn remove_connection(self, installation: &Installation, slot: &Slot, generation: u64) -> Self {
+    pub fn remove_connection(
+        self,
+        installation: &Installation,
+        slot: &Slot,
+        generation: u64,
+    ) -> Self {
         self.with(Change::Disconnect(installation.clone(), slot.clone(), generation))
     }
 

@@ -1,5 +1,7 @@
 //! The conformance suite on every backend there is.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -21,7 +21,23 @@ async fn no_acknowledged_commit_is_lost_to_kill_9() {
     assert!(figures.acknowledged > 100, "the children did next to nothing: {figures}");
 }
 
-/// Run by the test above, which kills it; on its own it checks that a writer which cannot open its store
+/// C65 with a real refusal: the shell's limit on the size of a file stands in for a full disk, so `write`
+/// itself fails, in sled's own threads too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_commit_is_lost_to_a_full_disk() {
+    for blocks in [1_100, 2_500, 6_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sh");
+        // Without the trap, the limit would be a signal and not an error.
+        child.args(["-c", r#"trap '' XFSZ; ulimit -f "$0"; exec "$@""#, &blocks.to_string()]);
+        child.arg(std::env::current_exe().unwrap());
+        child.args(["--exact", "the_child", "--nocapture"]).env(CHILD, dir.path());
+        let figures = torture::run_until_writing_fails(dir.path(), child).await.unwrap();
+        assert!(figures.acknowledged > 0, "{blocks} blocks: {figures}");
+    }
+}
+
+/// Run by the tests above, which kill it; on its own it checks that a writer which cannot open its store
 /// says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_child() {

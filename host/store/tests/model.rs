@@ -1,6 +1,8 @@
 //! A model of pins, cells, leases and queues that fits on a page, and random histories on it and on the
 //! store: every answer must be the same. On sled the store is closed and opened again in between.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +15,37 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 enum Step {
     /// Pin a tenant, this far from the generation that would be right.
-    Pin { tenant: u8, off_by: i8 },
+    Pin {
+        tenant: u8,
+        off_by: i8,
+    },
     /// Write a cell, this far from the version that would be right, under an earlier lease or none.
-    Put { key: u8, off_by: i8, lease: Option<usize> },
-    Acquire { owner: u8 },
-    Renew { lease: usize },
-    Release { lease: usize },
+    Put {
+        key: u8,
+        off_by: i8,
+        lease: Option<usize>,
+    },
+    Acquire {
+        owner: u8,
+    },
+    Renew {
+        lease: usize,
+    },
+    Release {
+        lease: usize,
+    },
     Enqueue,
     Claim,
-    Settle { claim: usize },
-    GiveBack { claim: usize, delay: u8 },
-    Advance { seconds: u8 },
+    Settle {
+        claim: usize,
+    },
+    GiveBack {
+        claim: usize,
+        delay: u8,
+    },
+    Advance {
+        seconds: u8,
+    },
     Reopen,
 }
 
@@ -96,13 +118,18 @@ impl Model {
     }
 
     fn claim(&mut self) -> Option<(u64, u32)> {
-        let now = self.now;
-        // A message that was claimed too often is given up on the way.
-        self.queue.retain(|message| message.visible_at > now || message.attempts < 10);
-        let message = self.queue.iter_mut().find(|message| message.visible_at <= now)?;
-        message.attempts += 1;
-        message.visible_at = now + VISIBILITY;
-        Some((message.seq, message.attempts))
+        loop {
+            let place = self.queue.iter().position(|message| message.visible_at <= self.now)?;
+            if self.queue[place].attempts >= 10 {
+                // Given up on the way to one that is not.
+                self.queue.remove(place);
+                continue;
+            }
+            let message = &mut self.queue[place];
+            message.attempts += 1;
+            message.visible_at = self.now + VISIBILITY;
+            return Some((message.seq, message.attempts));
+        }
     }
 
     /// The place of a claim's message, if the claim is still the newest.

@@ -14,14 +14,39 @@ export function adapt({ query, body }, answer) {
   }
   const adapted = { ...answer }
   if (onwards(query.get('after')) || onwards(body?.after)) delete adapted.paging
-  if ('total' in adapted) adapted.total = adapted.results.length
   if ('status' in adapted && 'completedAt' in adapted) adapted.status = 'COMPLETE'
   if (Array.isArray(body?.inputs) && adapted.results.length > 0) {
     adapted.results = body.inputs.map((input) => written(adapted.results[0], input))
   } else {
     adapted.results = adapted.results.map((one) => ('id' in one ? record(one, wanted(query, body)) : one))
   }
+  if (Array.isArray(body?.filterGroups)) return search(body.filterGroups, adapted)
   return adapted
+}
+
+/** A search finds the made-up record only where its filters let it: or walking by time would never end. */
+function search(groups, answer) {
+  const fits = (one) => groups.length === 0 || groups.some(({ filters }) => filters.every((filter) => admits(filter, one)))
+  const results = answer.results.filter(fits)
+  const { paging, ...rest } = answer
+  return { ...rest, ...(paging && results.length > 0 && { paging }), results, total: results.length }
+}
+
+/** Filters on the id and on dates count; what Prism makes up for anything else says nothing. */
+function admits({ propertyName, operator, value, highValue }, one) {
+  if (propertyName !== 'hs_object_id' && !propertyName.endsWith('date')) return true
+  const own = propertyName === 'hs_object_id' ? Number(one.id) : Date.parse(one.updatedAt)
+  const number = (text) => (/^-?\d+$/.test(text) ? Number(text) : Date.parse(text))
+  const holds = {
+    EQ: () => own === number(value),
+    NEQ: () => own !== number(value),
+    LT: () => own < number(value),
+    LTE: () => own <= number(value),
+    GT: () => own > number(value),
+    GTE: () => own >= number(value),
+    BETWEEN: () => own >= number(value) && own <= number(highValue),
+  }[operator]
+  return holds ? holds() : true
 }
 
 /** Whether a cursor is one that a page gave, not the beginning. */

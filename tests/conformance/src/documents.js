@@ -15,17 +15,23 @@ export async function load(folder) {
   return Promise.all(
     files.map(async (file) => {
       const text = await readFile(path.join(folder, file), 'utf8')
-      const document = JSON.parse(text, withoutNullExamples)
+      const document = withoutExamples(JSON.parse(text))
       if (!document.openapi || !document.paths) throw new Error(`${file} is no OpenAPI document`)
       return { file, document, operations: operations(file, document) }
     })
   )
 }
 
-// The vendor's documents state `"example": null` wherever they have no example. Prism takes that for an
-// example and answers `null`, which then violates the very schema it stands in.
-function withoutNullExamples(key, value) {
-  return key === 'example' && value === null ? undefined : value
+// Keys below which every key is a name, not a keyword.
+const NAMED = new Set(['properties', 'schemas', 'responses', 'parameters', 'paths'])
+
+// The vendor's documents state `"example": null` nearly everywhere, which Prism answers, and examples that
+// lack members which their own schema requires. Without them Prism answers from the schemas alone.
+function withoutExamples(node, named = false) {
+  if (Array.isArray(node)) return node.map((one) => withoutExamples(one))
+  if (node === null || typeof node !== 'object') return node
+  const kept = Object.entries(node).filter(([key]) => named || (key !== 'example' && key !== 'examples'))
+  return Object.fromEntries(kept.map(([key, value]) => [key, withoutExamples(value, !named && NAMED.has(key))]))
 }
 
 function operations(file, document) {

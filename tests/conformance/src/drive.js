@@ -1,8 +1,9 @@
 // Every operation that a release declares, asked for through the host. What there is to ask comes from
 // the release's own descriptor: an operation that nobody thought of here is an error, not an omission.
 
-const SINCE = '2024-05-01T00:00:00Z'
-const UNTIL = '2030-01-01T00:00:00Z'
+// Wide: the dates that Prism makes up have to lie between them, or a careful connector sees drift.
+const SINCE = '2000-01-01T00:00:00Z'
+const UNTIL = '2100-01-01T00:00:00Z'
 // A read of a mock ends after a handful of pages; one that does not, never will.
 const PAGES_MAX = 12
 
@@ -110,7 +111,7 @@ async function reads(run, installation, object, spec) {
     () => installation.read(object, { fields: ['createdate'], cursor: first?.next }),
     resumed
   )
-  page = await rest(run, installation, `read ${object}`, object, {}, page, spec.read.deletes)
+  await rest(run, installation, { name: `read ${object}`, object, request: {}, page, pages: 2, deletes: spec.read.deletes })
   if (!spec.read.incremental) return
   const bounds = { since: SINCE, until: UNTIL }
   const filtered = some(
@@ -118,17 +119,17 @@ async function reads(run, installation, object, spec) {
     'the bounds did not reach the provider'
   )
   page = await run.step(`read ${object}, changes`, () => installation.read(object, bounds), filtered)
-  await rest(run, installation, `read ${object}, changes`, object, bounds, page, spec.read.deletes)
+  await rest(run, installation, { name: `read ${object}, changes`, object, request: bounds, page, pages: 1, deletes: spec.read.deletes })
 }
 
 /** Reads to the end; archived records have to be asked for on the way. */
-async function rest(run, installation, name, object, request, page, deletes) {
+async function rest(run, installation, { name, object, request, page, pages, deletes }) {
   let archived = false
-  for (let count = 0; page?.next !== undefined; count += 1) {
-    if (count === PAGES_MAX) return run.missing(name, `does not end within ${PAGES_MAX} pages`)
+  for (; page?.next !== undefined; pages += 1) {
+    if (pages === PAGES_MAX) return run.missing(name, `does not end within ${PAGES_MAX} pages`)
     const { next } = page
     const before = run.front.requests.length
-    page = await run.step(`${name}, page ${count + 3}`, () => installation.read(object, { ...request, cursor: next }))
+    page = await run.step(`${name}, page ${pages + 1}`, () => installation.read(object, { ...request, cursor: next }))
     archived ||= run.front.requests.slice(before).some((one) => one.query.get('archived') === 'true')
   }
   if (deletes && !archived) run.missing(`${name}, archived`, 'archived records were never asked for')

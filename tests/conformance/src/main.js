@@ -20,7 +20,7 @@ const BINARY = process.env.KEYWAY_BIN ?? path.join(TARGET, 'debug/keyway')
 const COMPONENTS = ['hubspot_1.wasm', 'hubspot_2.wasm'].map((name) =>
   path.join(ROOT, 'connectors/target/wasm32-wasip2/release', name)
 )
-const LOG_LINES_SHOWN = 40
+const LOG_LINES_SHOWN = 15
 
 async function main(documentFolder) {
   for (const [file, how] of [[BINARY, 'cargo build -p keyway'], ...COMPONENTS.map((file) => [file, 'script/guests'])]) {

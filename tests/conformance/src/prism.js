@@ -1,8 +1,6 @@
 // Prism: one process a document, validating requests against it.
 //
-// Static answers made from the schemas: the same every time, where `--dynamic` ones are not. The
-// documents' own examples are passed over: some of them do not fit the schema beside them, and the null
-// ones have to be taken out besides (see documents.js).
+// Static answers, made from the schemas: the same every time, where `--dynamic` ones are not.
 
 import { createRequire } from 'node:module'
 import { writeFile } from 'node:fs/promises'
@@ -20,7 +18,7 @@ export async function startAll(children, documents, folder) {
     for (let one = waiting.shift(); one; one = waiting.shift()) {
       const file = path.join(folder, one.file)
       await writeFile(file, JSON.stringify(one.document))
-      const args = [program, 'mock', '--errors', '--ignoreExamples', '--host', '127.0.0.1', '--port', '0', file]
+      const args = [program, 'mock', '--errors', '--host', '127.0.0.1', '--port', '0', file]
       const ready = (line) => /listening on (http:\/\/127\.0\.0\.1:\d+)/.exec(line)?.[1]
       addresses.set(one.file, await children.start(`Prism for ${one.file}`, process.execPath, args, { ready }))
     }

@@ -157,7 +157,7 @@ fn report(releases: &Releases, tally: &Tally, matrix: &Value, history: &Value) -
         problems.push(format!("{} has {pins} pins in its history, not 3", plan::tenant(0)));
     }
     println!(
-        "\n  {} calls, {} failed, {} were in flight at the kill and answered when asked again",
+        "\n  {} calls, {} failed, {} met the crash and were answered when asked again",
         tally.calls(), tally.failed(), tally.interrupted(),
     );
     problems

@@ -70,6 +70,7 @@ pub struct Write {
     #[schema(nullable = false)]
     pub match_on: Option<String>,
     /// 1 to 1000 of them.
+    #[serde(deserialize_with = "crate::json::objects")]
     pub items: Vec<WriteItem>,
     /// Refuse all if one fails, where the provider can.
     #[serde(default)]

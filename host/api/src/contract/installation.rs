@@ -185,9 +185,8 @@ pub struct Config {
     pub config: Box<RawValue>,
 }
 
+// Has no `Debug` and is not `Serialize`: it cannot be printed or sent by accident.
 /// A credential, wanted: `token`, or `user` and `password`, as the slot's scheme asks.
-///
-/// Has no `Debug` and is not `Serialize`: it cannot be printed or sent by accident.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetConnection {

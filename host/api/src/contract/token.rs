@@ -35,7 +35,11 @@ pub struct IssueToken {
     #[schema(nullable = false)]
     pub publisher: Option<String>,
     /// After this it is refused. Absent: never.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(value_type = Option<String>, nullable = false, format = DateTime)]
     pub expires_at: Option<OffsetDateTime>,
 }
@@ -56,7 +60,11 @@ pub struct Token {
     #[schema(nullable = false)]
     pub publisher: Option<String>,
     /// After this it is refused.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schema(value_type = Option<String>, nullable = false, format = DateTime)]
     pub expires_at: Option<OffsetDateTime>,
     /// When it was made.
@@ -65,7 +73,8 @@ pub struct Token {
     pub at: OffsetDateTime,
 }
 
-/// A token as its maker sees it, once. Has no `Debug`, so that it is not logged by accident.
+// Has no `Debug`, so that it is not logged by accident.
+/// A token as its maker sees it, once.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct IssuedToken {
     /// The token itself: `kw_` and 43 characters. It is not shown again.

@@ -15,7 +15,6 @@ use keyway_core::descriptor::WriteOperation;
 use keyway_core::ids::{Action, CallId, Installation, Object};
 use keyway_core::ports::Call;
 use keyway_core::{Code, Digest, Fault};
-use serde_json::Value;
 
 use super::{Answer, json, json_text};
 use crate::api::Host;
@@ -130,7 +129,7 @@ fn check_input(
     let Ok(route) = api.routes.resolve(installation) else { return Ok(()) };
     let spec = route.connector.descriptor().actions.get(action);
     let Some(schema) = spec.and_then(|spec| spec.input.as_ref()) else { return Ok(()) };
-    let value: Value = crate::json::parse(input)?;
+    let value = crate::json::value(input)?;
     let release = route.connector.release();
     api.schemas.check(&release.digest, action, schema, &value).map_err(|fault| {
         let call = CallId(rand::random());
@@ -151,7 +150,11 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Fault> {
     }
 }
 
-fn write_request(installation: &Installation, object: Object, body: contract::Write) -> WriteRequest {
+fn write_request(
+    installation: &Installation,
+    object: Object,
+    body: contract::Write,
+) -> WriteRequest {
     let contract::Write { operation, match_on, items, all_or_none } = body;
     let operation = match operation {
         contract::WriteOperation::Create => WriteOperation::Create,
@@ -208,7 +211,7 @@ fn derive_key(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -231,9 +234,14 @@ mod tests {
         let first = key(body("update", &item));
         assert_eq!(first, key(body("update", &item)), "the same write");
         assert_eq!(first.len(), 64);
-        let mut others = vec![key(body("upsert", &item)), keys("other", body("update", &item)).remove(0)];
-        let changes =
-            [("reference", json!("2")), ("id", json!("8")), ("id", json!(null)), ("data", json!({}))];
+        let mut others =
+            vec![key(body("upsert", &item)), keys("other", body("update", &item)).remove(0)];
+        let changes = [
+            ("reference", json!("2")),
+            ("id", json!("8")),
+            ("id", json!(null)),
+            ("data", json!({})),
+        ];
         for (field, value) in changes {
             let mut item = item.clone();
             item[field] = value;

@@ -4,7 +4,6 @@ use axum::extract::State;
 use keyway_core::ids::Installation;
 use keyway_core::{Code, Digest, Fault};
 use keyway_releases::model::InstallationState;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{Answer, finish, json};
@@ -23,7 +22,7 @@ pub(crate) async fn set(
     who: Identity,
     JsonText(text): JsonText,
 ) -> Answer {
-    let value: Value = crate::json::parse(&text)?;
+    let value = crate::json::value(&text)?;
     if !value.is_object() {
         return Err(Fault::new(Code::ConfigInvalid, "a configuration is a JSON object").into());
     }

@@ -49,7 +49,11 @@ pub(crate) async fn remove(
             let detail = format!("no credential is set for slot `{slot}`");
             return Err(Fault::new(Code::UnknownSlot, detail));
         }
-        api.releases.refresh(&installation).await
+        match api.releases.refresh(&installation).await {
+            // The credential was all there was of the installation.
+            Err(fault) if fault.code == Code::UnknownInstallation => Ok(()),
+            refreshed => refreshed,
+        }
     })
     .await?;
     Ok(nothing())
@@ -86,7 +90,7 @@ fn parse(text: &str) -> Result<(SecretInput, Option<String>), Fault> {
             "the body is `token`, or `user` and `password`, all text, and `base_url` if wanted";
         Fault::new(Code::InvalidRequest, detail)
     };
-    let body: contract::SetConnection = serde_json::from_str(text).map_err(|_| refuse())?;
+    let body: contract::SetConnection = crate::json::object(text).map_err(|_| refuse())?;
     let secret = match (body.token, body.user, body.password) {
         (Some(token), None, None) => SecretInput::Token(token),
         (None, Some(user), Some(password)) => SecretInput::Basic { user, password },

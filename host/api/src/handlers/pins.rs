@@ -164,8 +164,7 @@ fn turn<T, N>(page: &mut Vec<T>, limit: Limit, place: impl Fn(&T) -> N) -> Optio
 
 fn filter(api: &Host, who: &Identity, query: MatrixQuery) -> Result<Filter, Fault> {
     let MatrixQuery { environment, tenant, connector, .. } = query;
-    let environment: Option<Environment> =
-        environment.as_deref().map(place::parse).transpose()?;
+    let environment: Option<Environment> = environment.as_deref().map(place::parse).transpose()?;
     if let Some(environment) = &environment {
         if !who.covers(environment) {
             let detail = format!("token `{}` does not cover this environment", who.actor());

@@ -1,8 +1,8 @@
 //! Publishing, listing, showing and comparing releases.
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode};
 use axum::http::header::LOCATION;
+use axum::http::{HeaderValue, StatusCode};
 use keyway_artifacts::publish::{By, Published};
 use keyway_core::fault::Retry;
 use keyway_core::release::{Release, ReleaseRef};

@@ -48,7 +48,9 @@ fn grant(api: &Host, body: contract::IssueToken) -> Result<Grant, Fault> {
             let detail = "`environments` is empty: leave it out for all of them";
             return Err(Fault::new(Code::InvalidRequest, detail));
         }
-        Some(names) => Some(names.iter().map(|name| environment(api, name)).collect::<Result<_, _>>()?),
+        Some(names) => {
+            Some(names.iter().map(|name| environment(api, name)).collect::<Result<_, _>>()?)
+        }
         None => None,
     };
     let publisher: Option<Publisher> = body.publisher.as_deref().map(place::parse).transpose()?;
@@ -73,9 +75,9 @@ fn environment(api: &Host, name: &str) -> Result<Environment, Fault> {
 }
 
 fn render(token: Token) -> contract::Token {
-    let environments = token.environments.map(|environments| {
-        environments.iter().map(ToString::to_string).collect()
-    });
+    let environments = token
+        .environments
+        .map(|environments| environments.iter().map(ToString::to_string).collect());
     contract::Token {
         name: token.name.to_string(),
         role: match token.role {

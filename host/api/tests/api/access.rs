@@ -73,7 +73,8 @@ fn path(endpoint: &Endpoint) -> String {
 fn closed() -> impl Iterator<Item = (&'static Endpoint, &'static [Role])> {
     ENDPOINTS.iter().filter_map(|endpoint| {
         let case = CASES.iter().find(|(name, _)| *name == endpoint.name);
-        let (_, roles) = case.unwrap_or_else(|| panic!("{} has no authorisation case", endpoint.name));
+        let (_, roles) =
+            case.unwrap_or_else(|| panic!("{} has no authorisation case", endpoint.name));
         Some((*endpoint, (*roles)?))
     })
 }
@@ -91,7 +92,10 @@ async fn whoever_is_nobody_is_refused() {
     let elsewhere = Tokens::new(Store::memory(world.clock.clone()), world.clock.clone());
     let foreign = issue(&elsewhere, "root", Admin, None).await;
     let expired = world
-        .post("/v1/tokens", json!({"name": "late", "role": "admin", "expires_at": "2001-01-01T00:00:00Z"}))
+        .post(
+            "/v1/tokens",
+            json!({"name": "late", "role": "admin", "expires_at": "2001-01-01T00:00:00Z"}),
+        )
         .await
         .ok()["secret"]
         .as_str()
@@ -124,7 +128,11 @@ async fn roles_reach_what_they_should_and_nothing_else() {
                 assert_ne!(reply.status, 401, "{role:?} {}: {reply:?}", endpoint.name);
                 assert_ne!(reply.status, 403, "{role:?} {}: {reply:?}", endpoint.name);
                 assert_ne!(reply.status, 405, "{}", endpoint.name);
-                assert!(!reply.body.windows(16).any(|w| w == b"no-such-endpoint"), "{}", endpoint.name);
+                assert!(
+                    !reply.body.windows(16).any(|w| w == b"no-such-endpoint"),
+                    "{}",
+                    endpoint.name
+                );
             } else {
                 reply.refused(403, "not-permitted");
                 assert!(reply.header("www-authenticate").contains("insufficient_scope"));

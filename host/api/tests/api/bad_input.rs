@@ -11,7 +11,9 @@ use crate::world::{World, at, bearer, limited};
 #[tokio::test]
 async fn names_that_are_paths_or_look_alikes_are_no_names() {
     let world = World::pinned().await;
-    for tenant in ["..%2f", "%2e%2e", "..", "a%2Fb", "a%00", "%00", "%D0%B0cme", "a%20b", "%ff", "a%5Cb"] {
+    for tenant in
+        ["..%2f", "%2e%2e", "..", "a%2Fb", "a%00", "%00", "%D0%B0cme", "a%20b", "%ff", "a%5Cb"]
+    {
         let path = at("/pin").replace("acme", tenant);
         world.get(&path).await.refused(400, "invalid-name");
         let call = at("/actions/echo").replace("acme", tenant);
@@ -49,8 +51,18 @@ async fn json_is_strict() {
     let deep = "[".repeat(JSON_DEPTH_MAX) + &"]".repeat(JSON_DEPTH_MAX);
     let deeper = "[".repeat(10_000) + &"]".repeat(10_000);
     for bad in [
-        "", "{", "nul", "NaN", "[NaN]", "{\"a\":1,\"a\":2}", "{\"a\":{\"b\":1,\"\\u0062\":2}}",
-        "\u{feff}{}", "{} {}", "[1e400]", &deep, &deeper,
+        "",
+        "{",
+        "nul",
+        "NaN",
+        "[NaN]",
+        "{\"a\":1,\"a\":2}",
+        "{\"a\":{\"b\":1,\"\\u0062\":2}}",
+        "\u{feff}{}",
+        "{} {}",
+        "[1e400]",
+        &deep,
+        &deeper,
     ] {
         let reply = world.post_text(&path, bad).await;
         assert_eq!(reply.code(), (400, "malformed-json".to_owned()), "{bad:?}");
@@ -63,18 +75,26 @@ async fn json_is_strict() {
 async fn shapes_are_strict() {
     let world = World::pinned().await;
     for body in [
-        json!({}), json!([]), json!({"release": "1.0.0"}), json!({"release": 1, "reason": "x"}),
+        json!({}),
+        json!([]),
+        json!({"release": "1.0.0"}),
+        json!({"release": 1, "reason": "x"}),
         json!({"release": "1.0.0", "reason": "x", "force": true}),
         json!({"release": "1.0.0", "reason": "x", "generation": -1}),
         json!({"release": "1.0.0", "reason": " "}),
+        json!(["1.0.0", "x"]),
         json!({"release": "1.0.0", "reason": "x".repeat(REASON_BYTES_MAX + 1)}),
     ] {
         let reply = world.put(&at("/pin"), body.clone()).await;
         assert_eq!(reply.code(), (400, "invalid-request".to_owned()), "{body}");
     }
+    let listed = json!({"operation": "create", "items": [["ref", null, {}, null]]});
+    world.post(&at("/objects/widgets/write"), listed).await.refused(400, "invalid-request");
     let longest = json!({"release": "1.0.0", "reason": "x".repeat(REASON_BYTES_MAX)});
     world.put(&at("/pin"), longest).await.ok();
-    for query in ["?limit=0", "?limit=1001", "?limit=x", "?before=-1", "?page=2", "?limit=1&limit=2"] {
+    for query in
+        ["?limit=0", "?limit=1001", "?limit=x", "?before=-1", "?page=2", "?limit=1&limit=2"]
+    {
         let reply = world.get(&at(&format!("/history{query}"))).await;
         assert_eq!(reply.code(), (400, "invalid-request".to_owned()), "{query}");
     }
@@ -118,7 +138,10 @@ async fn other_tenants_are_untouched() {
     let other = at("").replace("acme", "other");
     let body = json!({"release": "2.0.0", "reason": "x"});
     world.put(&format!("{other}/pin"), body).await.ok();
-    world.put(&format!("{other}/config"), json!({"region": 7})).await.refused(422, "config-invalid");
+    world
+        .put(&format!("{other}/config"), json!({"region": 7}))
+        .await
+        .refused(422, "config-invalid");
     world.post(&format!("{other}/revert"), json!({"reason": "x"})).await.refused(409, "no-history");
     let reply = world.post(&at("/actions/echo"), json!(1)).await;
     assert_eq!(reply.header("keyway-release"), "pub/things@1.0.0");

@@ -124,13 +124,16 @@ async fn a_batch_is_written_and_each_item_answered() {
         retry_after: None,
         request_sent: true,
     };
-    script(&world, Ok(Output::Outcomes(vec![
-        Outcome {
-            reference: "a".to_owned(),
-            result: Ok(Written { id: "1".to_owned(), data: Some("{\"x\":1.0}".to_owned()) }),
-        },
-        Outcome { reference: "b".to_owned(), result: Err(refused) },
-    ])));
+    script(
+        &world,
+        Ok(Output::Outcomes(vec![
+            Outcome {
+                reference: "a".to_owned(),
+                result: Ok(Written { id: "1".to_owned(), data: Some("{\"x\":1.0}".to_owned()) }),
+            },
+            Outcome { reference: "b".to_owned(), result: Err(refused) },
+        ])),
+    );
     let items = json!([
         {"reference": "a", "data": {"x": 1}, "idempotency_key": "mine"},
         {"reference": "b", "data": {"x": 1}},
@@ -138,7 +141,10 @@ async fn a_batch_is_written_and_each_item_answered() {
     let body = json!({"operation": "create", "items": items});
     let reply = world.post(&at("/objects/widgets/write"), body).await;
     let outcomes = reply.ok();
-    assert_eq!(outcomes["outcomes"][0], json!({"reference": "a", "written": {"id": "1", "data": {"x": 1.0}}}));
+    assert_eq!(
+        outcomes["outcomes"][0],
+        json!({"reference": "a", "written": {"id": "1", "data": {"x": 1.0}}})
+    );
     assert_eq!(outcomes["outcomes"][1]["refused"]["code"], "upstream-conflict");
     assert_eq!(outcomes["outcomes"][1]["refused"]["provider_code"], "CONTACT_EXISTS");
     let calls = world.dispatch.calls.lock().unwrap();

@@ -10,6 +10,8 @@ mod calls;
 #[cfg(test)]
 mod document;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod pins;
 #[cfg(test)]
 mod problems;

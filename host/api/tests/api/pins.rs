@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use keyway_core::ids::Installation;
 use serde_json::{Value, json};
 
-use crate::world::{World, at};
+use crate::world::{PATIENCE, World, at};
 
 async fn versions(world: &World) -> Vec<String> {
     let history = world.get(&at("/history")).await.ok();
@@ -44,7 +44,12 @@ async fn history_is_paged_newest_first() {
         world.pin("2.0.0").await.ok();
     }
     let generations = |page: &Value| -> Vec<u64> {
-        page["pins"].as_array().unwrap().iter().map(|pin| pin["generation"].as_u64().unwrap()).collect()
+        page["pins"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|pin| pin["generation"].as_u64().unwrap())
+            .collect()
     };
     let first = world.get(&at("/history?limit=2")).await.ok();
     assert_eq!((generations(&first), &first["next"]), (vec![5, 4], &json!(4)));
@@ -86,7 +91,8 @@ async fn two_operators_who_do_not_care_are_both_on_record() {
         world.put(&path, json!({"release": release, "reason": reason}))
     };
     let (one, other) = tokio::join!(pin("2.0.0", "one"), pin("1.0.0", "other"));
-    (one.ok(), other.ok());
+    one.ok();
+    other.ok();
     let history = world.get(&at("/history")).await.ok();
     let mut reasons: Vec<_> = history["pins"].as_array().unwrap()[..2]
         .iter()
@@ -109,9 +115,7 @@ async fn calls_in_flight_end_on_the_release_they_began_with() {
             tokio::spawn(async move { world.post(&at("/actions/echo"), json!(number)).await })
         })
         .collect();
-    while world.dispatch.calls.lock().unwrap().len() < 100 {
-        tokio::task::yield_now().await;
-    }
+    world.dispatched(100).await;
     world.pin("2.0.0").await.ok();
     world.dispatch.gate.add_permits(1_000);
     for (number, call) in calls.into_iter().enumerate() {
@@ -138,9 +142,12 @@ async fn a_change_is_finished_though_the_caller_hangs_up() {
     hung_up.abort();
     assert!(hung_up.await.unwrap_err().is_cancelled());
     world.loader.gate.add_permits(1_000);
-    while world.store.pin(&installation()).await.unwrap().unwrap().generation < 2 {
-        tokio::task::yield_now().await;
-    }
+    let pinned = async {
+        while world.store.pin(&installation()).await.unwrap().unwrap().generation < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, pinned).await.expect("the pin lands without its caller");
     // A change after it waits for its end, the route included.
     world.put(&at("/config"), json!({})).await.ok();
     let reply = world.post(&at("/actions/echo"), json!(1)).await;

@@ -1,9 +1,11 @@
 //! Publishing, listing, showing, comparing.
 
-use keyway_api::Config;
+use axum::body::Body;
+use axum::http::Request;
+use axum::http::header::AUTHORIZATION;
 use serde_json::json;
 
-use crate::world::{World, component, limited, named};
+use crate::world::{World, bearer, component, limited, named};
 
 #[tokio::test]
 async fn bytes_become_a_release_once() {
@@ -49,11 +51,24 @@ async fn a_component_has_at_most_so_many_bytes() {
 
 #[tokio::test]
 async fn publications_at_once_are_bounded() {
-    let world = World::with(limited(|limits| limits.publications_max = 0)).await;
-    let reply = world.publish(&component("1.0.0")).await;
+    let world = World::with(limited(|limits| limits.publications_max = 1)).await;
+    let silence = futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+    let slow = Request::post("/v1/releases")
+        .header(AUTHORIZATION, bearer(&world.admin))
+        .body(Body::from_stream(silence))
+        .unwrap();
+    let second = async {
+        // The first one is polled first, and has taken the only place.
+        world.publish(&component("1.0.0")).await
+    };
+    let reply = tokio::select! {
+        biased;
+        reply = world.send(slow) => panic!("its body never ends: {reply:?}"),
+        reply = second => reply,
+    };
     reply.refused(503, "overloaded");
     assert_eq!(reply.header("retry-after"), "2");
-    assert!(Config::default().limits.publications_max > 0);
+    assert_eq!(world.publish(&component("1.0.0")).await.status, 201, "the place is free again");
 }
 
 #[tokio::test]

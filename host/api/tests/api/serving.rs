@@ -55,9 +55,7 @@ async fn a_call_under_way_is_answered_before_the_server_ends() {
     serving.world.dispatch.gate.forget_permits(1_000);
     let mut stream = connect(serving.address).await;
     stream.write_all(call(&serving.world).as_bytes()).await.unwrap();
-    while serving.world.dispatch.calls.lock().unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    serving.world.dispatched(1).await;
     serving.drain.send(()).unwrap();
     serving.world.dispatch.gate.add_permits(1_000);
     let answer = read(&mut stream).await;
@@ -81,9 +79,7 @@ async fn a_call_that_outlasts_the_drain_is_cut_off() {
     let serving = serve(world).await;
     let mut stream = connect(serving.address).await;
     stream.write_all(text.as_bytes()).await.unwrap();
-    while serving.world.dispatch.calls.lock().unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    serving.world.dispatched(1).await;
     serving.drain.send(()).unwrap();
     serving.server.await.unwrap();
     assert_eq!(read(&mut stream).await, "");
@@ -98,6 +94,21 @@ async fn a_client_that_never_ends_its_head_is_let_go() {
         stream.write_all(said.as_bytes()).await.unwrap();
         let answer = read(&mut stream).await;
         assert!(!answer.contains("200"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_has_at_most_so_many_bytes() {
+    let serving = serve(World::new().await).await;
+    for (size, status) in [(32 << 10, "200"), (129 << 10, "431")] {
+        let mut stream = connect(serving.address).await;
+        let filler = "x".repeat(size);
+        let head =
+            format!("GET /healthz HTTP/1.1\r\nconnection: close\r\nfiller: {filler}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer[9..], status.as_bytes());
     }
 }
 

@@ -44,6 +44,16 @@ async fn a_connection_is_set_and_its_secret_never_seen_again() {
 }
 
 #[tokio::test]
+async fn removing_all_there_is_of_an_installation_is_no_error() {
+    let world = World::pinned().await;
+    let default = "/v1/environments/dev/defaults/pub/things";
+    world.put(default, json!({"release": "1.0.0", "reason": "x"})).await.ok();
+    let path = at("/connections/token").replace("acme", "fresh");
+    world.put(&path, json!({"token": "canary"})).await.ok();
+    assert_eq!(world.delete(&path).await.status, 204);
+}
+
+#[tokio::test]
 async fn a_connection_must_fit_the_release() {
     let world = World::pinned().await;
     let token = json!({"token": "canary"});
@@ -59,8 +69,12 @@ async fn a_connection_must_fit_the_release() {
 async fn a_refusal_does_not_quote_the_secret() {
     let world = World::pinned().await;
     for body in [
-        json!({"tokn": "canary"}), json!({"token": {"canary": 1}}), json!({"user": "canary"}),
-        json!({"token": "canary", "user": "canary", "password": "canary"}), json!({}), json!(["canary"]),
+        json!({"tokn": "canary"}),
+        json!({"token": {"canary": 1}}),
+        json!({"user": "canary"}),
+        json!({"token": "canary", "user": "canary", "password": "canary"}),
+        json!({}),
+        json!(["canary"]),
     ] {
         let reply = world.put(&at("/connections/token"), body.clone()).await;
         reply.refused(400, "invalid-request");
@@ -109,7 +123,10 @@ async fn the_audit_is_paged_and_says_who_and_why() {
     let seqs: Vec<_> = entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
     let pin = entries.last().unwrap();
-    assert_eq!((&pin["action"], &pin["actor"], &pin["reason"]), (&json!("pin"), &json!("root"), &json!("test")));
+    assert_eq!(
+        (&pin["action"], &pin["actor"], &pin["reason"]),
+        (&json!("pin"), &json!("root"), &json!("test"))
+    );
 }
 
 #[tokio::test]

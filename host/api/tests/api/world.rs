@@ -16,8 +16,8 @@ use keyway_artifacts::Artifacts;
 use keyway_core::call::{Operation, Output, Page, Record};
 use keyway_core::ids::{CallId, Connector, Environment, Installation};
 use keyway_core::ports::{
-    self, Admission, Admitted, Answer, Call, Clock, Dispatch, EgressPolicy, Ended, Loader, Outcomes,
-    Outside, Routes,
+    self, Admission, Admitted, Answer, Call, Clock, Dispatch, EgressPolicy, Ended, Loader,
+    Outcomes, Outside, Routes,
 };
 use keyway_core::release::{Release, ReleaseRef};
 use keyway_core::{Code, Descriptor, Digest, Fault};
@@ -81,6 +81,9 @@ struct FakeConnector(ReleaseRef, Arc<Descriptor>);
 struct StoreReads(Store);
 struct TestHealth(Arc<AtomicBool>);
 
+/// How long a test waits for what must happen before it fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A path below the installation that most tests use.
 pub(crate) fn at(rest: &str) -> String {
     format!("/v1/environments/dev/tenants/acme/connectors/pub/things{rest}")
@@ -136,21 +139,27 @@ impl World {
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         let policy = Arc::new(FakePolicy);
-        let api = Api::new(config, Deps {
-            artifacts: Artifacts::new(
-                store.clone(), Arc::new(FakeAdmission), policy.clone(), clock.clone(),
-            ),
-            releases,
-            vault: Vault::new(store.clone(), SealingKey::from_bytes([7; 32]), clock.clone()),
-            tokens: tokens.clone(),
-            dispatch: dispatch.clone(),
-            policy,
-            reads: Arc::new(StoreReads(store.clone())),
-            health: Arc::new(TestHealth(ready.clone())),
-            clock: clock.clone(),
-            metrics,
-            registry: Arc::new(registry),
-        });
+        let api = Api::new(
+            config,
+            Deps {
+                artifacts: Artifacts::new(
+                    store.clone(),
+                    Arc::new(FakeAdmission),
+                    policy.clone(),
+                    clock.clone(),
+                ),
+                releases,
+                vault: Vault::new(store.clone(), SealingKey::from_bytes([7; 32]), clock.clone()),
+                tokens: tokens.clone(),
+                dispatch: dispatch.clone(),
+                policy,
+                reads: Arc::new(StoreReads(store.clone())),
+                health: Arc::new(TestHealth(ready.clone())),
+                clock: clock.clone(),
+                metrics,
+                registry: Arc::new(registry),
+            },
+        );
         let admin = issue(&tokens, "root", Role::Admin, None).await;
         Self { api, store, clock, dispatch, loader, ready, admin, tokens }
     }
@@ -165,7 +174,12 @@ impl World {
         world
     }
 
-    pub(crate) async fn token(&self, name: &str, role: Role, environments: Option<&[&str]>) -> String {
+    pub(crate) async fn token(
+        &self,
+        name: &str,
+        role: Role,
+        environments: Option<&[&str]>,
+    ) -> String {
         let environments = environments
             .map(|names| names.iter().map(|name| name.parse::<Environment>().unwrap()).collect());
         issue(&self.tokens, name, role, environments).await
@@ -198,6 +212,16 @@ impl World {
 
     pub(crate) async fn delete(&self, path: &str) -> Reply {
         self.ask("DELETE", path, &self.admin, None).await
+    }
+
+    /// Waits until so many calls have reached dispatch.
+    pub(crate) async fn dispatched(&self, count: usize) {
+        let reached = async {
+            while self.dispatch.calls.lock().unwrap().len() < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.expect("the calls reach dispatch");
     }
 
     /// One request; a body is JSON.

@@ -2,6 +2,8 @@
 //!
 //! Names on the public Internet are only resolved by a fake and never dialled.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
 mod deny;
 mod framing;
 mod http2;

@@ -141,7 +141,7 @@ async fn a_connection_that_still_owes_its_request_is_not_waited_for() {
             let first = first.swap(false, Ordering::SeqCst);
             async move {
                 if first {
-                    stream.read(&mut [0; 64]).await.ok()?;
+                    stream.read_exact(&mut [0; 64]).await.ok()?;
                     stream
                         .write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
                         .await

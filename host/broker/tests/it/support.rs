@@ -379,8 +379,7 @@ impl Bench {
     }
 
     /// Sends a request that must be stopped.
-    #[track_caller]
-    pub(crate) fn stop(&self, request: Request) -> impl Future<Output = (Reason, bool)> + '_ {
-        async move { stopped(self.send(request).await) }
+    pub(crate) async fn stop(&self, request: Request) -> (Reason, bool) {
+        stopped(self.send(request).await)
     }
 }

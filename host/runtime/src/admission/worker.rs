@@ -110,14 +110,12 @@ fn check(job: &Job, component: &[u8]) -> Result<Compiled, Refusal> {
 
 fn compile(engine: &Engine, component: &[u8]) -> Result<Component, Refusal> {
     Component::new(&engine.engine, component).map_err(|error| {
-        let detail = format!("{error:#}");
         // The pool's objections have no type; all of them name a limit that the component exceeds.
-        let code = if detail.contains("exceeds") {
-            Code::ResourcesExceeded
-        } else {
-            Code::ComponentMalformed
-        };
-        Refusal::new(code, detail)
+        let cause = error.root_cause().to_string();
+        if cause.contains("exceeds") {
+            return Refusal::new(Code::ResourcesExceeded, cause);
+        }
+        Refusal::new(Code::ComponentMalformed, format!("{error:#}"))
     })
 }
 

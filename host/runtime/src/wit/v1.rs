@@ -161,3 +161,41 @@ impl Adapter {
 fn required<T>(interface: &Option<T>) -> wasmtime::Result<&T> {
     interface.as_ref().ok_or_else(|| wasmtime::format_err!("asked for an operation not offered"))
 }
+
+#[cfg(test)]
+mod tests {
+    use wit_parser::{Resolve, WorldItem, WorldKey};
+
+    use super::*;
+
+    /// Interfaces that worlds of the contract import, and those that they export.
+    fn interfaces() -> (Vec<String>, Vec<String>, semver::Version) {
+        let mut resolve = Resolve::default();
+        let (package, _) = resolve.push_dir("../../wit/v1").unwrap();
+        let package = &resolve.packages[package];
+        let name = |(key, item): (&WorldKey, &WorldItem)| match (key, item) {
+            (WorldKey::Interface(id), WorldItem::Interface { .. }) => {
+                resolve.interfaces[*id].name.clone()
+            }
+            _ => None,
+        };
+        let (mut imports, mut exports) = (Vec::new(), Vec::new());
+        for world in package.worlds.values().map(|id| &resolve.worlds[*id]) {
+            imports.extend(world.imports.iter().filter_map(name));
+            exports.extend(world.exports.iter().filter_map(name));
+        }
+        for names in [&mut imports, &mut exports] {
+            names.sort();
+            names.dedup();
+        }
+        (imports, exports, package.name.version.clone().unwrap())
+    }
+
+    #[test]
+    fn the_lists_are_those_of_the_contract() {
+        let (imports, exports, version) = interfaces();
+        assert_eq!(imports, IMPORTS);
+        assert_eq!(exports, EXPORTS);
+        assert_eq!(version, VERSION);
+    }
+}

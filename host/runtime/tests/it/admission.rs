@@ -163,9 +163,7 @@ async fn exports_of_other_types_are_refused() {
 
 #[tokio::test]
 async fn describe_may_not_fail_call_or_spin() {
-    let host = Host::limited(|limits| {
-        limits.admission.describe_time_max = Duration::from_millis(200);
-    });
+    let host = Host::new();
     let (code, detail) = host.refusal(&Guest::echo().describe("(unreachable)").build()).await;
     assert_eq!(code, Code::DescriptorFailed);
     assert!(detail.contains("unreachable"), "{detail}");
@@ -180,6 +178,9 @@ async fn describe_may_not_fail_call_or_spin() {
     assert_eq!(code, Code::DescriptorFailed);
     assert!(detail.contains("keyway:connector/clock.now"), "{detail}");
 
+    let host = Host::limited(|limits| {
+        limits.admission.describe_time_max = Duration::from_millis(200);
+    });
     let spinning = Guest::echo().describe(SPIN).build();
     assert_eq!(host.refusal(&spinning).await.0, Code::DescriptorTimeout);
     let starting = Guest::echo().functions(&format!("(func $spin {SPIN}) (start $spin)"));
@@ -261,6 +262,26 @@ async fn a_process_that_dies_or_hangs_takes_nothing_with_it() {
             config.limits.admission.time_max = Duration::from_millis(500);
         });
         assert_eq!(host.refusal(&good).await.0, code, "{worker:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_whose_time_is_over_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let script = format!("echo $$ > '{}'; exec sleep 600", file.display());
+    let host = Host::with(|config| {
+        config.worker =
+            Worker { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+        config.limits.admission.time_max = Duration::from_secs(2);
+    });
+    assert_eq!(host.refusal(&Guest::echo().build()).await.0, Code::AdmissionFailed);
+    let pid = std::fs::read_to_string(&file).unwrap();
+    // Gone, or a zombie until the runtime reaps it. The signal takes its time; a test that never sees
+    // the end of this loop has failed.
+    let status = format!("/proc/{}/status", pid.trim());
+    while std::fs::read_to_string(&status).is_ok_and(|status| !status.contains("State:\tZ")) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

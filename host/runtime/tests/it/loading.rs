@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
 
 use keyway_core::Code;
 use keyway_core::ports::Loader as _;
@@ -84,6 +85,22 @@ async fn a_release_is_loaded_once_however_many_ask() {
     let again = host.load(&published).await;
     assert_eq!(host.shelf.asked.load(Ordering::SeqCst), 1);
     assert_eq!(run(&again, "1").await.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn a_load_that_is_dropped_leaves_its_turn_to_the_next() {
+    let host = Host::new();
+    let published = host.publish(&Guest::echo()).await;
+    for file in host.cached() {
+        host.cache.remove_file(file).unwrap();
+    }
+    {
+        let mut first = std::pin::pin!(host.load(&published));
+        // Far enough to hold its turn, not to its end: files are read on another thread.
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending());
+    }
+    assert_eq!(run(&host.load(&published).await, "1").await.unwrap(), "1");
 }
 
 #[tokio::test]

@@ -8,9 +8,7 @@ use keyway_core::ids::Installation;
 use time::macros::datetime;
 
 use super::{Subject, entry, installation, name, pin, reference, release};
-use crate::{
-    Collision, Config, Connection, EnvironmentDefault, Error, Filter, Role, Token,
-};
+use crate::{Collision, Config, Connection, EnvironmentDefault, Error, Filter, Role, Token};
 
 /// What a change must be refused with.
 macro_rules! refused {

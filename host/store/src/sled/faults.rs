@@ -79,14 +79,27 @@ async fn contents(store: &Store) -> Result<BTreeMap<Key, Row>, Error> {
 
 /// A store with a bit of everything, closed.
 async fn sample(dir: &Path, commits: u64) {
-    let store = open(dir).await.unwrap();
+    fill(&open(dir).await.unwrap(), commits).await;
+}
+
+async fn fill(store: &Store, commits: u64) {
     for n in store.seq().await.unwrap() + 1..=commits {
         let mut published = release(&format!("1.{n}.0"));
         published.descriptor.summary = "s".repeat(if n % 20 == 0 { 6_000 } else { 20 });
         let change = store.tx().publish(published).pin(pin("acme", n, &format!("1.{n}.0")));
         change.commit(entry("acme")).await.unwrap();
-        put(&store, &format!("cell-{n}"), vec![n as u8; (n as usize * 97) % 3_000]).await.unwrap();
+        put(store, &format!("cell-{n}"), vec![n as u8; (n as usize * 97) % 3_000]).await.unwrap();
     }
+}
+
+/// The files as a crash leaves them: copied from under an open store, with nothing closed or tidied.
+async fn crashed(commits: u64) -> TempDir {
+    let (live, image) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    sample(live.path(), commits / 2).await;
+    let store = open(live.path()).await.unwrap();
+    fill(&store, commits).await;
+    copy(live.path(), image.path());
+    image
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -273,9 +286,12 @@ async fn a_stall_shows_in_health() {
 /// C67: one bit, at every 4 KiB of every file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_is_detected_or_harmless() {
-    let original = tempfile::tempdir().unwrap();
-    sample(original.path(), 60).await;
-    let intact = contents(&open(original.path()).await.unwrap()).await.unwrap();
+    let original = crashed(60).await;
+    let intact = {
+        let dir = tempfile::tempdir().unwrap();
+        copy(original.path(), dir.path());
+        contents(&open(dir.path()).await.unwrap()).await.unwrap()
+    };
     let (mut flips, mut detected) = (0, 0);
     for file in files(original.path()) {
         let bytes = fs::read(&file).unwrap();
@@ -301,9 +317,12 @@ async fn a_flipped_bit_is_detected_or_harmless() {
 /// C68: files cut short, emptied, missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shortened_or_missing_file_is_detected_or_harmless() {
-    let original = tempfile::tempdir().unwrap();
-    sample(original.path(), 60).await;
-    let intact = contents(&open(original.path()).await.unwrap()).await.unwrap();
+    let original = crashed(60).await;
+    let intact = {
+        let dir = tempfile::tempdir().unwrap();
+        copy(original.path(), dir.path());
+        contents(&open(dir.path()).await.unwrap()).await.unwrap()
+    };
     for file in files(original.path()) {
         let bytes = fs::read(&file).unwrap();
         let name = file.strip_prefix(original.path()).unwrap();
@@ -359,7 +378,8 @@ async fn extra_files_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     sample(dir.path(), 10).await;
     let intact = contents(&open(dir.path()).await.unwrap()).await.unwrap();
-    for name in ["sled/extra", "extra", "blobs/extra", "sled/db.bak", "high-water.new"] {
+    let half = "sled/snap.00000000000FFFFF.generating";
+    for name in ["sled/extra", "extra", "blobs/extra", "sled/db.bak", "high-water.new", half] {
         fs::write(dir.path().join(name), b"extra").unwrap();
     }
     assert!(!detected_or_harmless(dir.path(), &intact, "extra files").await);
@@ -410,7 +430,8 @@ async fn a_stale_missing_or_foreign_row_is_noticed() {
     let damages: [(&str, Damage<'_>); 4] = [
         ("a hole", &|db| drop(db.remove(&rows(db)[7].0).unwrap())),
         ("one more", &|db| {
-            let (key, row) = (Key::from_bytes(b"\x0cnew"), Row { revision: 1, value: Bytes::new() });
+            let (key, row) =
+                (Key::from_bytes(b"\x0cnew"), Row { revision: 1, value: Bytes::new() });
             db.insert(key.as_bytes(), frame::encode(&key, &row)).unwrap();
         }),
         ("stale", &|db| {

@@ -100,7 +100,10 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
             let mut holder = String::new();
             // Only a help for whoever reads the message.
             drop(file.read_to_string(&mut holder));
-            return Err(OpenError::InUse { path: dir.to_owned(), holder: holder.trim().to_owned() });
+            return Err(OpenError::InUse {
+                path: dir.to_owned(),
+                holder: holder.trim().to_owned(),
+            });
         }
         Err(fs::TryLockError::Error(error)) => return Err(at(error)),
     }
@@ -159,10 +162,24 @@ fn read(
     options: &Options,
     mark: &Manifest,
 ) -> Result<(::sled::Db, Manifest), Refusal> {
+    remove_half_snapshots(path).map_err(Refusal::Machine)?;
     let db = config(path, options).open()?;
     no_oversize(&path.join("blobs")).map_err(Refusal::Damaged)?;
     let found = verify(&db, mark)?;
     Ok((db, found))
+}
+
+/// Removes snapshots whose writing a crash cut off. sled writes one as `snap.….generating` and renames
+/// it, but when it looks for the newest it leaves out another suffix, takes the half for the whole, and
+/// refuses a healthy store. What is not renamed was never relied on.
+fn remove_half_snapshots(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|suffix| suffix == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The manifest, if the rows amount to it and it reaches the mark.

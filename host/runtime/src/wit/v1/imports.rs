@@ -68,7 +68,7 @@ impl http::Host for State {
         let outside = &self.outside;
         let mut answers: Vec<_> = stream::iter(requests)
             .map(|request| outside.send(request.into()))
-            .buffered(self.limits.call.send_all_in_flight_max)
+            .buffered(self.limits.call.send_all_in_flight_max.get())
             .map(|answer| answer.map(Into::into).map_err(Into::into))
             .collect()
             .await;

@@ -191,3 +191,37 @@ impl From<writer::Outcome> for Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(retry_after_ms: Option<u64>) -> types::Failure {
+        types::Failure {
+            kind: types::FailureKind::Conflict,
+            code: Some("c".repeat(CODE_BYTES_MAX + 1)),
+            message: "m\n".repeat(MESSAGE_BYTES_MAX),
+            retry_after_ms,
+            request_sent: true,
+            extra: vec![("later".to_owned(), "ignored".to_owned())],
+        }
+    }
+
+    #[test]
+    fn what_a_guest_reports_is_cut_and_made_harmless() {
+        let failure = Failure::from(failure(None));
+        assert_eq!(failure.kind, FailureKind::Conflict);
+        assert_eq!(failure.code.unwrap(), format!("{} [cut]", "c".repeat(CODE_BYTES_MAX)));
+        assert!(failure.message.len() <= MESSAGE_BYTES_MAX + " [cut]".len());
+        assert!(!failure.message.contains('\n'));
+    }
+
+    #[test]
+    fn waits_end_after_a_day() {
+        let wait = |ms| Failure::from(failure(Some(ms))).retry_after.unwrap();
+        let day = u64::try_from(RETRY_AFTER_MAX.as_millis()).unwrap();
+        assert_eq!(wait(day - 1), RETRY_AFTER_MAX - Duration::from_millis(1));
+        assert_eq!(wait(day + 1), RETRY_AFTER_MAX);
+        assert_eq!(wait(u64::MAX), RETRY_AFTER_MAX);
+    }
+}
