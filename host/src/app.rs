@@ -13,8 +13,8 @@ use keyway_api::{Api, Deps};
 use keyway_artifacts::Artifacts;
 use keyway_broker::{Broker, Dns};
 use keyway_core::ids::Actor;
-use keyway_core::ports::{Clock, Components, Credentials, Egress, EgressPolicy, Loader, Outcomes};
 use keyway_core::ports::{Admission, Dispatch as DispatchPort, Routes};
+use keyway_core::ports::{Clock, Components, Credentials, Egress, EgressPolicy, Loader, Outcomes};
 use keyway_dispatch::Dispatch;
 use keyway_releases::{Releases, executed::Executed};
 use keyway_runtime::{Runtime, Worker};
@@ -183,9 +183,8 @@ fn runtime_config(
     runtime: crate::config::RuntimeConfig,
     folders: &Folders,
 ) -> anyhow::Result<keyway_runtime::Config> {
-    let cache =
-        cap_std::fs::Dir::open_ambient_dir(&folders.compiled, cap_std::ambient_authority())
-            .with_context(|| format!("folder {}", folders.compiled.display()))?;
+    let cache = cap_std::fs::Dir::open_ambient_dir(&folders.compiled, cap_std::ambient_authority())
+        .with_context(|| format!("folder {}", folders.compiled.display()))?;
     Ok(keyway_runtime::Config {
         limits: runtime.limits,
         allocation: runtime.allocation,

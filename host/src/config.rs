@@ -137,7 +137,8 @@ impl From<Server> for keyway_api::Config {
 
 impl Default for Calls {
     fn default() -> Self {
-        let keyway_dispatch::Config { admission, call_time_max } = keyway_dispatch::Config::default();
+        let keyway_dispatch::Config { admission, call_time_max } =
+            keyway_dispatch::Config::default();
         Self {
             calls_max: admission.calls_max,
             tenant_calls_max: admission.tenant_calls_max,

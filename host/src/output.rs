@@ -25,8 +25,10 @@ pub(crate) fn note(text: impl Display) {
 /// Prints rows below a header, columns as wide as their widest cell.
 pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
     let header = header.map(str::to_owned);
-    let rows: Vec<[String; N]> =
-        std::iter::once(&header).chain(rows).map(|row| row.clone().map(|c| printable(&c))).collect();
+    let rows: Vec<[String; N]> = std::iter::once(&header)
+        .chain(rows)
+        .map(|row| row.clone().map(|c| printable(&c)))
+        .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default());
     for row in &rows {
@@ -37,7 +39,9 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
 
 /// The text without characters that a terminal would act on.
 fn printable(text: &str) -> String {
-    let harmless = |c: char| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmless = |c: char| {
+        !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|c| if harmless(c) { c } else { '\u{fffd}' }).collect()
 }
 
@@ -47,7 +51,10 @@ mod tests {
 
     #[test]
     fn terminals_are_not_written_to() {
-        assert_eq!(printable("a\u{1b}[31mb\u{202e}c\r\n"), "a\u{fffd}[31mb\u{fffd}c\u{fffd}\u{fffd}");
+        assert_eq!(
+            printable("a\u{1b}[31mb\u{202e}c\r\n"),
+            "a\u{fffd}[31mb\u{fffd}c\u{fffd}\u{fffd}"
+        );
         assert_eq!(printable("plain – text"), "plain – text");
     }
 }

@@ -70,7 +70,10 @@ async fn an_operators_day() {
     assert_eq!(answer, "\"1.1.0\"\n");
     cli.ok(&["revert", "acme", "fixtures/echo", "--reason", "prefer the old one"]);
     let history = cli.ok(&["history", "acme", "fixtures/echo"]);
-    assert!(history.contains("3 (back to 1)") && history.contains("prefer the old one"), "{history}");
+    assert!(
+        history.contains("3 (back to 1)") && history.contains("prefer the old one"),
+        "{history}"
+    );
     let pins: Value = serde_json::from_str(&cli.ok(&["pins", "--json"])).expect("JSON");
     assert_eq!(pins["rows"][0]["executed"]["release"]["version"], "1.1.0");
     assert_eq!(pins["rows"][0]["declared"]["release"]["version"], "1.0.0");
@@ -147,7 +150,8 @@ fn a_new_connector_builds_and_passes_its_tests_as_it_is() {
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
     let built = files_below(&project.join("target/wasm32-wasip2/release"));
-    let component = built.iter().find(|file| file.ends_with("connector.wasm")).expect("a component");
+    let component =
+        built.iter().find(|file| file.ends_with("connector.wasm")).expect("a component");
     let setup = Setup::new("");
     let cli = Cli { setup: &setup };
     let published = cli.ok(&["publish", &component.to_string_lossy()]);

@@ -35,7 +35,12 @@ async fn publishing_each_guest_comes_to_what_the_model_says() {
         };
         let code = expected.map(Code::as_str).unwrap_or_default();
         if reply.status.is_success() != expected.is_none() || reply.code() != code {
-            wrong.push(format!("{}: expected `{code}`, got {} {}", guest.name, reply.status, reply.json()));
+            wrong.push(format!(
+                "{}: expected `{code}`, got {} {}",
+                guest.name,
+                reply.status,
+                reply.json()
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -78,7 +83,8 @@ async fn calling_each_guest_comes_to_what_the_model_says_and_leaves_others_alone
             if let Err(why) = met(case.expect, &reply) {
                 wrong.push(format!("{} {:?}: {why}", guest.name, case.call));
             }
-            let bystander = setup.act("bystander", "fixtures/echo", "echo", json!("still here")).await;
+            let bystander =
+                setup.act("bystander", "fixtures/echo", "echo", json!("still here")).await;
             assert_eq!(bystander.ok().json(), json!("still here"), "after {}", guest.name);
         }
     }
@@ -134,7 +140,8 @@ async fn a_guests_flood_of_words_is_bounded_escaped_and_marked_as_a_guests() {
     assert!(log.len() < 4 << 20, "the log has {} bytes", log.len());
     assert!(!log.contains('\u{1b}'), "an escape character reached the log");
     for line in log.lines() {
-        let line: Value = serde_json::from_str(line).expect("every line of the log is one JSON object");
+        let line: Value =
+            serde_json::from_str(line).expect("every line of the log is one JSON object");
         let forged = line["actor"] == "forged" || line["level"] == "FORGED";
         assert!(!forged, "a guest wrote a line of the host's: {line}");
     }

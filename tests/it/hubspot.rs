@@ -100,8 +100,11 @@ async fn an_incremental_read_has_what_changed_since_and_nothing_else() {
     let (_upstream, mut setup) = both_lines().await;
     for (tenant, ..) in LINES {
         let all = read_all(&mut setup, tenant, "contacts", json!({"page_size": 100})).await;
-        let mut times: Vec<&str> =
-            all.iter().filter(|r| r["deleted"] == false).filter_map(|r| r["updated_at"].as_str()).collect();
+        let mut times: Vec<&str> = all
+            .iter()
+            .filter(|r| r["deleted"] == false)
+            .filter_map(|r| r["updated_at"].as_str())
+            .collect();
         times.sort();
         let since = times[times.len() - 20].to_owned();
         let expected = times.iter().filter(|time| **time >= since.as_str()).count();
@@ -154,7 +157,8 @@ async fn a_batch_is_written_item_by_item() {
             item("bad", Some("99999999"), json!({"firstname": "Nobody"})),
         ]});
         let updated = write(&mut setup, tenant, "contacts", batch).await;
-        let of = |reference: &str| updated.iter().find(|o| o["reference"] == reference).expect("there");
+        let of =
+            |reference: &str| updated.iter().find(|o| o["reference"] == reference).expect("there");
         assert_eq!(of("good")["written"]["id"], ann.as_str());
         assert_eq!(of("bad")["refused"]["code"], "not-found", "{}", of("bad"));
 
@@ -216,7 +220,10 @@ async fn the_providers_errors_keep_their_meaning() {
         upstream.fault(fault).expect("a valid fault");
         let reply = setup.act(tenant, HUBSPOT, "contacts.get", json!({"id": "1001"})).await;
         assert_eq!(reply.code(), "rate-limited");
-        assert_eq!((reply.header("retry-after"), &reply.json()["retry_after_ms"]), ("7", &json!(7_000)));
+        assert_eq!(
+            (reply.header("retry-after"), &reply.json()["retry_after_ms"]),
+            ("7", &json!(7_000))
+        );
     }
 }
 
@@ -230,7 +237,8 @@ async fn answers_that_make_no_sense_are_the_upstreams_fault_and_secrets_do_not_c
         let reply = setup.act(tenant, HUBSPOT, "contacts.get", json!({"id": "1001"})).await;
         assert_eq!(reply.code(), "contract-drift", "{}", reply.json());
 
-        let fault = Fault { status: Some(400), echo_credential: true, times: Some(1), ..Fault::default() };
+        let fault =
+            Fault { status: Some(400), echo_credential: true, times: Some(1), ..Fault::default() };
         upstream.fault(fault).expect("a valid fault");
         let reply = setup.act(tenant, HUBSPOT, "contacts.get", json!({"id": "1001"})).await;
         assert!(!reply.json().to_string().contains(CREDENTIAL), "{}", reply.json());

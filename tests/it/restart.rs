@@ -77,6 +77,7 @@ async fn a_component_that_somebody_touched_is_never_served() {
     let reply = setup.act("acme", "fixtures/echo", "echo", json!(1)).await;
     assert_eq!(reply.code(), "release-unavailable", "{}", reply.json());
     // The other connector's tenant is not touched by it.
-    let reply = setup.act("other", "fixtures/fetch", "get", json!({"path": "/x", "slot": "nobody"})).await;
+    let reply =
+        setup.act("other", "fixtures/fetch", "get", json!({"path": "/x", "slot": "nobody"})).await;
     assert_eq!(reply.code(), "denied");
 }

@@ -1,7 +1,8 @@
 //! Permits: how many exchanges one call and one tenant may have under way.
 //!
 //! Who finds none free waits for as long as the exchange may last. A tenant that asks for more than its
-//! share queues behind itself, never behind another.
+//! share queues behind itself, never behind another. A key in use keeps the number it began with when the
+//! policy changes, until nobody uses it.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -6,8 +6,10 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 use crate::config::Limits;
 use crate::policy::Error;
@@ -71,11 +73,15 @@ pub(crate) async fn resolve(
 impl Dns {
     /// Reads the system's configuration.
     pub fn system() -> Result<Self, Error> {
-        let mut builder =
-            TokioResolver::builder_tokio().map_err(|error| Error::Resolver(Box::new(error)))?;
+        TokioResolver::builder_tokio()
+            .and_then(Self::build)
+            .map_err(|error| Error::Resolver(Box::new(error)))
+    }
+
+    fn build(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> Result<Self, NetError> {
         // Both families are always asked: a private address must not hide behind a public one.
         builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        builder.build().map(Self).map_err(|error| Error::Resolver(Box::new(error)))
+        builder.build().map(Self)
     }
 }
 
@@ -89,5 +95,97 @@ impl Resolve for Dns {
             Err(error) if error.is_no_records_found() => Err(ResolveError::NoAddress),
             Err(error) => Err(ResolveError::Failed(Box::new(error))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    const A: u16 = 1;
+    const AAAA: u16 = 28;
+
+    /// One record of the answer: its type and data. Every record has the name that was asked.
+    type Records = Vec<(u16, Vec<u8>)>;
+
+    /// What the name server says to a question: a response code and records.
+    fn zone(name: &str, kind: u16) -> (u8, Records) {
+        let private = || vec![0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        match (name, kind) {
+            ("both.example.com", A) => {
+                (0, vec![(A, vec![93, 184, 216, 34]), (A, vec![93, 184, 216, 35])])
+            }
+            ("both.example.com", AAAA) => (0, vec![(AAAA, private())]),
+            ("broken.example.com", _) => (2, Vec::new()),
+            ("nothing.example.com", _) => (0, Vec::new()),
+            _ => (3, Vec::new()),
+        }
+    }
+
+    /// Answers one DNS message (RFC 1035 section 4).
+    fn answer(query: &[u8]) -> Vec<u8> {
+        let mut name = Vec::new();
+        let mut at = 12;
+        while query[at] != 0 {
+            let label = &query[at + 1..][..usize::from(query[at])];
+            name.push(String::from_utf8_lossy(label).to_lowercase());
+            at += 1 + label.len();
+        }
+        let kind = u16::from_be_bytes([query[at + 1], query[at + 2]]);
+        let question = &query[12..at + 5];
+        let (code, records) = zone(&name.join("."), kind);
+        let count = u8::try_from(records.len()).unwrap();
+        let mut reply = vec![query[0], query[1], 0x81, 0x80 | code, 0, 1, 0, count, 0, 0, 0, 0];
+        reply.extend_from_slice(question);
+        for (kind, data) in records {
+            // The name by reference, class IN, ten seconds.
+            reply.extend_from_slice(&[0xc0, 12]);
+            reply.extend_from_slice(&kind.to_be_bytes());
+            reply.extend_from_slice(&[0, 1, 0, 0, 0, 10, 0, u8::try_from(data.len()).unwrap()]);
+            reply.extend_from_slice(&data);
+        }
+        reply
+    }
+
+    async fn ask(names: &[&str]) -> Vec<Result<Vec<IpAddr>, ResolveError>> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut connection = ConnectionConfig::udp();
+        connection.port = socket.local_addr().unwrap().port();
+        let mut server = NameServerConfig::udp(Ipv4Addr::LOCALHOST.into());
+        server.connections = vec![connection];
+        let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let dns = Dns::build(builder).unwrap();
+        let server = tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                socket.send_to(&answer(&buffer[..length]), from).await.unwrap();
+            }
+        });
+        let mut answers = Vec::new();
+        for name in names {
+            answers.push(dns.addresses(name).await);
+        }
+        server.abort();
+        answers
+    }
+
+    #[tokio::test]
+    async fn both_families_are_asked_and_failures_told_apart() {
+        let names =
+            ["both", "missing", "nothing", "broken"].map(|name| format!("{name}.example.com"));
+        let names = names.each_ref().map(String::as_str);
+        let mut answers = ask(&names).await.into_iter();
+        let addresses = answers.next().unwrap().unwrap();
+        assert_eq!(addresses.len(), 3, "{addresses:?}");
+        assert!(addresses.contains(&"fd00::1".parse().unwrap()));
+        assert!(matches!(answers.next(), Some(Err(ResolveError::NoName))));
+        assert!(matches!(answers.next(), Some(Err(ResolveError::NoAddress))));
+        assert!(matches!(answers.next(), Some(Err(ResolveError::Failed(_)))));
     }
 }

@@ -4,6 +4,7 @@
 //! (nothing has changed yet), commit with an audit entry, then show the new route to calls.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
 use std::sync::Arc;
 
 use keyway_core::ids::{Actor, Connector, Environment, Installation};
@@ -347,8 +348,13 @@ impl Shared {
     }
 
     async fn refresh(&self, installation: &Installation) -> Result<(), Fault> {
-        let state = self.state(installation).await?;
-        self.show(state).await
+        match self.store.installation(installation).await? {
+            Some(state) => self.show(state).await,
+            None => {
+                self.table.forget(installation);
+                Ok(())
+            }
+        }
     }
 
     async fn show(&self, state: InstallationState) -> Result<(), Fault> {
@@ -373,11 +379,13 @@ impl Shared {
         let Some((reference, generation)) = declared else {
             return Ok(Entry::Closed(Arc::new(not_pinned(&state.installation))));
         };
-        if !loaded.contains_key(&reference.digest) {
-            let outcome = self.load_published(reference).await.map_err(Arc::new);
-            loaded.insert(reference.digest, outcome);
-        }
-        Ok(match &loaded[&reference.digest] {
+        let outcome = match loaded.entry(reference.digest) {
+            MapEntry::Occupied(known) => known.into_mut(),
+            MapEntry::Vacant(unknown) => {
+                unknown.insert(self.load_published(reference).await.map_err(Arc::new))
+            }
+        };
+        Ok(match outcome {
             Ok(callable) => route(state, generation, Arc::clone(callable)),
             Err(fault) => Entry::Closed(Arc::clone(fault)),
         })

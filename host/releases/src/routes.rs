@@ -35,6 +35,13 @@ impl RouteTable {
         self.entries.store(Arc::new(entries));
     }
 
+    /// Forgets an installation of which nothing is left.
+    pub(crate) fn forget(&self, installation: &Installation) {
+        let mut entries = HashMap::clone(&self.entries.load());
+        entries.remove(installation);
+        self.entries.store(Arc::new(entries));
+    }
+
     /// Replaces everything.
     pub(crate) fn replace(&self, entries: HashMap<Installation, Entry>) {
         self.entries.store(Arc::new(entries));

@@ -121,20 +121,27 @@ impl Connector for Loaded {
             timeout_at(deadline, Metered::new(call)).await
         };
         let answer = match performed {
-            Err(_) => {
-                let elapsed = humantime::format_duration(time_left);
-                let detail = format!("did not answer within {elapsed}");
-                return Err(Fault::new(Code::DeadlineExceeded, detail));
-            }
-            Ok(Err(error)) => return Err(verdict::fault(&error, store.data())),
-            Ok(Ok(answer)) => answer,
+            Err(_) => Err(too_late(time_left)),
+            Ok(Err(error)) => Err(verdict::fault(&error, store.data())),
+            Ok(Ok(answer)) => Ok(answer),
         };
+        let request_sent = store.data().request_sent;
         // Frees the instance before the answer is looked at, which can take a while.
         drop(store);
-        let output = answer?;
-        expected.check(&output, &self.bounds.limits.call)?;
+        // A guest says in its failure whether something was sent; of one that ended, we say it.
+        let sent = |mut fault: Fault| {
+            fault.request_sent = request_sent;
+            fault
+        };
+        let output = answer.map_err(sent)??;
+        expected.check(&output, &self.bounds.limits.call).map_err(sent)?;
         Ok(output)
     }
+}
+
+fn too_late(time_left: Duration) -> Fault {
+    let time = humantime::format_duration(time_left);
+    Fault::new(Code::DeadlineExceeded, format!("did not answer within {time}"))
 }
 
 /// A store in which every limit is in force.

@@ -22,6 +22,9 @@ pub(crate) struct State {
     pub(crate) memory: Memory,
     /// Random bytes that it may still have.
     pub(crate) random_bytes_left: u64,
+    /// Whether any request of the guest's can have reached a provider. Once it has ended, this is all
+    /// that says whether the operation may be tried again.
+    pub(crate) request_sent: bool,
     /// The latest time it was told, in milliseconds: a monotonic clock does not go back.
     latest: u64,
     /// Set while `describe` runs at admission: then the contract's imports end the call.
@@ -70,6 +73,7 @@ impl State {
             outside,
             memory: Memory { bytes: 0, refused: false, limits: Arc::clone(&limits) },
             random_bytes_left: limits.call.random_bytes_max,
+            request_sent: false,
             latest: 0,
             sealed: false,
             log: None,

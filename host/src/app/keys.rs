@@ -35,7 +35,8 @@ pub(crate) fn cache_key(path: &Path) -> anyhow::Result<CacheKey> {
             if mode & 0o077 != 0 {
                 bail!("{} has mode {mode:o}; it must be 600", path.display());
             }
-            file.read_exact(&mut bytes).with_context(|| format!("{} is too short", path.display()))?;
+            file.read_exact(&mut bytes)
+                .with_context(|| format!("{} is too short", path.display()))?;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             File::open("/dev/urandom")?.read_exact(&mut bytes).context("no random bytes")?;

@@ -14,7 +14,9 @@ pub(crate) fn explain(code: Option<&str>) -> Exit {
     let Some(code) = code else {
         let rows: Vec<_> = Code::ALL
             .iter()
-            .map(|code| [code.to_string(), code.status().to_string(), code.whose().as_str().to_owned()])
+            .map(|code| {
+                [code.to_string(), code.status().to_string(), code.whose().as_str().to_owned()]
+            })
             .collect();
         output::table(["CODE", "STATUS", "WHOSE"], &rows);
         return Exit::Success;

@@ -74,8 +74,17 @@ pub(crate) async fn list(
     }
     session.show(serde_json::json!({ "rows": rows }), |matrix: Matrix| {
         let rows: Vec<_> = matrix.rows.into_iter().map(row).collect();
-        let header =
-            ["ENVIRONMENT", "TENANT", "CONNECTOR", "DECLARED", "BY", "GEN", "EXECUTED", "CALLS", "FAILED"];
+        let header = [
+            "ENVIRONMENT",
+            "TENANT",
+            "CONNECTOR",
+            "DECLARED",
+            "BY",
+            "GEN",
+            "EXECUTED",
+            "CALLS",
+            "FAILED",
+        ];
         output::table(header, &rows);
     })
 }
@@ -86,7 +95,9 @@ fn row(row: Row) -> [String; 9] {
     let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
     let by = format!("{by:?}").to_lowercase();
     let (ran, calls, failures) = match executed {
-        Some(Executed { release, calls, failures, .. }) => (Some(release), Some(calls), Some(failures)),
+        Some(Executed { release, calls, failures, .. }) => {
+            (Some(release), Some(calls), Some(failures))
+        }
         None => (None, None, None),
     };
     [
@@ -104,7 +115,8 @@ fn row(row: Row) -> [String; 9] {
 
 /// Version and digest of a release, `-` for none.
 fn named(release: Option<&ReleaseRef>) -> String {
-    release.map_or("-".to_owned(), |release| format!("{} {}", release.version, short(&release.digest)))
+    release
+        .map_or("-".to_owned(), |release| format!("{} {}", release.version, short(&release.digest)))
 }
 
 /// Shows every pin that an installation had, newest first.
@@ -146,7 +158,8 @@ fn pin_row(pin: Pin) -> [String; 5] {
 
 /// RFC 3339 to the second.
 pub(crate) fn timestamp(at: time::OffsetDateTime) -> String {
-    let format = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    let format =
+        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
 }
 

@@ -118,7 +118,11 @@ async fn resolve(
         (Some(release), None) => Ok(release),
         (Some(one), Some(two)) => bail!(
             "{name} is both {}@{} and {}@{}: say `publisher/name@{}`",
-            one.connector, one.version, two.connector, two.version, name.release,
+            one.connector,
+            one.version,
+            two.connector,
+            two.version,
+            name.release,
         ),
         (None, _) => bail!("the host has no release {name}"),
     }

@@ -112,7 +112,10 @@ impl Session {
         if self.json {
             output::line(&json);
         } else {
-            text(serde_json::from_value(json).context("answer of another shape than this version's")?);
+            text(
+                serde_json::from_value(json)
+                    .context("answer of another shape than this version's")?,
+            );
         }
         Ok(Exit::Success)
     }

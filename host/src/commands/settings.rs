@@ -34,7 +34,9 @@ pub(crate) async fn connection(
             let json = session.value(Method::PUT, &path, &body).await?;
             session.show(json, |connection: Connection| {
                 let Connection { slot, kind, generation, .. } = connection;
-                output::line(format!("slot {slot} of {tenant} is set ({kind}), generation {generation}"));
+                output::line(format!(
+                    "slot {slot} of {tenant} is set ({kind}), generation {generation}"
+                ));
             })
         }
         ConnectionCommand::Remove { tenant, connector, slot } => {
@@ -105,7 +107,9 @@ pub(crate) async fn config(session: &Session, command: ConfigCommand) -> anyhow:
             session.show(json, |config: Value| {
                 let (generation, digest) = (&config["generation"], &config["digest"]);
                 let digest = digest.as_str().unwrap_or_default();
-                output::line(format!("configuration of {tenant} is {digest}, generation {generation}"));
+                output::line(format!(
+                    "configuration of {tenant} is {digest}, generation {generation}"
+                ));
             })
         }
         ConfigCommand::Get { tenant, connector } => {

@@ -35,7 +35,10 @@ pub(crate) async fn token(session: &Session, command: TokenCommand) -> anyhow::R
             let json = session.get("/v1/tokens").await?;
             session.show(json, |list: TokenList| {
                 let rows: Vec<_> = list.tokens.into_iter().map(row).collect();
-                output::table(["NAME", "ROLE", "ENVIRONMENTS", "PUBLISHER", "EXPIRES", "MADE"], &rows);
+                output::table(
+                    ["NAME", "ROLE", "ENVIRONMENTS", "PUBLISHER", "EXPIRES", "MADE"],
+                    &rows,
+                );
             })
         }
         TokenCommand::Revoke { name } => {

@@ -44,12 +44,15 @@ pub struct Vault {
     shared: Arc<Shared>,
 }
 
+/// A sealed row, or that there is none.
+type Row = Option<Arc<Connection>>;
+
 struct Shared {
     store: Store,
     key: SealingKey,
     clock: Arc<dyn Clock>,
-    /// Sealed rows by place: a call must not wait for the store.
-    rows: RwLock<HashMap<(Installation, Slot), Option<Arc<Connection>>>>,
+    /// Sealed rows: a call must not wait for the store.
+    rows: RwLock<HashMap<(Installation, Slot), Row>>,
     /// Held from commit until `rows` shows it, so that rows change in the order of the commits.
     changing: tokio::sync::Mutex<()>,
 }
@@ -157,11 +160,7 @@ impl Credentials for Vault {
 // === impl Shared ===
 
 impl Shared {
-    async fn row(
-        &self,
-        installation: &Installation,
-        slot: &Slot,
-    ) -> Result<Option<Arc<Connection>>, Fault> {
+    async fn row(&self, installation: &Installation, slot: &Slot) -> Result<Row, Fault> {
         let place = (installation.clone(), slot.clone());
         let known = self.rows.read().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
         if let Some(row) = known {
@@ -173,7 +172,7 @@ impl Shared {
         Ok(rows.entry(place).or_insert(row).clone())
     }
 
-    fn show(&self, changed: &Connection, row: Option<Arc<Connection>>) {
+    fn show(&self, changed: &Connection, row: Row) {
         let place = (changed.installation.clone(), changed.slot.clone());
         self.rows.write().unwrap_or_else(PoisonError::into_inner).insert(place, row);
     }

@@ -1,44 +1,30 @@
 // The run: documents, Prisms, front, host, both lines, report. Exits 0 only if nothing is wrong.
 
-import { existsSync, rmSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile } from 'node:fs/promises'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 
-import { Children } from './children.js'
 import { Routes, load } from './documents.js'
 import { drive } from './drive.js'
 import { Front } from './front.js'
 import { startHost } from './keyway.js'
 import { startAll } from './prism.js'
 import { report } from './report.js'
+import { ROOT, TARGET, need, run } from './run.js'
 
-const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
-const TARGET = path.resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target')
 const BINARY = process.env.KEYWAY_BIN ?? path.join(TARGET, 'debug/keyway')
 const COMPONENTS = ['hubspot_1.wasm', 'hubspot_2.wasm'].map((name) =>
   path.join(ROOT, 'connectors/target/wasm32-wasip2/release', name)
 )
 const LOG_LINES_SHOWN = 15
 
-async function main(documentFolder) {
-  for (const [file, how] of [[BINARY, 'cargo build -p keyway'], ...COMPONENTS.map((file) => [file, 'script/guests'])]) {
-    if (!existsSync(file)) throw new Error(`${path.relative(ROOT, file)} is missing; make it with: ${how}`)
-  }
-  const children = new Children()
-  process.once('exit', () => children.kill())
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(130))
-  const folder = await mkdtemp(path.join(tmpdir(), 'keyway-conformance-'))
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-  let front
+async function main(documentFolder, children, folder) {
+  need(BINARY, 'cargo build -p keyway')
+  for (const component of COMPONENTS) need(component, 'script/guests')
+  const documents = await load(documentFolder)
+  console.log(`conformance: starting Prism for ${documents.length} documents`)
+  const front = new Front(new Routes(documents), await startAll(children, documents, folder))
   const log = []
   try {
-    const documents = await load(documentFolder)
-    console.log(`conformance: starting Prism for ${documents.length} documents`)
-    await mkdir(path.join(folder, 'documents'))
-    const addresses = await startAll(children, documents, path.join(folder, 'documents'))
-    front = new Front(new Routes(documents), addresses)
     const address = await front.listen()
     console.log('conformance: starting the host')
     const keyway = await startHost(children, BINARY, folder, address, log)
@@ -47,13 +33,13 @@ async function main(documentFolder) {
     console.log('')
     const passed = report(lines, documents)
     if (!passed) showLog(log)
-    return passed ? 0 : 1
+    return passed
   } catch (error) {
     showLog(log)
     throw error
   } finally {
     await children.stop()
-    await front?.close()
+    await front.close()
   }
 }
 
@@ -81,10 +67,4 @@ function showLog(log) {
   for (const one of log.slice(-LOG_LINES_SHOWN)) console.error(`  ${one}`)
 }
 
-main(process.argv[2]).then(
-  (code) => (process.exitCode = code),
-  (error) => {
-    console.error(`conformance: ${error.message}`)
-    process.exitCode = 1
-  }
-)
+run((children, folder) => main(process.argv[2], children, folder))

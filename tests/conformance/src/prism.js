@@ -10,15 +10,19 @@ const program = createRequire(import.meta.url).resolve('@stoplight/prism-cli/dis
 // A start is mostly compiling JavaScript: more at once only makes each of them late.
 const STARTS_AT_ONCE = 3
 
-/** Starts Prism for every document; answers the address of each by file name. */
-export async function startAll(children, documents, folder) {
+/**
+ * Starts Prism for every document; answers the address of each by file name. With an upstream, Prism hands
+ * requests on to it and checks its answers too.
+ */
+export async function startAll(children, documents, folder, upstream) {
   const addresses = new Map()
   const waiting = [...documents]
   const worker = async () => {
     for (let one = waiting.shift(); one; one = waiting.shift()) {
       const file = path.join(folder, one.file)
       await writeFile(file, JSON.stringify(one.document))
-      const args = [program, 'mock', '--errors', '--host', '127.0.0.1', '--port', '0', file]
+      const mode = upstream ? ['proxy', file, upstream] : ['mock', file]
+      const args = [program, ...mode, '--errors', '--host', '127.0.0.1', '--port', '0']
       const ready = (line) => /listening on (http:\/\/127\.0\.0\.1:\d+)/.exec(line)?.[1]
       addresses.set(one.file, await children.start(`Prism for ${one.file}`, process.execPath, args, { ready }))
     }

@@ -33,7 +33,9 @@ async fn main() -> ExitCode {
     }
     let seconds = started.elapsed().as_secs_f64();
     if problems.is_empty() {
-        println!("  held: no failed call, every tenant on its pin, every pin survived ({seconds:.1} s)");
+        println!(
+            "  held: no failed call, every tenant on its pin, every pin survived ({seconds:.1} s)"
+        );
         ExitCode::SUCCESS
     } else {
         println!("  did not hold ({seconds:.1} s)");
@@ -129,11 +131,18 @@ async fn revert(operator: &mut Http, tenant: usize) {
 fn report(releases: &Releases, tally: &Tally, matrix: &Value, history: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     println!();
-    println!("  {:<10} {:<8} {:>7} {:>9} {:>12}  pinned", "tenant", "release", "calls", "failures", "interrupted");
+    println!(
+        "  {:<10} {:<8} {:>7} {:>9} {:>12}  pinned",
+        "tenant", "release", "calls", "failures", "interrupted"
+    );
     for tenant in 0..TENANTS {
         let name = plan::tenant(tenant);
         let expected = &releases[plan::expected(tenant)];
-        let row = matrix["rows"].as_array().into_iter().flatten().find(|row| row["tenant"] == name.as_str());
+        let row = matrix["rows"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|row| row["tenant"] == name.as_str());
         let declared = row.map(|row| &row["declared"]["release"]);
         let pinned = declared.map_or(String::new(), |release| text(&release["digest"]));
         if pinned != *expected {
@@ -158,7 +167,9 @@ fn report(releases: &Releases, tally: &Tally, matrix: &Value, history: &Value) -
     }
     println!(
         "\n  {} calls, {} failed, {} met the crash and were answered when asked again",
-        tally.calls(), tally.failed(), tally.interrupted(),
+        tally.calls(),
+        tally.failed(),
+        tally.interrupted(),
     );
     problems
 }

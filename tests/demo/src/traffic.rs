@@ -89,7 +89,12 @@ impl Traffic {
     }
 }
 
-async fn ask(mut http: Http, tenant: usize, stop: Arc<AtomicBool>, calls: Arc<AtomicU64>) -> Ledger {
+async fn ask(
+    mut http: Http,
+    tenant: usize,
+    stop: Arc<AtomicBool>,
+    calls: Arc<AtomicU64>,
+) -> Ledger {
     let mut ledger = Ledger::default();
     let path = path(tenant, "/actions/contacts.get");
     let mut id = tenant;

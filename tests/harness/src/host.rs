@@ -9,7 +9,8 @@ use std::{env, fs};
 use crate::http::Http;
 
 /// Any free port of the loopback interface.
-pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+pub const ANY_PORT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// A running host. Dropping it kills it.
 pub struct Host {

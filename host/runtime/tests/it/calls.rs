@@ -406,6 +406,24 @@ async fn requests_beyond_one_send_all_fail_without_being_sent() {
 }
 
 #[tokio::test]
+async fn of_a_guest_that_ended_it_is_known_whether_it_had_sent() {
+    let send = "(call $send_all (i32.const 0x8000) (i32.const 1) (i32.const 0x80))";
+    let guest = |name: &str, body: &str| Guest::action(name, body).import(HTTP.0, HTTP.1);
+    let host = Host::new();
+    let trap = host.loaded(&guest("trap", &format!("{send} (unreachable)"))).await;
+    let nonsense = host.loaded(&guest("nonsense", &format!("{send} {}", answers(1)))).await;
+    let answering = World::sending(|_| async { Ok(response("x")) });
+    for connector in [&trap, &nonsense] {
+        assert!(run_in(connector, &answering, "{}").await.unwrap_err().request_sent);
+        // Refused by the host, so nothing was sent.
+        assert!(!run_in(connector, &World::quiet(), "{}").await.unwrap_err().request_sent);
+    }
+    let hanging = World::sending(|_| std::future::pending());
+    let fault = trap.call(invoke("{}"), hanging, Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!((fault.code, fault.request_sent), (Code::DeadlineExceeded, true));
+}
+
+#[tokio::test]
 async fn a_failure_outside_reaches_the_guest_as_data() {
     // kind (denied is 2) of the first result's failure.
     let body = format!(

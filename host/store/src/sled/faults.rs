@@ -25,6 +25,8 @@ use crate::{Error, OpenError, Store};
 struct Switch {
     fails: Mutex<Option<(Step, io::ErrorKind)>>,
     held: Mutex<Option<Step>>,
+    /// How often the held step was reached.
+    reached: AtomicUsize,
     moved: Condvar,
     syncs: AtomicUsize,
 }
@@ -34,6 +36,7 @@ impl Switch {
         let switch = Arc::clone(self);
         Arc::new(move |step| {
             let held = switch.held.lock().unwrap();
+            switch.reached.fetch_add(usize::from(*held == Some(step)), Ordering::SeqCst);
             drop(switch.moved.wait_while(held, |held| *held == Some(step)).unwrap());
             if step == Step::Sync {
                 switch.syncs.fetch_add(1, Ordering::SeqCst);
@@ -221,8 +224,9 @@ async fn waiting_commits_share_an_fsync() {
         .collect();
     // Nobody is answered while the first is held, however long it takes.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(writes.iter().all(|write| !write.is_finished()));
+    let early = writes.iter().any(tokio::task::JoinHandle::is_finished);
     switch.hold(None);
+    assert!(!early, "answered before the flush");
     for write in writes {
         write.await.unwrap();
     }
@@ -243,19 +247,19 @@ async fn reads_wait_for_what_they_saw_to_be_durable() {
             let store = store.clone();
             async move { put(&store, "k", vec![1]).await }
         });
-        // A read before the batch is applied answers at once that there is nothing.
-        let waiting = loop {
+        while switch.reached.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // The batch is applied and sled shows it.
+        let read = tokio::spawn({
             let store = store.clone();
-            let read = tokio::spawn(async move { store.cell("s", b"k").await.unwrap() });
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            if !read.is_finished() {
-                break read;
-            }
-            assert_eq!(read.await.unwrap(), None, "{step:?}: shown before it was durable");
-        };
-        assert!(!write.is_finished());
+            async move { store.cell("s", b"k").await.unwrap() }
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let early = read.is_finished() || write.is_finished();
         switch.hold(None);
-        assert!(waiting.await.unwrap().is_some(), "{step:?}");
+        assert!(!early, "{step:?}: shown before it was durable");
+        assert!(read.await.unwrap().is_some(), "{step:?}");
         write.await.unwrap().unwrap();
     }
 }
@@ -310,7 +314,6 @@ async fn a_flipped_bit_is_detected_or_harmless() {
             detected += usize::from(detected_or_harmless(dir.path(), &intact, &what).await);
         }
     }
-    eprintln!("XXX {detected} of {flips}");
     assert!(flips > 50 && detected > 10, "{detected} of {flips} detected: too few to mean much");
 }
 

@@ -3,6 +3,8 @@
 //! Policy is not here: whether a request may be sent is the broker's to say.
 
 use futures_util::{StreamExt as _, stream};
+use keyway_core::call::Failure;
+use keyway_core::exchange::Response;
 use keyway_core::ports::LogLevel;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{HasData, Linker, WasmStr};
@@ -53,7 +55,10 @@ impl http::Host for State {
         request: http::Request,
     ) -> wasmtime::Result<Result<http::Response, types::Failure>> {
         self.reach("keyway:connector/http.send")?;
+        // While it is under way it may have been sent; the call can end right here.
+        let before = std::mem::replace(&mut self.request_sent, true);
         let answer = self.outside.send(request.into()).await;
+        self.request_sent = before || reached(&answer);
         Ok(answer.map(Into::into).map_err(Into::into))
     }
 
@@ -65,16 +70,25 @@ impl http::Host for State {
         let most = self.limits.call.send_all_requests_max;
         let excess = requests.len().saturating_sub(most);
         requests.truncate(most);
+        let before = std::mem::replace(&mut self.request_sent, true);
         let outside = &self.outside;
+        let mut sent = before;
         let mut answers: Vec<_> = stream::iter(requests)
             .map(|request| outside.send(request.into()))
             .buffered(self.limits.call.send_all_in_flight_max.get())
+            .inspect(|answer| sent |= reached(answer))
             .map(|answer| answer.map(Into::into).map_err(Into::into))
             .collect()
             .await;
+        self.request_sent = sent;
         answers.extend((0..excess).map(|_| Err(super::map::too_many_requests(most))));
         Ok(answers)
     }
+}
+
+/// Whether a request with this answer can have reached the provider.
+fn reached(answer: &Result<Response, Failure>) -> bool {
+    answer.as_ref().map_or_else(|failure| failure.request_sent, |_| true)
 }
 
 impl settings::Host for State {
