@@ -7,6 +7,7 @@ mod reads;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use keyway_api::{Api, Deps};
@@ -38,14 +39,19 @@ const TOKEN_FILE: &str = "admin.token";
 /// Name of the first admin token, and the actor of what the host does by itself.
 const FIRST_TOKEN: &str = "admin";
 
+/// How often the store is asked whether it still takes changes.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A host, wired and ready to serve.
 pub(crate) struct App {
     api: Api,
     tokens: Tokens,
+    store: Store,
 }
 
 /// A host that serves.
 pub(crate) struct Serving {
+    store: Store,
     drain: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
@@ -104,12 +110,12 @@ impl App {
             dispatch: Arc::new(dispatch) as Arc<dyn DispatchPort>,
             policy,
             reads: Arc::new(StoreReads(store.clone())),
-            health: Arc::new(StoreHealth(store)),
+            health: Arc::new(StoreHealth(store.clone())),
             clock,
             metrics,
             registry: Arc::new(registry),
         };
-        Ok(Self { api: Api::new(config.server.into(), deps), tokens })
+        Ok(Self { api: Api::new(config.server.into(), deps), tokens, store })
     }
 
     /// Makes the first admin token, if there is no token at all. It is in its file before it is valid, so
@@ -136,18 +142,30 @@ impl App {
 
     /// Begins to serve.
     pub(crate) fn serve(self, listener: TcpListener) -> Serving {
+        let store = self.store;
         let (drain, drained) = oneshot::channel();
         let server = tokio::spawn(async move {
             // A dropped sender means the same: stop.
             self.api.serve(listener, async { drop(drained.await) }).await;
         });
-        Serving { drain, server }
+        Serving { store, drain, server }
     }
 }
 
 // === impl Serving ===
 
 impl Serving {
+    /// Ends when the store will take no more changes. It does not mend by itself: what it has
+    /// acknowledged is safe, and only a new process can open and verify it again.
+    pub(crate) async fn store_failed(&self) -> keyway_store::Error {
+        loop {
+            if let Err(error) = self.store.healthy() {
+                return error;
+            }
+            tokio::time::sleep(HEALTH_INTERVAL).await;
+        }
+    }
+
     /// Takes no new requests and waits for those under way.
     pub(crate) async fn stop(self) {
         drop(self.drain);

@@ -9,7 +9,7 @@
 //! | 4 | the token is missing, wrong, or may not do this |
 //! | 5 | no host answered |
 //! | 6 | the call reached the connector or the provider and failed there, or the host is unwell |
-//! | 7 | `keyway serve` could not start: configuration, data directory, or a store that does not verify |
+//! | 7 | `keyway serve` could not start or go on: configuration, data directory, or a store that failed or does not verify |
 
 use std::process::ExitCode;
 
@@ -28,7 +28,7 @@ pub(crate) enum Exit {
     Unreachable,
     /// The call failed.
     CallFailed,
-    /// The host could not start.
+    /// The host could not start or go on.
     NotStarted,
 }
 

@@ -55,10 +55,19 @@ async fn run(typed: Serve, config: Config) -> anyhow::Result<()> {
     let serving = app.serve(listener);
     output::line(format!("listening on http://{address}"));
     tracing::info!(%address, "ready");
-    stop_asked().await?;
+    let failed = tokio::select! {
+        asked = stop_asked() => asked.map(|()| None)?,
+        error = serving.store_failed() => Some(error),
+    };
     tracing::info!("stopping: calls under way may end");
     serving.stop().await;
-    Ok(())
+    match failed {
+        None => Ok(()),
+        Some(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "store failed");
+            Err(anyhow::Error::new(error).context("the store takes no more changes"))
+        }
+    }
 }
 
 async fn stop_asked() -> anyhow::Result<()> {

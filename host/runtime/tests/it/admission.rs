@@ -189,7 +189,7 @@ async fn describe_may_not_fail_call_or_spin() {
 
 #[tokio::test]
 async fn a_description_depends_on_nothing_but_the_bytes() {
-    // Two hexadecimal digits of the first random byte as the patch version.
+    // Three random digits in the patch version.
     let guest = Guest::echo()
         .package("package wasi:random@0.2.0; interface random { get-random-u64: func() -> u64; }")
         .import(
@@ -198,11 +198,17 @@ async fn a_description_depends_on_nothing_but_the_bytes() {
         )
         .descriptor(r#"{"format":1,"name":"test/echo","version":"1.0.1000"}"#)
         .describe(
-            r#"(i32.store8 (i32.const 0x1030)
-                 (i32.add (i32.const 48) (i32.wrap_i64 (i64.rem_u (call $random) (i64.const 10)))))
+            r#"(call $digit (i32.const 0x102f))
+               (call $digit (i32.const 0x1030))
+               (call $digit (i32.const 0x1031))
                (i32.store (i32.const 0x100) (i32.const 0x1000))
                (i32.store (i32.const 0x104) (i32.const 52))
                (i32.const 0x100)"#,
+        )
+        .functions(
+            "(func $digit (param $at i32)
+               (i32.store8 (local.get $at) (i32.add (i32.const 48)
+                 (i32.wrap_i64 (i64.rem_u (call $random) (i64.const 10))))))",
         )
         .build();
     let first = Host::new().admit(&guest).await.unwrap().descriptor;
