@@ -190,4 +190,28 @@ mod tests {
         assert_eq!(config.calls.time_max, Duration::from_secs(120));
         assert_eq!(config.calls.calls_max, 1_000);
     }
+
+    /// The file that operators start from.
+    const FILE: &str = include_str!("../../docs/keyway.toml");
+
+    #[test]
+    fn the_commented_file_shows_the_defaults() {
+        let uncomment = |line: &'static str| line.strip_prefix("# ").unwrap_or(line);
+        let text: String = FILE.lines().flat_map(|line| [uncomment(line), "\n"]).collect();
+        let shown: Config = toml::from_str(&text).unwrap();
+        assert_eq!(format!("{shown:#?}"), format!("{:#?}", Config::default()));
+        // As it is, it sets nothing.
+        let untouched: Config = toml::from_str(FILE).unwrap();
+        assert_eq!(format!("{untouched:#?}"), format!("{:#?}", Config::default()));
+    }
+
+    #[test]
+    fn the_commented_file_names_every_setting() {
+        let all = format!("{:#?}", Config::default());
+        let fields = all.lines().filter_map(|line| line.trim().split_once(": "));
+        let names: Vec<_> = fields.map(|(field, _)| field.replace('_', "-")).collect();
+        assert!(names.contains(&"idle-max".to_owned()), "{names:?}");
+        let missing: Vec<_> = names.iter().filter(|name| !FILE.contains(name.as_str())).collect();
+        assert!(missing.is_empty(), "docs/keyway.toml does not mention {missing:?}");
+    }
 }

@@ -10,7 +10,7 @@ use crate::{Failure, Result, backend};
 /// Non-secret facts about the connection.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 pub struct Connection {
-    /// What paths are joined to, where the operator set something other than the descriptor does.
+    /// What paths are joined to: what the operator set, or else what the descriptor says.
     #[serde(default)]
     pub base_url: Option<String>,
     /// The slots that have a credential.

@@ -14,7 +14,7 @@ const LIMITS: &str = "
 [calls]
 time-max = \"20s\"
 [runtime.limits.call]
-cpu-time-max = \"500ms\"
+cpu-time-max = \"3s\"
 ";
 
 /// The publisher that the fixtures' guests name.

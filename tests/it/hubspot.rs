@@ -1,6 +1,7 @@
 //! Both lines of `keyway/hubspot`, as components in the real host, against the mock provider.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use harness::component;
 use hubspot_upstream::{Fault, Options, Running, Token, Upstream};
@@ -244,6 +245,39 @@ async fn answers_that_make_no_sense_are_the_upstreams_fault_and_secrets_do_not_c
         assert!(!reply.json().to_string().contains(CREDENTIAL), "{}", reply.json());
     }
     assert!(!setup.log().contains(CREDENTIAL));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_during_a_hundred_calls_lets_each_end_on_the_release_it_began_with() {
+    let (upstream, mut setup) = both_lines().await;
+    let releases = setup.http.get("/v1/releases/keyway/hubspot").await.ok().json();
+    let digest = |n: usize| releases["releases"][n]["release"]["digest"].as_str().expect("text");
+    let (old, new) = (digest(0).to_owned(), digest(1).to_owned());
+    let delay = Duration::from_secs(2);
+    let path_prefix = "/crm/v3/".to_owned();
+    upstream.fault(Fault { path_prefix, delay, ..Fault::default() }).expect("a valid fault");
+    let before = upstream.requests().total;
+    let calls: Vec<_> = (0..100)
+        .map(|n| {
+            let mut http = setup.host.http();
+            tokio::spawn(async move {
+                let path = path("old", HUBSPOT, "/actions/contacts.get");
+                http.post(&path, json!({"id": (1001 + n).to_string()})).await
+            })
+        })
+        .collect();
+    // The provider counts a request when it has answered; the gauge counts a call when it has begun.
+    while setup.metric("keyway_calls_running", &[]).await < 100.0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(upstream.requests().total, before, "no call has ended yet");
+    setup.pin("old", HUBSPOT, &new).await;
+    let first = setup.act("old", HUBSPOT, "contacts.get", json!({"id": "1001"})).await.ok();
+    assert_eq!(first.header("keyway-digest"), new, "the next call runs the new release");
+    for call in calls {
+        let reply = call.await.expect("no panic").ok();
+        assert_eq!(reply.header("keyway-digest"), old, "a call ends on the release it began with");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,30 +81,6 @@ async fn caller(mut http: harness::Http, stop: Arc<AtomicBool>) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pin_during_a_hundred_calls_ends_none_of_them() {
-    let upstream = crate::upstream::Plain::start().await;
-    let mut setup = Setup::new(&crate::setup::stand_in("api.example.com", upstream.address));
-    setup.publish("fetch").await.ok();
-    setup.pin("acme", "fixtures/fetch", "1.0.0").await;
-    let slot = path("acme", "fixtures/fetch", "/connections/token");
-    setup.http.put(&slot, json!({"token": "a-token"})).await.ok();
-    let calls: Vec<_> = (0..100)
-        .map(|n| {
-            let mut http = setup.host.http();
-            tokio::spawn(async move {
-                let path = path("acme", "fixtures/fetch", "/actions/get");
-                http.post(&path, json!({"path": format!("/slow/{n}")})).await
-            })
-        })
-        .collect();
-    setup.pin("acme", "fixtures/fetch", "1.0.0").await;
-    for call in calls {
-        let reply = call.await.expect("no panic").ok();
-        assert_eq!(reply.json()["status"], 200);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn two_operators_at_once_leave_one_history() {
     let mut setup = with_both_releases().await;
     setup.pin("acme", ECHO, "1.0.0").await;

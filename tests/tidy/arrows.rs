@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::{read, root};
 
 /// Ours, by the names Cargo knows them by.
@@ -16,6 +18,28 @@ fn arrows_are_those_of_the_architecture() {
         real, drawn,
         "crates on the left depend on those on the right (ARCHITECTURE.md, table)"
     );
+}
+
+#[test]
+fn heavy_libraries_have_the_users_that_the_deny_file_names() {
+    let deny: toml::Table = read(&root().join(".deny.toml")).parse().expect("TOML");
+    let banned = deny["bans"]["deny"].as_array().expect("a list of bans");
+    let mut wrong = Vec::new();
+    for package in packages() {
+        let name = package["name"].as_str().expect("a name").to_owned();
+        for dependency in package["dependencies"].as_array().expect("a list") {
+            let ban =
+                banned.iter().find(|ban| ban["crate"].as_str() == dependency["name"].as_str());
+            let allowed = ban.is_none_or(|ban| {
+                let wrappers = ban.get("wrappers").and_then(|wrappers| wrappers.as_array());
+                wrappers.into_iter().flatten().any(|user| user.as_str() == Some(&name))
+            });
+            if !allowed {
+                wrong.push(format!("{name} uses {}", dependency["name"]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// From the table in ARCHITECTURE.md: `| crate | may import |`.
@@ -35,16 +59,8 @@ fn drawn() -> BTreeMap<String, BTreeSet<String>> {
 
 /// From `cargo metadata`, without development dependencies.
 fn real() -> BTreeMap<String, BTreeSet<String>> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
-        .current_dir(root())
-        .output()
-        .expect("cargo metadata runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let packages = metadata["packages"].as_array().expect("packages");
     let ours = |name: &str| name.strip_prefix(PREFIX).map(str::to_owned);
-    packages
+    packages()
         .iter()
         .filter_map(|package| {
             let name = ours(package["name"].as_str()?)?;
@@ -54,4 +70,16 @@ fn real() -> BTreeMap<String, BTreeSet<String>> {
             Some((name, imports.collect()))
         })
         .collect()
+}
+
+/// The packages of the workspace, as Cargo sees them.
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo metadata runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    metadata["packages"].as_array().expect("packages").clone()
 }
