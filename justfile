@@ -46,7 +46,8 @@ openapi:
 
 # Benchmarks, each beside its floor: all, or one row.
 bench NAME="": guests
-    cargo run --release -p bench -- --name "{{NAME}}" --report target/bench/report.json --markdown docs/benchmarks.md
+    cargo build --release -p keyway -p bench
+    "${CARGO_TARGET_DIR:-target}/release/bench" --name "{{NAME}}" --report target/bench/report.json --markdown docs/benchmarks.md
 
 # A fault test in its full form; without a name, the list of them.
 torture NAME="":

@@ -3,23 +3,22 @@
 //! Text is for people and may change; `--json` is the API's own JSON and does not. Text from elsewhere
 //! is stripped of control characters, so that no upstream can write to an operator's terminal.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where commands print")]
-
 use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
 
 /// Prints one line of data.
 pub(crate) fn line(text: impl Display) {
-    println!("{}", printable(&text.to_string()));
+    write(io::stdout().lock(), &printable(&text.to_string()));
 }
 
 /// Prints text of our own as it is, such as a page of documentation.
 pub(crate) fn page(text: &str) {
-    println!("{}", text.trim_end());
+    write(io::stdout().lock(), text.trim_end());
 }
 
 /// Prints a note for the person at the terminal.
 pub(crate) fn note(text: impl Display) {
-    eprintln!("{}", printable(&text.to_string()));
+    write(io::stderr().lock(), &printable(&text.to_string()));
 }
 
 /// Prints rows below a header, columns as wide as their widest cell.
@@ -27,13 +26,22 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
     let header = header.map(str::to_owned);
     let rows: Vec<[String; N]> = std::iter::once(&header)
         .chain(rows)
-        .map(|row| row.clone().map(|c| printable(&c)))
+        .map(|row| row.clone().map(|cell| printable(&cell)))
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default());
     for row in &rows {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        write(io::stdout().lock(), cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+/// A reader that has gone away, such as `head`, has what it wanted; any other error is said.
+fn write(mut to: impl Write, text: &str) {
+    if let Err(error) = writeln!(to, "{text}")
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        drop(writeln!(io::stderr(), "keyway: output is incomplete: {error}"));
     }
 }
 

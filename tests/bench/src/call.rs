@@ -40,7 +40,8 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Row>> {
     round(&ours, &floor, WARM_UP).await?;
     for _ in 0..ROUNDS {
         let (mut our_times, mut floor_times) = round(&ours, &floor, CALLS).await?;
-        let mut pair = |share| (percentile(&mut our_times, share), percentile(&mut floor_times, share));
+        let mut pair =
+            |share| (percentile(&mut our_times, share), percentile(&mut floor_times, share));
         halves.push(pair(0.5));
         tails.push(pair(0.99));
     }

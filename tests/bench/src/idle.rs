@@ -66,10 +66,7 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Row>> {
         "{RESTARTS} restarts after SIGKILL; with {RELEASES} installations it takes {:.2} s",
         median(&few.seconds)
     );
-    Ok(vec![
-        Row::alone(rows::IDLE, each, detail),
-        Row::alone("restart", many.seconds, restart),
-    ])
+    Ok(vec![Row::alone(rows::IDLE, each, detail), Row::alone("restart", many.seconds, restart)])
 }
 
 /// What restarts came to, one by one.
@@ -153,9 +150,8 @@ const NEXT_VERSION: &str = "1.1.0";
 /// Where the connector's version stands in its bytes: where the same source, built at two versions, has the
 /// one and the other. The contract's version has the same digits and stays.
 fn version_places(echo: &[u8], next: &[u8]) -> anyhow::Result<Vec<usize>> {
-    let in_both = |bytes: (&[u8], &[u8])| {
-        bytes.0 == VERSION.as_bytes() && bytes.1 == NEXT_VERSION.as_bytes()
-    };
+    let in_both =
+        |bytes: (&[u8], &[u8])| bytes.0 == VERSION.as_bytes() && bytes.1 == NEXT_VERSION.as_bytes();
     let windows = echo.windows(VERSION.len()).zip(next.windows(NEXT_VERSION.len()));
     let places: Vec<usize> =
         windows.enumerate().filter(|(_, bytes)| in_both(*bytes)).map(|(at, _)| at).collect();

@@ -1,6 +1,5 @@
 //! What this machine is, and what a process on it uses. Names no host and no date.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,16 +34,17 @@ pub(crate) fn facts() -> String {
     let (cpu, memory) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let model = field(&cpu, "model name").unwrap_or("unknown");
-    let total = field(&memory, "MemTotal").and_then(|size| size.split(' ').next()?.parse::<u64>().ok());
+    let total =
+        field(&memory, "MemTotal").and_then(|size| size.split(' ').next()?.parse::<u64>().ok());
     let kernel = read("/proc/sys/kernel/osrelease");
     let kernel: Vec<&str> = kernel.trim().splitn(3, '.').take(2).collect();
-    let mut list = String::new();
-    // Writing to a string does not fail.
-    drop(writeln!(list, "- {cores} cores, {model}"));
-    drop(writeln!(list, "- {} GiB of memory", total.unwrap_or_default().div_ceil(1 << 20)));
-    drop(writeln!(list, "- {} {}", std::env::consts::OS, kernel.join(".")));
-    drop(writeln!(list, "- data on {}", file_system().unwrap_or_else(|| "unknown".to_owned())));
-    list
+    let data = file_system().unwrap_or_else(|| "unknown".to_owned());
+    format!(
+        "- {cores} cores, {model}\n- {} GiB of memory\n- {} {}\n- data on {data}\n",
+        total.unwrap_or_default().div_ceil(1 << 20),
+        std::env::consts::OS,
+        kernel.join("."),
+    )
 }
 
 /// Kind of the file system that measurements write to.
@@ -61,7 +61,8 @@ fn file_system() -> Option<String> {
 
 /// The value of `name` in the `name: value` lines of `/proc`.
 fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    let line = text.lines().find(|line| line.split(':').next().is_some_and(|n| n.trim() == name))?;
+    let line =
+        text.lines().find(|line| line.split(':').next().is_some_and(|n| n.trim() == name))?;
     Some(line.split_once(':')?.1.trim())
 }
 

@@ -70,7 +70,8 @@ async fn bench(typed: &Typed) -> anyhow::Result<ExitCode> {
     let wanted = |spec: &&rows::Spec| {
         typed.name.is_empty() || [spec.name, spec.bench].contains(&typed.name.as_str())
     };
-    let mut benches: Vec<&'static str> = ROWS.iter().filter(wanted).map(|spec| spec.bench).collect();
+    let mut benches: Vec<&'static str> =
+        ROWS.iter().filter(wanted).map(|spec| spec.bench).collect();
     benches.dedup();
     anyhow::ensure!(!benches.is_empty(), "there is no row called `{}`", typed.name);
     let mut report = typed.report.as_deref().map(Report::load).unwrap_or_default();

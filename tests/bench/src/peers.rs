@@ -113,7 +113,8 @@ async fn pass_on(
     mut request: Request<Incoming>,
 ) -> Response<Body> {
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    let uri = Uri::builder().scheme("http").authority(to.to_string()).path_and_query(target).build();
+    let uri =
+        Uri::builder().scheme("http").authority(to.to_string()).path_and_query(target).build();
     *request.uri_mut() = uri.expect("parts of valid addresses");
     request.headers_mut().remove(header::HOST);
     match client.request(request).await {

@@ -259,6 +259,8 @@ mod tests {
     fn the_page_says_plainly_what_does_not_hold() {
         let mut report = Report::default();
         report.set(Row::alone("restart", vec![2.5], "one".to_owned()));
-        assert!(report.page().unwrap().contains("| `restart` | 2.50 | - | s | - | ≤ 2 s | **no** |"));
+        assert!(
+            report.page().unwrap().contains("| `restart` | 2.50 | - | s | - | ≤ 2 s | **no** |")
+        );
     }
 }

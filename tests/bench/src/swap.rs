@@ -110,9 +110,9 @@ pub(crate) async fn torture() -> anyhow::Result<(bool, String)> {
     let tail = percentile(&mut swapped.times, 0.99) / 1e3;
     let last = swapped.times.last().map_or(0.0, Duration::as_secs_f64) * 1e3;
     let budget = rows::spec(rows::SWAP).budget;
-    let held =
-        tally.failed == 0 && swapped.wrong == 0 && unloaded && budget.kept(tail, None);
-    let example = swapped.example.or(tally.example).map_or(String::new(), |e| format!(", such as {e}"));
+    let held = tally.failed == 0 && swapped.wrong == 0 && unloaded && budget.kept(tail, None);
+    let example =
+        swapped.example.or(tally.example).map_or(String::new(), |e| format!(", such as {e}"));
     let figures = format!(
         "swap: {}: {TORTURE} swaps, p50 {half:.2} ms, p99 {tail:.2} ms (budget {}), longest {last:.2} ms; {} calls beside \
          them, {} failed; {} first calls failed or ran another release{example}; old code {}",

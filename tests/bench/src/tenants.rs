@@ -15,7 +15,12 @@ pub(crate) async fn publish(operator: &mut Http, component: Vec<u8>) -> Value {
 }
 
 /// Pins a tenant.
-pub(crate) async fn pin(operator: &mut Http, tenant: &str, connector: &str, release: &str) -> Reply {
+pub(crate) async fn pin(
+    operator: &mut Http,
+    tenant: &str,
+    connector: &str,
+    release: &str,
+) -> Reply {
     let body = json!({"release": release, "reason": "a benchmark asks"});
     operator.put(&path(tenant, connector, "/pin"), body).await.ok()
 }

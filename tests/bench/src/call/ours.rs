@@ -88,8 +88,7 @@ impl Ours {
 
     /// One call, from the words of a caller to the words of the guest.
     pub(super) async fn call(&self, input: &str) -> Result<String, Fault> {
-        let operation =
-            Operation::Invoke { action: self.action.clone(), input: input.to_owned() };
+        let operation = Operation::Invoke { action: self.action.clone(), input: input.to_owned() };
         let call = Call { installation: self.installation.clone(), operation, time: None };
         match self.dispatch.call(call).await.result? {
             Output::Json(answer) => Ok(answer),
