@@ -134,9 +134,9 @@ pub enum Credential {
     Token(SecretString),
     /// A user and a password.
     Basic {
-        /// Not secret by itself, scrubbed all the same.
+        /// Some providers take an API key here, so it is kept and scrubbed like a secret.
         user: SecretString,
-        /// The secret.
+        /// May be empty where the user is the secret.
         password: SecretString,
     },
 }

@@ -144,15 +144,17 @@ impl Releases {
         let RevertRequest { installation, to_generation, actor, reason, seen_generation } = request;
         check_reason(&reason)?;
         let _changing = self.shared.changing.lock().await;
-        let mut history = self.shared.store.history(&installation).await?;
-        let Some(newest) = history.pop() else {
+        let Some(newest) = self.shared.store.pin(&installation).await? else {
             let detail = format!("{installation} was never pinned");
             return Err(Fault::new(Code::NoHistory, detail));
         };
         check_seen(seen_generation, Some(&newest))?;
-        let target = match to_generation {
-            None => history.pop(),
-            Some(generation) => history.into_iter().find(|pin| pin.generation == generation),
+        // One row, not the history: that may be long, and every other change waits for this one.
+        let target = match to_generation.unwrap_or(newest.generation.saturating_sub(1)) {
+            earlier if earlier < newest.generation => {
+                self.shared.store.pin_at(&installation, earlier).await?
+            }
+            _ => None,
         };
         let target = target.ok_or_else(|| {
             let which = to_generation.map_or("before this one".to_owned(), |g| format!("{g}"));

@@ -164,6 +164,17 @@ impl Store {
             .collect()
     }
 
+    /// The pin that an installation had at a generation.
+    pub async fn pin_at(
+        &self,
+        installation: &Installation,
+        generation: u64,
+    ) -> Result<Option<Pin>, Error> {
+        let key = Key::installation(Space::History, installation).number(generation);
+        let found = self.read::<PinRow>(&key).await?;
+        Ok(found.map(|(_, pin)| pin.header.of(installation.clone())))
+    }
+
     /// What installations of `connector` without a pin run in `environment`.
     pub async fn environment_default(
         &self,
