@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use keyway_api::{Api, Deps};
 use keyway_artifacts::Artifacts;
 use keyway_broker::{Broker, Dns};
@@ -19,7 +19,8 @@ use keyway_core::ports::{Clock, Components, Credentials, Egress, EgressPolicy, L
 use keyway_dispatch::Dispatch;
 use keyway_releases::{Releases, executed::Executed};
 use keyway_runtime::{Runtime, Worker};
-use keyway_store::{Options, Store};
+use keyway_store::Store;
+use keyway_store::model::Filter;
 use keyway_vault::model::Role;
 use keyway_vault::tokens::Grant;
 use keyway_vault::{SealingKey, Tokens, Vault};
@@ -61,12 +62,13 @@ pub(crate) struct Serving {
 impl App {
     /// Opens what is durable in `data` and puts everything together.
     pub(crate) async fn build(data: &Path, config: Config) -> anyhow::Result<Self> {
+        let (api, calls) = (config.api(), config.dispatch());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let folders = Folders::create(data)?;
 
         // What is durable: verified before anything can answer.
-        let store = Store::open(&folders.store, Arc::clone(&clock), Options::default()).await?;
-        let sealing = SealingKey::load_or_create(&folders.keys.join("seal.key"))?;
+        let store = Store::open(&folders.store, Arc::clone(&clock), config.store).await?;
+        let sealing = sealing_key(&store, &folders.keys.join("seal.key")).await?;
         let vault = Vault::new(store.clone(), sealing, Arc::clone(&clock));
         vault.check_all().await.context("stored credentials")?;
         let tokens = Tokens::new(store.clone(), Arc::clone(&clock));
@@ -89,8 +91,7 @@ impl App {
         let routes: Arc<dyn Routes> = releases.routes();
         let egress: Arc<dyn Egress> = Arc::new(broker.clone());
         let outcomes: Arc<dyn Outcomes> = executed;
-        let dispatch =
-            Dispatch::new(config.calls.into(), routes, egress, outcomes, Arc::clone(&clock));
+        let dispatch = Dispatch::new(calls, routes, egress, outcomes, Arc::clone(&clock));
 
         let metrics = keyway_api::Metrics::default();
         let mut registry = Registry::default();
@@ -115,7 +116,7 @@ impl App {
             metrics,
             registry: Arc::new(registry),
         };
-        Ok(Self { api: Api::new(config.server.into(), deps), tokens, store })
+        Ok(Self { api: Api::new(api, deps), tokens, store })
     }
 
     /// Makes the first admin token, if there is no token at all. It is in its file before it is valid, so
@@ -195,6 +196,20 @@ impl Folders {
         }
         Ok(folders)
     }
+}
+
+/// The sealing key. A new one only for a store that has sealed nothing: otherwise the key was lost, and a
+/// new one would hide that.
+async fn sealing_key(store: &Store, path: &Path) -> anyhow::Result<SealingKey> {
+    if let Some(key) = SealingKey::load(path)? {
+        return Ok(key);
+    }
+    let installations = store.installations(&Filter::default()).await?;
+    let sealed: usize = installations.iter().map(|state| state.connections.len()).sum();
+    if sealed > 0 {
+        bail!("{} is missing, and {sealed} credentials are sealed with it", path.display());
+    }
+    Ok(SealingKey::create(path)?)
 }
 
 fn runtime_config(

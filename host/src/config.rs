@@ -18,6 +18,10 @@ pub(crate) struct Config {
     pub(crate) server: Server,
     /// How many calls, and for how long.
     pub(crate) calls: Calls,
+    /// What requests to the API may use.
+    pub(crate) api: keyway_api::Limits,
+    /// How the store is opened.
+    pub(crate) store: keyway_store::Options,
     /// What one call may use.
     pub(crate) runtime: RuntimeConfig,
     /// What connectors may reach.
@@ -33,7 +37,7 @@ pub(crate) struct Server {
     /// Environments that exist. Default: `dev`, `staging`, `prod`.
     pub(crate) environments: Vec<Environment>,
     /// How long calls under way may take to end once the host was told to stop. Default: 30 s.
-    #[serde(with = "humane")]
+    #[serde(with = "keyway_core::humane")]
     pub(crate) drain_time: Duration,
     /// Whether `/metrics` answers without a token. Default: no.
     pub(crate) metrics_public: bool,
@@ -58,7 +62,7 @@ pub(crate) struct Calls {
     /// Calls of one tenant under way. Default: 125.
     pub(crate) tenant_calls_max: usize,
     /// Time for one call. Default: 120 s.
-    #[serde(with = "humane")]
+    #[serde(with = "keyway_core::humane")]
     pub(crate) time_max: Duration,
 }
 
@@ -118,6 +122,32 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What the API is told.
+    pub(crate) fn api(&self) -> keyway_api::Config {
+        keyway_api::Config {
+            environments: self.server.environments.clone(),
+            metrics_public: self.server.metrics_public,
+            component_bytes_max: self.runtime.limits.admission.component_bytes_max,
+            drain_time_max: self.server.drain_time,
+            limits: self.api.clone(),
+        }
+    }
+
+    /// What dispatch is told.
+    pub(crate) fn dispatch(&self) -> keyway_dispatch::Config {
+        let Calls { calls_max, tenant_calls_max, time_max } = self.calls;
+        keyway_dispatch::Config {
+            admission: keyway_dispatch::admission::Limits { calls_max, tenant_calls_max },
+            fit: keyway_dispatch::fit::Limits {
+                input_bytes_max: self.api.json_bytes_max,
+                batch_items_max: self.runtime.limits.call.batch_items_max,
+            },
+            call_time_max: time_max,
+        }
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
         let environments = ["dev", "staging", "prod"]
@@ -127,17 +157,9 @@ impl Default for Server {
     }
 }
 
-impl From<Server> for keyway_api::Config {
-    fn from(server: Server) -> Self {
-        let Server { environments, drain_time, metrics_public } = server;
-        let limits = keyway_api::Limits { drain_time_max: drain_time, ..Default::default() };
-        Self { environments, metrics_public, limits }
-    }
-}
-
 impl Default for Calls {
     fn default() -> Self {
-        let keyway_dispatch::Config { admission, call_time_max } =
+        let keyway_dispatch::Config { admission, call_time_max, .. } =
             keyway_dispatch::Config::default();
         Self {
             calls_max: admission.calls_max,
@@ -147,30 +169,9 @@ impl Default for Calls {
     }
 }
 
-impl From<Calls> for keyway_dispatch::Config {
-    fn from(calls: Calls) -> Self {
-        let Calls { calls_max, tenant_calls_max, time_max } = calls;
-        Self {
-            admission: keyway_dispatch::admission::Limits { calls_max, tenant_calls_max },
-            call_time_max: time_max,
-        }
-    }
-}
-
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Json, filter: "info".to_owned() }
-    }
-}
-
-/// Durations as people write them: `30s`, `2min`.
-mod humane {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, de};
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {
-        humantime::parse_duration(&String::deserialize(input)?).map_err(de::Error::custom)
     }
 }
 

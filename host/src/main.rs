@@ -82,7 +82,7 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
 /// Says what went wrong and what that means for a script.
 fn report(error: &anyhow::Error) -> Exit {
     if let Some(refused) = error.downcast_ref::<Refused>() {
-        refused.to_string().lines().for_each(|line| output::note(format!("keyway: {line}")));
+        output::note(format!("keyway: {refused}"));
         return refused.exit();
     }
     output::note(format!("keyway: {error:#}"));

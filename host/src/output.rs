@@ -16,9 +16,9 @@ pub(crate) fn page(text: &str) {
     write(io::stdout().lock(), text.trim_end());
 }
 
-/// Prints a note for the person at the terminal.
+/// Prints a note for the person at the terminal, line by line.
 pub(crate) fn note(text: impl Display) {
-    write(io::stderr().lock(), &printable(&text.to_string()));
+    text.to_string().lines().for_each(|line| write(io::stderr().lock(), &printable(line)));
 }
 
 /// Prints rows below a header, columns as wide as their widest cell.

@@ -11,6 +11,7 @@ use keyway_core::ports::{Clock, Dispatch, EgressPolicy, Routes};
 use keyway_releases::Releases;
 use keyway_vault::{Tokens, Vault};
 use prometheus_client::registry::Registry;
+use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use crate::auth::Auth;
@@ -58,32 +59,36 @@ pub struct Config {
     /// Whether `/metrics` answers without a token: for a scraper on a private network. Off by default;
     /// then a viewer's token is needed.
     pub metrics_public: bool,
+    /// Bytes of a component: what admission takes, refused before it is read whole.
+    pub component_bytes_max: usize,
+    /// Time that requests under way are given once the host is to stop.
+    pub drain_time_max: Duration,
     /// What bounds requests.
     pub limits: Limits,
 }
 
 /// What bounds requests.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Limits {
     /// Bytes of a JSON body: what a call may take.
     pub json_bytes_max: usize,
-    /// Bytes of a component.
-    pub component_bytes_max: usize,
     /// Bytes that are read and thrown away beyond a limit, so that a client that is still sending gets
     /// to read its answer instead of a reset.
     pub drain_bytes_max: usize,
     /// Time for a JSON body to arrive: 4 MiB on a slow line, and no longer for who sends a byte a second.
+    #[serde(with = "keyway_core::humane")]
     pub json_time_max: Duration,
     /// Time for a component to arrive: 64 MiB on a slow line.
+    #[serde(with = "keyway_core::humane")]
     pub component_time_max: Duration,
     /// Publications under way: each holds a component in memory and a checking process.
     pub publications_max: usize,
     /// Open connections. More wait in the listener's backlog.
     pub connections_max: usize,
     /// Time for a request's head to arrive, idle time between requests included.
+    #[serde(with = "keyway_core::humane")]
     pub header_time_max: Duration,
-    /// Time that requests under way are given once the host is to stop: a call's two minutes and a bit.
-    pub drain_time_max: Duration,
 }
 
 /// What every handler has.
@@ -112,7 +117,13 @@ pub(crate) struct Shared {
 impl Default for Config {
     fn default() -> Self {
         let dev = "dev".parse().expect("`dev` is a slug");
-        Self { environments: vec![dev], metrics_public: false, limits: Limits::default() }
+        Self {
+            environments: vec![dev],
+            metrics_public: false,
+            component_bytes_max: COMPONENT_BYTES_MAX,
+            drain_time_max: Duration::from_secs(30),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -122,14 +133,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             json_bytes_max: INPUT_BYTES_MAX,
-            component_bytes_max: COMPONENT_BYTES_MAX,
             drain_bytes_max: 256 << 20,
             json_time_max: Duration::from_secs(30),
             component_time_max: Duration::from_secs(300),
             publications_max: 4,
             connections_max: 4_096,
             header_time_max: Duration::from_secs(30),
-            drain_time_max: Duration::from_secs(130),
         }
     }
 }

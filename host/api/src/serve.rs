@@ -38,7 +38,7 @@ impl Api {
             () = server.accept(&listener) => {}
         }
         drop(listener);
-        server.end(self.host.config.limits.drain_time_max).await;
+        server.end(self.host.config.drain_time_max).await;
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use keyway_core::ids::Actor;
-use keyway_core::limits::COMPONENT_BYTES_MAX;
 use keyway_core::ports::{Admission, Admitted, Clock, EgressPolicy};
 use keyway_core::release::{Release, ReleaseRef};
 use keyway_core::{Code, Digest, Fault};
@@ -56,13 +55,11 @@ impl Artifacts {
 
     /// Makes a release of a component. The same bytes again answer with the same release.
     pub async fn publish(&self, component: Bytes, by: By) -> Result<Published, Fault> {
-        if component.len() > COMPONENT_BYTES_MAX {
-            let detail = format!("component is over {COMPONENT_BYTES_MAX} bytes");
-            return Err(Fault::new(Code::ComponentTooLarge, detail));
-        }
         let digest = Digest::of(&component);
         if let Some(release) = self.store.release(&digest).await? {
             check_publisher(&release.reference, &by)?;
+            // A copy that was lost or damaged is mended by it.
+            self.store.blobs().put(component).await?;
             return Ok(Published { release, fresh: false });
         }
         let component_bytes = component.len() as u64;

@@ -102,20 +102,20 @@ pub struct Limits {
     /// Addresses of a name that are tried, in the resolver's order, within `connect-timeout`. Default 4.
     pub addresses_tried_max: usize,
     /// Time to resolve a name. Default 5s.
-    #[serde(deserialize_with = "humane")]
+    #[serde(with = "keyway_core::humane")]
     pub dns_timeout: Duration,
     /// Time to connect and to finish the TLS handshake. Default 5s.
-    #[serde(deserialize_with = "humane")]
+    #[serde(with = "keyway_core::humane")]
     pub connect_timeout: Duration,
     /// Time from the first byte of the request to the head of the response. Default 30s.
-    #[serde(deserialize_with = "humane")]
+    #[serde(with = "keyway_core::humane")]
     pub first_byte_timeout: Duration,
     /// Time between two pieces of a response body. Default 15s.
-    #[serde(deserialize_with = "humane")]
+    #[serde(with = "keyway_core::humane")]
     pub between_bytes_timeout: Duration,
     /// Time for the whole exchange, redirects and waiting for a permit included; what is left of the
     /// call's time applies where it is shorter. Default 2m.
-    #[serde(deserialize_with = "humane")]
+    #[serde(with = "keyway_core::humane")]
     pub exchange_timeout: Duration,
     /// Exchanges under way for one call; more of them wait. Default 16.
     pub in_flight_per_call_max: usize,
@@ -123,21 +123,12 @@ pub struct Limits {
     pub in_flight_per_tenant_max: usize,
     /// Time that an unused connection is kept. Shorter than the 60 s of common load balancers, so that
     /// it is rarely the other side that closes first. Default 30s.
-    #[serde(deserialize_with = "humane")]
+    #[serde(with = "keyway_core::humane")]
     pub idle_timeout: Duration,
     /// Unused connections kept for one host of one installation. Default 64: a tenant's whole budget.
     pub idle_per_host_max: usize,
     /// Unused connections kept in all. Default 1024: below the usual limit of open files.
     pub idle_max: usize,
-}
-
-fn humane<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let duration = humantime::parse_duration(&text).map_err(serde::de::Error::custom)?;
-    if duration.is_zero() {
-        return Err(serde::de::Error::custom("must be longer than nothing"));
-    }
-    Ok(duration)
 }
 
 // === impl Limits ===

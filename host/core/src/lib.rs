@@ -12,6 +12,7 @@ pub mod descriptor;
 pub mod digest;
 pub mod exchange;
 pub mod fault;
+pub mod humane;
 pub mod ids;
 pub mod limits;
 pub mod ports;

@@ -9,15 +9,34 @@ use keyway_core::ids::Object;
 use keyway_core::limits::{BATCH_ITEMS_MAX, INPUT_BYTES_MAX};
 use keyway_core::{Code, Descriptor, Fault};
 
+/// What an operation may carry.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of JSON that go into one call.
+    pub input_bytes_max: usize,
+    /// Records in a page, and items in a batch: what the runtime takes back.
+    pub batch_items_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { input_bytes_max: INPUT_BYTES_MAX, batch_items_max: BATCH_ITEMS_MAX }
+    }
+}
+
 /// Refuses what `descriptor` does not declare, and fills in what the caller left to it.
-pub fn check(descriptor: &Descriptor, operation: Operation) -> Result<Operation, Fault> {
+pub fn check(
+    limits: &Limits,
+    descriptor: &Descriptor,
+    operation: Operation,
+) -> Result<Operation, Fault> {
     match operation {
         Operation::Invoke { action, input } => {
             if !descriptor.actions.contains_key(&action) {
                 let detail = format!("{} declares no action `{action}`", descriptor.name);
                 return Err(Fault::new(Code::UnknownAction, detail));
             }
-            within(input.len(), INPUT_BYTES_MAX, "input")?;
+            within(input.len(), limits.input_bytes_max, "input")?;
             Ok(Operation::Invoke { action, input })
         }
         Operation::Discover { object } => {
@@ -26,8 +45,8 @@ pub fn check(descriptor: &Descriptor, operation: Operation) -> Result<Operation,
             }
             Ok(Operation::Discover { object })
         }
-        Operation::Read(request) => read(descriptor, request).map(Operation::Read),
-        Operation::Write(request) => write(descriptor, request).map(Operation::Write),
+        Operation::Read(request) => read(limits, descriptor, request).map(Operation::Read),
+        Operation::Write(request) => write(limits, descriptor, request).map(Operation::Write),
     }
 }
 
@@ -42,7 +61,11 @@ fn known<'d>(descriptor: &'d Descriptor, object: &Object) -> Result<Option<&'d O
     }
 }
 
-fn read(descriptor: &Descriptor, mut request: ReadRequest) -> Result<ReadRequest, Fault> {
+fn read(
+    limits: &Limits,
+    descriptor: &Descriptor,
+    mut request: ReadRequest,
+) -> Result<ReadRequest, Fault> {
     let spec = match known(descriptor, &request.object)? {
         Some(ObjectSpec { read: None, .. }) => {
             let detail = format!("object `{}` is not read by this release", request.object);
@@ -54,27 +77,32 @@ fn read(descriptor: &Descriptor, mut request: ReadRequest) -> Result<ReadRequest
     if request.page_size == 0 {
         request.page_size = spec.page_size;
     }
-    if request.page_size > BATCH_ITEMS_MAX {
-        let detail = format!("`page_size` is over {BATCH_ITEMS_MAX}");
+    if request.page_size > limits.batch_items_max {
+        let detail = format!("`page_size` is over {}", limits.batch_items_max);
         return Err(Fault::new(Code::InputInvalid, detail));
     }
     if request.since.is_some() && !spec.incremental {
         let detail = format!("object `{}` cannot be read incrementally", request.object);
         return Err(Fault::new(Code::Unsupported, detail));
     }
-    within(request.cursor.as_ref().map_or(0, String::len), INPUT_BYTES_MAX, "`cursor`")?;
+    within(request.cursor.as_ref().map_or(0, String::len), limits.input_bytes_max, "`cursor`")?;
     Ok(request)
 }
 
-fn write(descriptor: &Descriptor, request: WriteRequest) -> Result<WriteRequest, Fault> {
+fn write(
+    limits: &Limits,
+    descriptor: &Descriptor,
+    request: WriteRequest,
+) -> Result<WriteRequest, Fault> {
+    let items_max = limits.batch_items_max;
     if let Some(spec) = known(descriptor, &request.object)?
         && !spec.write.contains(&request.operation)
     {
         let detail = format!("object `{}` does not take this write", request.object);
         return Err(Fault::new(Code::UnknownObject, detail));
     }
-    if request.items.is_empty() || request.items.len() > BATCH_ITEMS_MAX as usize {
-        let detail = format!("a batch has 1 to {BATCH_ITEMS_MAX} items");
+    if request.items.is_empty() || request.items.len() > items_max as usize {
+        let detail = format!("a batch has 1 to {items_max} items");
         return Err(Fault::new(Code::InputInvalid, detail));
     }
     let mut references = std::collections::HashSet::new();
@@ -82,7 +110,11 @@ fn write(descriptor: &Descriptor, request: WriteRequest) -> Result<WriteRequest,
         let detail = format!("two items have the reference `{}`", twice.reference);
         return Err(Fault::new(Code::InputInvalid, detail));
     }
-    within(request.items.iter().map(|item| item.data.len()).sum(), INPUT_BYTES_MAX, "batch")?;
+    within(
+        request.items.iter().map(|item| item.data.len()).sum(),
+        limits.input_bytes_max,
+        "batch",
+    )?;
     Ok(request)
 }
 
@@ -136,7 +168,7 @@ mod tests {
     }
 
     fn code(operation: Operation) -> Option<Code> {
-        check(&descriptor(), operation).err().map(|fault| fault.code)
+        check(&Limits::default(), &descriptor(), operation).err().map(|fault| fault.code)
     }
 
     #[test]
@@ -160,9 +192,8 @@ mod tests {
 
     #[test]
     fn page_size_defaults_to_the_descriptors() {
-        let Ok(Operation::Read(request)) = check(&descriptor(), read_of("things", 0)) else {
-            panic!("a declared read passes")
-        };
+        let checked = check(&Limits::default(), &descriptor(), read_of("things", 0));
+        let Ok(Operation::Read(request)) = checked else { panic!("a declared read passes") };
         assert_eq!(request.page_size, 7);
     }
 }

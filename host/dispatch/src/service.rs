@@ -21,6 +21,8 @@ use crate::outside::Live;
 pub struct Config {
     /// How many calls may be under way.
     pub admission: admission::Limits,
+    /// What an operation may carry.
+    pub fit: fit::Limits,
     /// Time for one call where the caller names none, and the most a caller may name. Two minutes: the
     /// slowest page of a slow provider, and short enough that a drain ends.
     pub call_time_max: Duration,
@@ -44,7 +46,11 @@ struct Shared {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { admission: admission::Limits::default(), call_time_max: Duration::from_secs(120) }
+        Self {
+            admission: admission::Limits::default(),
+            fit: fit::Limits::default(),
+            call_time_max: Duration::from_secs(120),
+        }
     }
 }
 
@@ -100,7 +106,7 @@ impl Shared {
         let route = self.routes.resolve(&installation)?;
         *release = Some(route.connector.release().clone());
         // What the descriptor does not declare never reaches the guest.
-        let operation = fit::check(route.connector.descriptor(), operation)?;
+        let operation = fit::check(&self.config.fit, route.connector.descriptor(), operation)?;
         let verb = operation.verb();
         let started = Instant::now();
         let _running = self.metrics.running();

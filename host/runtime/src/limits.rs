@@ -62,7 +62,7 @@ pub struct Call {
     pub stack_bytes_max: usize,
     /// Time on a processor. Default 10 s: no connector computes that long, and the wall clock has a
     /// bound of its own.
-    #[serde(with = "humane")]
+    #[serde(with = "keyway_core::humane")]
     pub cpu_time_max: Duration,
     /// Live handles to host resources, such as streams. Default 4,096.
     pub handles_max: usize,
@@ -100,7 +100,7 @@ pub struct Admission {
     pub processes_max: NonZeroUsize,
     /// Time from start to answer, after which the process is killed. Default 60 s: the largest known
     /// component compiles in 10 s on two cores.
-    #[serde(with = "humane")]
+    #[serde(with = "keyway_core::humane")]
     pub time_max: Duration,
     /// Bytes of memory that the process may write to (`RLIMIT_DATA`). Default 2 GiB.
     pub memory_bytes_max: u64,
@@ -110,7 +110,7 @@ pub struct Admission {
     /// Bytes of compiled code taken from the process. Default 512 MiB: 8 times the largest component.
     pub code_bytes_max: usize,
     /// Time that start-up and `describe` may take together. Default 2 s.
-    #[serde(with = "humane")]
+    #[serde(with = "keyway_core::humane")]
     pub describe_time_max: Duration,
 }
 
@@ -164,22 +164,6 @@ impl Default for Admission {
             code_bytes_max: 512 * MIB,
             describe_time_max: Duration::from_secs(2),
         }
-    }
-}
-
-/// Durations as text, such as `10s`.
-mod humane {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&humantime::format_duration(*time))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(from)?;
-        humantime::parse_duration(&text).map_err(D::Error::custom)
     }
 }
 

@@ -62,6 +62,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use keyway_core::ports::Clock;
+use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -75,13 +76,15 @@ use crate::metrics::Metrics;
 use crate::store::{Limits, Store};
 
 /// How an embedded store is opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Options {
     /// Bytes of pages that sled keeps in memory, 64 MiB unless told: the rows of 10,000 installations
     /// several times over. sled's own default is 1 GiB.
     pub cache_bytes_max: u64,
     /// How long commits may wait without any being made before the store calls itself unwell, 10 s
     /// unless told: far above the slowest disk, far below an operator's patience.
+    #[serde(with = "keyway_core::humane")]
     pub stall_max: Duration,
     /// Limits of what is kept in it.
     pub limits: Limits,

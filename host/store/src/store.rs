@@ -13,6 +13,7 @@ use keyway_core::ports::Clock;
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Descriptor, Digest, Release};
 use semver::Version;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -36,7 +37,8 @@ use crate::row::{
 pub struct Store(pub(crate) Arc<Inner>);
 
 /// Limits that an operator may want otherwise.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Limits {
     /// Claims of one message before it is given up as a dead letter. Ten, with waits that double from
     /// a second, is a quarter of an hour: longer than a deploy, shorter than a night.

@@ -1,7 +1,7 @@
 //! The sealing key: 32 bytes in a file that only the host's user may read.
 //!
-//! Made on first start. It is not in the store, so a stolen store or backup opens nothing; losing it
-//! loses every credential, which is why a host whose store names another key refuses to start.
+//! Made on first start and never again. It is not in the store, so a stolen store or backup opens nothing; losing it
+//! loses every credential, which is why a host whose store has sealed values and which finds no key, or another one, refuses to start.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -61,18 +61,20 @@ pub enum KeyError {
 // === impl SealingKey ===
 
 impl SealingKey {
-    /// Reads the key, or makes one if there is no such file yet.
-    pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
-        let failed = |source| KeyError::Io { path: path.to_owned(), source };
+    /// Reads the key; none if there is no such file.
+    pub fn load(path: &Path) -> Result<Option<Self>, KeyError> {
         match File::open(path) {
-            Ok(file) => Self::read(path, file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let key = Self::generate()?;
-                key.write(path).map_err(failed)?;
-                Ok(key)
-            }
-            Err(error) => Err(failed(error)),
+            Ok(file) => Self::read(path, file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(KeyError::Io { path: path.to_owned(), source }),
         }
+    }
+
+    /// Makes a key and its file, durably. Only for a host that has sealed nothing yet.
+    pub fn create(path: &Path) -> Result<Self, KeyError> {
+        let key = Self::generate()?;
+        key.write(path).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
+        Ok(key)
     }
 
     /// A key of these bytes.
@@ -135,8 +137,10 @@ mod tests {
     fn is_made_once_and_readable_by_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("seal.key");
-        let made = SealingKey::load_or_create(&path).unwrap();
-        let read = SealingKey::load_or_create(&path).unwrap();
+        assert!(SealingKey::load(&path).unwrap().is_none());
+        let made = SealingKey::create(&path).unwrap();
+        let read = SealingKey::load(&path).unwrap().unwrap();
+        assert!(SealingKey::create(&path).is_err(), "a key is never replaced");
         assert_eq!(made.id(), read.id());
         assert_eq!(made.expose(), read.expose());
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -148,9 +152,9 @@ mod tests {
         let path = dir.path().join("seal.key");
         std::fs::write(&path, [7; 31]).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(SealingKey::load_or_create(&path), Err(KeyError::Length { .. })));
+        assert!(matches!(SealingKey::load(&path), Err(KeyError::Length { .. })));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(SealingKey::load_or_create(&path), Err(KeyError::Exposed { .. })));
+        assert!(matches!(SealingKey::load(&path), Err(KeyError::Exposed { .. })));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) async fn publish(State(api): State<Host>, who: Identity, request: Req
     let by = By { actor: who.actor().clone(), publisher: who.publisher().map(str::to_owned) };
     let limits = &api.config.limits;
     let bounds = Bounds {
-        bytes_max: limits.component_bytes_max,
+        bytes_max: api.config.component_bytes_max,
         drain_bytes_max: limits.drain_bytes_max,
         time_max: limits.component_time_max,
         code: Code::ComponentTooLarge,

@@ -43,9 +43,17 @@ async fn bad_bytes_leave_nothing_behind() {
 async fn a_component_has_at_most_so_many_bytes() {
     let component = component("1.0.0");
     let size = component.len();
-    let world = World::with(limited(|limits| limits.component_bytes_max = size)).await;
+    let world = World::with(keyway_api::Config {
+        component_bytes_max: size,
+        ..keyway_api::Config::default()
+    })
+    .await;
     assert_eq!(world.publish(&component).await.status, 201);
-    let world = World::with(limited(|limits| limits.component_bytes_max = size - 1)).await;
+    let world = World::with(keyway_api::Config {
+        component_bytes_max: size - 1,
+        ..keyway_api::Config::default()
+    })
+    .await;
     world.publish(&component).await.refused(413, "component-too-large");
 }
 

@@ -67,10 +67,11 @@ async fn a_call_under_way_is_answered_before_the_server_ends() {
 
 #[tokio::test]
 async fn a_call_that_outlasts_the_drain_is_cut_off() {
-    let mut world = World::with(limited(|limits| {
-        limits.drain_time_max = Duration::from_millis(50);
-    }))
-    .await;
+    let config = keyway_api::Config {
+        drain_time_max: Duration::from_millis(50),
+        ..keyway_api::Config::default()
+    };
+    let mut world = World::with(config).await;
     world.publish(&crate::world::component("1.0.0")).await.ok();
     world.pin("1.0.0").await.ok();
     let text = call(&world);
