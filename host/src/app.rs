@@ -23,7 +23,7 @@ use keyway_store::Store;
 use keyway_store::model::Filter;
 use keyway_vault::model::Role;
 use keyway_vault::tokens::Grant;
-use keyway_vault::{SealingKey, Tokens, Vault};
+use keyway_vault::{SealingKey, Tokens, Vault, private_file};
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
@@ -135,8 +135,7 @@ impl App {
         })?;
         let path = data.join(TOKEN_FILE);
         let line = format!("{}\n", issued.secret.expose_secret());
-        keys::write_private(&path, line.as_bytes())
-            .with_context(|| format!("token file {}", path.display()))?;
+        private_file::write(&path, line.as_bytes())?;
         self.tokens.keep(&issued, &name).await?;
         Ok(Some(path))
     }

@@ -10,7 +10,7 @@ use url::Url;
 use crate::env;
 
 /// Run connectors sandboxed, pinned by hash, and hot-swapped per tenant.
-#[derive(Parser, Debug)]
+#[derive(Parser)]
 #[command(name = "keyway", version, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// How to reach the host.
@@ -21,8 +21,8 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// How commands reach a running host.
-#[derive(Args, Debug)]
+/// How commands reach a running host. Has no `Debug`: the token would be in it.
+#[derive(Args)]
 pub(crate) struct Remote {
     /// Address of the running host.
     #[arg(long, global = true, env = env::HOST, default_value = "http://127.0.0.1:8700", value_name = "URL")]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -18,13 +18,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-/// Longer than the longest call a host allows, so that the host's own answer is seen.
-const TIMEOUT: Duration = Duration::from_secs(150);
+/// Longer than a host takes for anything with its default limits: a large publication on a slow line may
+/// take six minutes.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A running host, as the command line reaches it.
 pub(crate) struct Client {
     base: Url,
-    token: Option<String>,
+    /// `Bearer …`
+    token: Option<HeaderValue>,
 }
 
 /// What a host answered.
@@ -49,10 +51,18 @@ pub(crate) struct Unreachable {
 impl Client {
     /// A client of the host at `base`.
     pub(crate) fn new(base: Url, token: Option<String>) -> anyhow::Result<Self> {
-        match base.scheme() {
-            "http" | "https" if base.has_host() => Ok(Self { base, token }),
-            _ => bail!("`{base}` is no http or https address"),
+        let web = matches!(base.scheme(), "http" | "https") && base.has_host();
+        let plain = base.username().is_empty() && base.password().is_none();
+        if !web || !plain {
+            bail!(
+                "the host's address must be http or https, without a user: the token says who asks"
+            );
         }
+        let token = token.map(|token| format!("Bearer {token}").parse()).transpose();
+        let mut token: Option<HeaderValue> =
+            token.map_err(|_| anyhow!("the token has characters that no token has"))?;
+        token.iter_mut().for_each(|token| token.set_sensitive(true));
+        Ok(Self { base, token })
     }
 
     /// Sends `body` as it is.
@@ -85,7 +95,7 @@ impl Client {
             .header(header::HOST, authority)
             .header(header::CONTENT_TYPE, content_type);
         if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+            request = request.header(header::AUTHORIZATION, token);
         }
         let request = request.body(Full::new(body)).context("request")?;
         let io = TokioIo::new(self.connect().await?);

@@ -107,6 +107,9 @@ pub(crate) enum ConfigError {
         #[source]
         source: Box<toml::de::Error>,
     },
+    /// Two settings that do not go together.
+    #[error("configuration: {0}")]
+    Contradiction(String),
 }
 
 impl Config {
@@ -115,10 +118,23 @@ impl Config {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Parse {
+        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
             path: path.to_owned(),
             source: Box::new(source),
-        })
+        })?;
+        config.check()
+    }
+
+    /// What one section alone cannot say.
+    fn check(self) -> Result<Self, ConfigError> {
+        let instances_max = self.runtime.limits.pool.instances_max;
+        if self.calls.calls_max > instances_max as usize {
+            let problem = format!(
+                "calls.calls-max is over runtime.limits.pool.instances-max ({instances_max}): calls would wait unseen"
+            );
+            return Err(ConfigError::Contradiction(problem));
+        }
+        Ok(self)
     }
 }
 

@@ -34,7 +34,9 @@ fn main() -> ExitCode {
             runtime.block_on(run(&session, remote_command))
         }),
     };
-    outcome.unwrap_or_else(|error| report(&error)).into()
+    let exit = outcome.unwrap_or_else(|error| report(&error));
+    // A secret that is shown once and did not reach its file must not look as if it had.
+    if exit == Exit::Success && output::incomplete() { Exit::Failure } else { exit }.into()
 }
 
 /// Commands that talk to a running host.

@@ -5,10 +5,28 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
 
 /// Prints one line of data.
 pub(crate) fn line(text: impl Display) {
     write(io::stdout().lock(), &printable(&text.to_string()));
+}
+
+/// Prints JSON for programs: the same value, with every character that a terminal would act on escaped.
+/// Within JSON such characters can only be inside of strings, where an escape means the same.
+pub(crate) fn json(value: &Value, pretty: bool) {
+    let text = if pretty { format!("{value:#}") } else { value.to_string() };
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => escaped.push('\n'),
+            c if harmless(c) => escaped.push(c),
+            c => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+        }
+    }
+    write(io::stdout().lock(), &escaped);
 }
 
 /// Prints text of our own as it is, such as a page of documentation.
@@ -36,21 +54,33 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
     }
 }
 
-/// A reader that has gone away, such as `head`, has what it wanted; any other error is said.
+/// A reader that has gone away, such as `head`, has what it wanted; any other error is said, and is the
+/// command's failure.
 fn write(mut to: impl Write, text: &str) {
     if let Err(error) = writeln!(to, "{text}")
         && error.kind() != ErrorKind::BrokenPipe
     {
+        INCOMPLETE.store(true, Ordering::Relaxed);
         drop(writeln!(io::stderr(), "keyway: output is incomplete: {error}"));
     }
 }
 
+/// Whether something could not be printed.
+pub(crate) fn incomplete() -> bool {
+    INCOMPLETE.load(Ordering::Relaxed)
+}
+
+/// Set by the first line that could not be printed.
+static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+
 /// The text without characters that a terminal would act on.
 fn printable(text: &str) -> String {
-    let harmless = |c: char| {
-        !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     text.chars().map(|c| if harmless(c) { c } else { '\u{fffd}' }).collect()
+}
+
+/// Whether a terminal shows the character and does nothing else: no control, no change of direction.
+fn harmless(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ fn a_new_connector_builds_and_passes_its_tests_as_it_is() {
         let output = Command::new(env!("CARGO"))
             .args(args)
             .current_dir(&project)
-            .env_remove("CARGO_TARGET_DIR")
+            .env("CARGO_TARGET_DIR", project.join("target"))
             .output()
             .expect("cargo runs");
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -253,7 +253,7 @@ async fn a_pin_during_a_hundred_calls_lets_each_end_on_the_release_it_began_with
     let releases = setup.http.get("/v1/releases/keyway/hubspot").await.ok().json();
     let digest = |n: usize| releases["releases"][n]["release"]["digest"].as_str().expect("text");
     let (old, new) = (digest(0).to_owned(), digest(1).to_owned());
-    let delay = Duration::from_secs(2);
+    let delay = Duration::from_secs(8);
     let path_prefix = "/crm/v3/".to_owned();
     upstream.fault(Fault { path_prefix, delay, ..Fault::default() }).expect("a valid fault");
     let before = upstream.requests().total;
@@ -267,7 +267,11 @@ async fn a_pin_during_a_hundred_calls_lets_each_end_on_the_release_it_began_with
         })
         .collect();
     // The provider counts a request when it has answered; the gauge counts a call when it has begun.
-    while setup.metric("keyway_calls_running", &[]).await < 100.0 {
+    for wait in 0.. {
+        if setup.metric("keyway_calls_running", &[]).await == 100.0 {
+            break;
+        }
+        assert!(wait < 1_000, "a hundred calls were never under way at once");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(upstream.requests().total, before, "no call has ended yet");

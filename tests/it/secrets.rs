@@ -7,6 +7,9 @@ use crate::upstream::Plain;
 
 const CANARY: &str = "canary-7f3a9c51-do-not-leak";
 
+/// `ann:` and the canary in base64, as RFC 7617 sends it.
+const BASIC: &str = "YW5uOmNhbmFyeS03ZjNhOWM1MS1kby1ub3QtbGVhaw";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_reaches_the_provider_and_nothing_else() {
     let upstream = Plain::start().await;
@@ -31,10 +34,10 @@ async fn a_credential_reaches_the_provider_and_nothing_else() {
     }
     let sent: String = upstream.seen().iter().map(|seen| format!("{seen:?}")).collect();
     assert_eq!(sent.matches(CANARY).count(), 3, "bearer, header and query reach the provider");
+    assert!(sent.contains(BASIC), "user and password reach the provider");
     let listed = setup.http.get(&path("acme", "fixtures/fetch", "/connections")).await.ok();
     let audit = setup.http.get("/v1/audit?limit=100").await.ok();
     let metrics = setup.http.get("/metrics").await.ok();
-    let basic = "YW5uOmNhbmFyeS03ZjNhOWM1MS1kby1ub3QtbGVhaw";
     for (what, text) in [
         ("answers", answers),
         ("connections", listed.json().to_string()),
@@ -42,7 +45,7 @@ async fn a_credential_reaches_the_provider_and_nothing_else() {
         ("metrics", String::from_utf8_lossy(&metrics.body).into_owned()),
         ("log", setup.log()),
     ] {
-        assert!(!text.contains(CANARY) && !text.contains(basic), "the canary is in {what}: {text}");
+        assert!(!text.contains(CANARY) && !text.contains(BASIC), "the canary is in {what}: {text}");
     }
     for file in files_below(&setup.data()) {
         let bytes = std::fs::read(&file).expect("readable");
@@ -52,7 +55,7 @@ async fn a_credential_reaches_the_provider_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_default_configuration_reaches_no_loopback_address() {
+async fn a_base_url_off_the_declared_hosts_is_refused() {
     let upstream = Plain::start().await;
     let mut setup = Setup::new("");
     setup.publish("fetch").await.ok();

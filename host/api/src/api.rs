@@ -109,7 +109,7 @@ pub(crate) struct Shared {
     pub(crate) auth: Auth,
     pub(crate) routes: Arc<dyn Routes>,
     pub(crate) schemas: InputSchemas,
-    pub(crate) publications: Semaphore,
+    pub(crate) publications: Arc<Semaphore>,
 }
 
 // === impl Config ===
@@ -152,7 +152,7 @@ impl Api {
             auth: Auth::new(deps.tokens, deps.clock),
             routes: deps.releases.routes(),
             schemas: InputSchemas::default(),
-            publications: Semaphore::new(config.limits.publications_max),
+            publications: Arc::new(Semaphore::new(config.limits.publications_max)),
             artifacts: deps.artifacts,
             releases: deps.releases,
             vault: deps.vault,

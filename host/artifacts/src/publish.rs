@@ -65,6 +65,8 @@ impl Artifacts {
         let component_bytes = component.len() as u64;
         let admitted = self.admission.admit(component.clone()).await?;
         let release = self.release_of(admitted, component_bytes, &by)?;
+        // Before the bytes are kept: nothing ever removes a blob.
+        self.check_version_free(&release.reference).await?;
         self.store.blobs().put(component).await?;
         self.record(release, by).await
     }
@@ -122,16 +124,19 @@ impl Artifacts {
         if let Some(release) = self.store.release(&reference.digest).await? {
             return Ok(Published { release, fresh: false });
         }
-        let taken = self.store.release_by_version(&reference.connector, &reference.version).await?;
-        match taken {
-            Some(other) => Err(Fault::new(
+        self.check_version_free(reference).await?;
+        Err(fault)
+    }
+
+    /// Other bytes may have this version already.
+    async fn check_version_free(&self, wanted: &ReleaseRef) -> Result<(), Fault> {
+        let taken = self.store.release_by_version(&wanted.connector, &wanted.version).await?;
+        match taken.map(|release| release.reference.digest) {
+            Some(digest) if digest != wanted.digest => Err(Fault::new(
                 Code::VersionTaken,
-                format!(
-                    "{reference} is {}; publish new bytes as a new version",
-                    other.reference.digest
-                ),
+                format!("{wanted} is {digest}; publish new bytes as a new version"),
             )),
-            None => Err(fault),
+            _ => Ok(()),
         }
     }
 }

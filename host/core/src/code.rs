@@ -165,6 +165,8 @@ codes! {
     GuestOutputInvalid = "guest-output-invalid", 502, Connector, No;
     /// The call's time was over before it had ended.
     DeadlineExceeded = "deadline-exceeded", 504, Upstream, Yes;
+    /// The caller went away before the call had ended. Nobody is answered with it: it is for logs and metrics.
+    CallAbandoned = "call-abandoned", 499, Tenant, Yes;
     /// Too many calls of this tenant, or of all, are under way.
     Overloaded = "overloaded", 503, Host, Yes;
 
@@ -173,8 +175,6 @@ codes! {
     ReleaseUnavailable = "release-unavailable", 503, Host, Yes;
     /// The store cannot take or answer this now.
     StoreUnavailable = "store-unavailable", 503, Host, Yes;
-    /// The host is stopping.
-    Draining = "draining", 503, Host, Yes;
     /// A defect of Keyway; the log has the cause under the call's id.
     Internal = "internal", 500, Host, Yes;
 }

@@ -248,6 +248,13 @@ impl Descriptor {
             time::Date::parse(sunset, day)
                 .map_err(|_| invalid("api.sunset", "is not a day, YYYY-MM-DD".to_owned()))?;
         }
+        for (object, spec) in &self.objects {
+            let size = spec.read.as_ref().map_or(1, |read| read.page_size);
+            if !(1..=limits::BATCH_ITEMS_MAX).contains(&size) {
+                let problem = format!("is not 1 to {}", limits::BATCH_ITEMS_MAX);
+                return Err(invalid(format!("objects.{object}.read.page-size"), problem));
+            }
+        }
         for (slot, spec) in &self.slots {
             spec.scheme.check(slot)?;
         }
@@ -408,6 +415,17 @@ mod tests {
         ] {
             assert!(pattern(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn page_sizes_are_within_a_page() {
+        let with = |size: u32| {
+            let read = format!(r#"{{"x":{{"read":{{"page-size":{size}}}}}}}"#);
+            let text = format!(r#"{{"format":1,"name":"a/b","version":"1.0.0","objects":{read}}}"#);
+            Descriptor::parse(&text)
+        };
+        assert!(with(1).is_ok() && with(limits::BATCH_ITEMS_MAX).is_ok());
+        assert!(with(0).is_err() && with(limits::BATCH_ITEMS_MAX + 1).is_err());
     }
 
     #[test]

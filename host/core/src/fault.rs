@@ -47,6 +47,8 @@ pub struct Fault {
     pub provider_code: Option<String>,
     /// False only when nothing can have reached the provider.
     pub request_sent: bool,
+    /// Whose fault it is; starts as the code's own answer.
+    whose: Whose,
     /// For the log.
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -79,6 +81,7 @@ impl Fault {
             retry: code.retry(),
             provider_code: None,
             request_sent: false,
+            whose: code.whose(),
             source: None,
         }
     }
@@ -97,9 +100,16 @@ impl Fault {
         self
     }
 
+    /// Replaces the code's own answer to whose fault it is.
+    #[must_use]
+    pub fn blame(mut self, whose: Whose) -> Self {
+        self.whose = whose;
+        self
+    }
+
     /// Whose fault it is.
     pub const fn whose(&self) -> Whose {
-        self.code.whose()
+        self.whose
     }
 
     /// The whole chain of causes in one line, for the log.

@@ -156,8 +156,8 @@ pub trait Credentials: Send + Sync {
 pub struct Route {
     /// For whom.
     pub installation: Installation,
-    /// Counts up with every change of the pin.
-    pub generation: u64,
+    /// Counts up with every route that any installation gets: of two, the higher is the newer.
+    pub order: u64,
     /// What runs.
     pub connector: Arc<dyn Connector>,
     /// What the operator set.
@@ -219,8 +219,8 @@ pub struct Ended {
     pub installation: Installation,
     /// What really ran.
     pub release: ReleaseRef,
-    /// The pin's generation when the call was routed.
-    pub generation: u64,
+    /// Of the route that the call took.
+    pub order: u64,
     /// What was asked.
     pub verb: &'static str,
     /// How long it took.

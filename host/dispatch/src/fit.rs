@@ -75,14 +75,15 @@ fn read(
         None => ReadSpec { incremental: true, deletes: false, page_size: 100 },
     };
     if request.page_size == 0 {
-        request.page_size = spec.page_size;
+        // The operator's bound may be below what the release would like.
+        request.page_size = spec.page_size.min(limits.batch_items_max);
     }
     if request.page_size > limits.batch_items_max {
         let detail = format!("`page_size` is over {}", limits.batch_items_max);
         return Err(Fault::new(Code::InputInvalid, detail));
     }
-    if request.since.is_some() && !spec.incremental {
-        let detail = format!("object `{}` cannot be read incrementally", request.object);
+    if (request.since.is_some() || request.until.is_some()) && !spec.incremental {
+        let detail = format!("object `{}` cannot be read by time of change", request.object);
         return Err(Fault::new(Code::Unsupported, detail));
     }
     within(request.cursor.as_ref().map_or(0, String::len), limits.input_bytes_max, "`cursor`")?;

@@ -8,12 +8,12 @@ use keyway_core::call::{Operation, Output};
 use keyway_core::ids::CallId;
 use keyway_core::ports::{self, Answer, Call, Clock, Egress, Ended, Outcomes, Route, Routes};
 use keyway_core::release::ReleaseRef;
-use keyway_core::{Code, Fault};
+use keyway_core::{Code, Fault, Whose};
 use tracing::Instrument as _;
 
 use crate::admission::{self, Admission};
 use crate::fit;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Running};
 use crate::outside::Live;
 
 /// What bounds the calls of a host.
@@ -73,11 +73,6 @@ impl Dispatch {
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
     }
-
-    /// Calls under way.
-    pub fn in_flight(&self) -> usize {
-        self.shared.admission.in_flight()
-    }
 }
 
 #[async_trait]
@@ -107,11 +102,9 @@ impl Shared {
         *release = Some(route.connector.release().clone());
         // What the descriptor does not declare never reaches the guest.
         let operation = fit::check(&self.config.fit, route.connector.descriptor(), operation)?;
-        let verb = operation.verb();
-        let started = Instant::now();
-        let _running = self.metrics.running();
+        let underway = Underway::begin(self, id, &route, operation.verb());
         let result = self.instance(id, &route, operation, &deadline).await;
-        self.ended(id, &route, verb, started.elapsed(), result.as_ref().err());
+        underway.end(result.as_ref().err());
         result
     }
 
@@ -139,43 +132,71 @@ impl Shared {
         );
         let time_left = deadline.left();
         if time_left.is_zero() {
-            return Err(Fault::new(Code::DeadlineExceeded, "no time was left to begin the call"));
+            let fault = Fault::new(Code::DeadlineExceeded, "no time was left to begin the call");
+            return Err(fault.blame(Whose::Tenant));
         }
         route.connector.call(operation, outside, time_left).instrument(span).await
     }
+}
 
-    /// Classifies by fault and tells everyone who counts.
-    fn ended(
-        &self,
-        id: CallId,
-        route: &Route,
-        verb: &'static str,
-        elapsed: Duration,
-        fault: Option<&Fault>,
-    ) {
-        let release = route.connector.release();
-        self.metrics.ended(verb, release, elapsed, fault);
-        if let Some(fault) = fault {
-            tracing::info!(
-                call = %id,
-                environment = %route.installation.environment,
-                tenant = %route.installation.tenant,
-                release = %release,
-                code = fault.code.as_str(),
-                whose = fault.whose().as_str(),
-                error = fault.chain(),
-                "call failed",
-            );
-        }
-        self.outcomes.ended(&Ended {
-            call: id,
-            installation: route.installation.clone(),
+/// A call in a guest. However it ends, it is reported once: a release that callers give up waiting for
+/// must not look idle.
+struct Underway<'s> {
+    shared: &'s Shared,
+    id: CallId,
+    route: &'s Route,
+    verb: &'static str,
+    started: Instant,
+    reported: bool,
+    _running: Running<'s>,
+}
+
+impl<'s> Underway<'s> {
+    fn begin(shared: &'s Shared, id: CallId, route: &'s Route, verb: &'static str) -> Self {
+        let (started, _running) = (Instant::now(), shared.metrics.running());
+        Self { shared, id, route, verb, started, reported: false, _running }
+    }
+
+    fn end(mut self, fault: Option<&Fault>) {
+        self.report(fault);
+    }
+
+    /// Tells everyone who counts, and the log, whose fault it was.
+    fn report(&mut self, fault: Option<&Fault>) {
+        self.reported = true;
+        let (release, elapsed) = (self.route.connector.release(), self.started.elapsed());
+        self.shared.metrics.ended(self.verb, release, elapsed, fault);
+        tracing::info!(
+            call = %self.id,
+            environment = %self.route.installation.environment,
+            tenant = %self.route.installation.tenant,
+            release = %release,
+            verb = self.verb,
+            seconds = elapsed.as_secs_f64(),
+            code = fault.map(|fault| fault.code.as_str()),
+            whose = fault.map(|fault| fault.whose().as_str()),
+            error = fault.map(Fault::chain),
+            "call ended",
+        );
+        self.shared.outcomes.ended(&Ended {
+            call: self.id,
+            installation: self.route.installation.clone(),
             release: release.clone(),
-            generation: route.generation,
-            verb,
+            order: self.route.order,
+            verb: self.verb,
             elapsed,
             fault: fault.cloned(),
         });
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if !self.reported {
+            let fault =
+                Fault::new(Code::CallAbandoned, "the caller went away before the call ended");
+            self.report(Some(&fault));
+        }
     }
 }
 

@@ -33,8 +33,8 @@ pub struct Execution {
     pub calls: u64,
     /// Those of them that failed.
     pub failures: u64,
-    /// Generation of the pin that the last call was routed by; older ends do not undo newer ones.
-    generation: u64,
+    /// Of the route that the last call took; a late end of an older route undoes nothing.
+    order: u64,
 }
 
 // === impl Executed ===
@@ -67,16 +67,16 @@ impl Outcomes for Executed {
             at: OffsetDateTime::UNIX_EPOCH,
             calls: 0,
             failures: 0,
-            generation: ended.generation,
+            order: ended.order,
         });
-        if ended.generation < execution.generation {
+        if ended.order < execution.order {
             return;
         }
         if execution.release.digest != ended.release.digest {
             execution.release = ended.release.clone();
             (execution.calls, execution.failures) = (0, 0);
         }
-        execution.generation = ended.generation;
+        execution.order = ended.order;
         execution.at = self.clock.now();
         execution.calls += 1;
         execution.failures += u64::from(ended.fault.is_some());

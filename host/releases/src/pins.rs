@@ -143,25 +143,21 @@ impl Releases {
     pub async fn revert(&self, request: RevertRequest) -> Result<Pin, Fault> {
         let RevertRequest { installation, to_generation, actor, reason, seen_generation } = request;
         check_reason(&reason)?;
-        let _changing = self.shared.changing.lock().await;
-        let Some(newest) = self.shared.store.pin(&installation).await? else {
-            let detail = format!("{installation} was never pinned");
-            return Err(Fault::new(Code::NoHistory, detail));
-        };
-        check_seen(seen_generation, Some(&newest))?;
-        // One row, not the history: that may be long, and every other change waits for this one.
-        let target = match to_generation.unwrap_or(newest.generation.saturating_sub(1)) {
-            earlier if earlier < newest.generation => {
-                self.shared.store.pin_at(&installation, earlier).await?
-            }
-            _ => None,
-        };
-        let target = target.ok_or_else(|| {
-            let which = to_generation.map_or("before this one".to_owned(), |g| format!("{g}"));
-            Fault::new(Code::NoHistory, format!("{installation} has no pin {which} to go back to"))
-        })?;
+        // Compiling may take seconds: done before other changes have to wait, and again if the pin moved.
+        let (newest, target) = self.shared.way_back(&installation, to_generation).await?;
         let release = self.shared.published(&target.release).await?;
-        let callable = self.shared.load(&release).await?;
+        let mut callable = self.shared.load(&release).await?;
+        let _changing = self.shared.changing.lock().await;
+        let (newest, target, release) =
+            match self.shared.way_back(&installation, to_generation).await? {
+                (now, same) if now.generation == newest.generation => (now, same, release),
+                (now, other) => {
+                    let release = self.shared.published(&other.release).await?;
+                    callable = self.shared.load(&release).await?;
+                    (now, other, release)
+                }
+            };
+        check_seen(seen_generation, Some(&newest))?;
         let pin = Pin {
             generation: newest.generation + 1,
             release: target.release,
@@ -181,6 +177,16 @@ impl Releases {
         let release = self.find(&connector, &release).await?;
         self.shared.load(&release).await?;
         let _changing = self.shared.changing.lock().await;
+        let filter = Filter {
+            environment: Some(environment.clone()),
+            connector: Some(connector.clone()),
+            tenant: None,
+        };
+        let states = self.shared.store.installations(&filter).await?;
+        let governed: Vec<_> = states.into_iter().filter(|state| state.pin.is_none()).collect();
+        for config in governed.iter().filter_map(|state| state.config.as_ref()) {
+            check_config(&release, config)?;
+        }
         let before = self.shared.store.environment_default(&environment, &connector).await?;
         let default = EnvironmentDefault {
             generation: before.as_ref().map_or(0, |default| default.generation) + 1,
@@ -191,12 +197,7 @@ impl Releases {
             environment,
         };
         self.shared.commit_default(&default, before.as_ref()).await?;
-        let filter = Filter {
-            environment: Some(default.environment.clone()),
-            connector: Some(connector),
-            tenant: None,
-        };
-        for state in self.shared.store.installations(&filter).await? {
+        for state in governed {
             self.shared.show(state).await?;
         }
         Ok(default)
@@ -258,7 +259,7 @@ impl Releases {
         self.shared.refresh(installation).await
     }
 
-    /// Reads everything and shows it to calls: at start, and whenever in doubt. A release that cannot
+    /// Reads everything and shows it to calls, at start. A release that cannot
     /// be loaded closes its own installations and no others.
     pub async fn catch_up(&self) -> Result<usize, Fault> {
         let _changing = self.shared.changing.lock().await;
@@ -292,6 +293,33 @@ impl Shared {
         })
     }
 
+    /// The newest pin of an installation, and the one to go back to.
+    async fn way_back(
+        &self,
+        installation: &Installation,
+        to_generation: Option<u64>,
+    ) -> Result<(Pin, Pin), Fault> {
+        let Some(newest) = self.store.pin(installation).await? else {
+            let detail = format!("{installation} was never pinned");
+            return Err(Fault::new(Code::NoHistory, detail));
+        };
+        // One row, not the history: that may be long, and every other change waits for this one.
+        let target = match to_generation.unwrap_or(newest.generation.saturating_sub(1)) {
+            earlier if earlier < newest.generation => {
+                self.store.pin_at(installation, earlier).await?
+            }
+            _ => None,
+        };
+        match target {
+            Some(target) => Ok((newest, target)),
+            None => {
+                let which = to_generation.map_or("before this one".to_owned(), |g| format!("{g}"));
+                let detail = format!("{installation} has no pin {which} to go back to");
+                Err(Fault::new(Code::NoHistory, detail))
+            }
+        }
+    }
+
     async fn load(&self, release: &Release) -> Result<Arc<dyn Callable>, Fault> {
         self.loader.load(&release.reference, &Arc::new(release.descriptor.clone())).await
     }
@@ -305,10 +333,7 @@ impl Shared {
         callable: Arc<dyn Callable>,
     ) -> Result<Pin, Fault> {
         if let Some(config) = self.store.config(&pin.installation).await? {
-            let value = serde_json::from_str(&config.json).map_err(|error| {
-                Fault::new(Code::Internal, "stored configuration").caused_by(error)
-            })?;
-            keyway_artifacts::schema::check_config(&release.descriptor, &value)?;
+            check_config(release, &config)?;
         }
         let entry = AuditEntry {
             actor: pin.actor.clone(),
@@ -321,7 +346,7 @@ impl Shared {
         let tx = self.store.tx().pin(pin.clone());
         tx.commit(entry).await?;
         let state = self.state(&pin.installation).await?;
-        self.table.set(pin.installation.clone(), route(&state, pin.generation, callable));
+        self.table.set(pin.installation.clone(), self.route(&state, callable));
         Ok(pin)
     }
 
@@ -374,11 +399,11 @@ impl Shared {
     ) -> Result<Entry, Fault> {
         let default = defaults.iter().find(|default| governs(default, &state.installation));
         let declared = match (&state.pin, default) {
-            (Some(pin), _) => Some((&pin.release, pin.generation)),
-            (None, Some(default)) => Some((&default.release, 0)),
+            (Some(pin), _) => Some(&pin.release),
+            (None, Some(default)) => Some(&default.release),
             (None, None) => None,
         };
-        let Some((reference, generation)) = declared else {
+        let Some(reference) = declared else {
             return Ok(Entry::Closed(Arc::new(not_pinned(&state.installation))));
         };
         let outcome = match loaded.entry(reference.digest) {
@@ -388,7 +413,7 @@ impl Shared {
             }
         };
         Ok(match outcome {
-            Ok(callable) => route(state, generation, Arc::clone(callable)),
+            Ok(callable) => self.route(state, Arc::clone(callable)),
             Err(fault) => Entry::Closed(Arc::clone(fault)),
         })
     }
@@ -399,22 +424,34 @@ impl Shared {
             tracing::error!(release = %reference, error = fault.chain(), "release not loaded");
         })
     }
+
+    /// A route to `callable` with what the operator set.
+    fn route(&self, state: &InstallationState, callable: Arc<dyn Callable>) -> Entry {
+        let connections = &state.connections;
+        let base_url = connections.iter().find_map(|connection| connection.base_url.as_deref());
+        let config = state.config.as_ref();
+        let settings = Settings {
+            config: config.map_or_else(|| "{}".to_owned(), |config| config.json.clone()),
+            base_url: base_url.map(Arc::from),
+            slots: connections.iter().map(|connection| connection.slot.clone()).collect(),
+        };
+        Entry::Route(Arc::new(Route {
+            installation: state.installation.clone(),
+            order: self.table.next_order(),
+            connector: callable,
+            settings: Arc::new(settings),
+        }))
+    }
 }
 
-/// A route to `callable` with what the operator set.
-fn route(state: &InstallationState, generation: u64, callable: Arc<dyn Callable>) -> Entry {
-    let base_url = state.connections.iter().find_map(|connection| connection.base_url.as_deref());
-    let settings = Settings {
-        config: state.config.as_ref().map_or_else(|| "{}".to_owned(), |config| config.json.clone()),
-        base_url: base_url.map(Arc::from),
-        slots: state.connections.iter().map(|connection| connection.slot.clone()).collect(),
-    };
-    Entry::Route(Arc::new(Route {
-        installation: state.installation.clone(),
-        generation,
-        connector: callable,
-        settings: Arc::new(settings),
-    }))
+/// Holds a configuration that was set for another release against this one.
+fn check_config(release: &Release, config: &Config) -> Result<(), Fault> {
+    let value = serde_json::from_str(&config.json)
+        .map_err(|error| Fault::new(Code::Internal, "stored configuration").caused_by(error))?;
+    keyway_artifacts::schema::check_config(&release.descriptor, &value).map_err(|mut fault| {
+        fault.detail = format!("{}: {}", config.installation, fault.detail);
+        fault
+    })
 }
 
 fn describe(release: &ReleaseRef) -> String {

@@ -5,6 +5,7 @@
 //! versions, so a change among 10,000 installations costs as much as one among ten.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use imbl::HashMap;
@@ -16,6 +17,8 @@ use keyway_core::{Code, Fault};
 #[derive(Default)]
 pub struct RouteTable {
     entries: ArcSwap<HashMap<Installation, Entry>>,
+    /// Routes made so far.
+    made: AtomicU64,
 }
 
 /// What the table says of an installation that it knows.
@@ -28,6 +31,11 @@ pub(crate) enum Entry {
 }
 
 impl RouteTable {
+    /// The order of the next route.
+    pub(crate) fn next_order(&self) -> u64 {
+        self.made.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Replaces what the table says of one installation. The caller makes one change at a time.
     pub(crate) fn set(&self, installation: Installation, entry: Entry) {
         let mut entries = HashMap::clone(&self.entries.load());
@@ -45,16 +53,6 @@ impl RouteTable {
     /// Replaces everything.
     pub(crate) fn replace(&self, entries: HashMap<Installation, Entry>) {
         self.entries.store(Arc::new(entries));
-    }
-
-    /// Installations known.
-    pub fn len(&self) -> usize {
-        self.entries.load().len()
-    }
-
-    /// Whether no installation is known.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use keyway_core::call::{Operation, Output};
 use keyway_core::ports::{Connector, Outside};
 use keyway_core::release::ReleaseRef;
-use keyway_core::{Code, Descriptor, Fault};
+use keyway_core::{Code, Descriptor, Fault, Whose};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
@@ -131,7 +131,9 @@ impl Connector for Loaded {
         // A guest says in its failure whether something was sent; of one that ended, we say it.
         let sent = |mut fault: Fault| {
             fault.request_sent = request_sent;
-            fault
+            // Nobody but the connector can have used up the time of a call that asked nobody.
+            let idle = fault.code == Code::DeadlineExceeded && !request_sent;
+            if idle { fault.blame(Whose::Connector) } else { fault }
         };
         let output = answer.map_err(sent)??;
         expected.check(&output, &self.bounds.limits.call).map_err(sent)?;

@@ -56,13 +56,13 @@ fn typed_or_piped(text: String) -> anyhow::Result<String> {
 
 fn answer(session: &Session, reply: Reply) -> anyhow::Result<Exit> {
     if session.json() {
-        output::line(&reply.json);
+        output::json(&reply.json, false);
         return Ok(Exit::Success);
     }
     let field = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
     if let (Some(release), Some(call)) = (field("keyway-release"), field("keyway-call")) {
         output::note(format!("{release} {call}"));
     }
-    serde_json::to_string_pretty(&reply.json)?.lines().for_each(output::line);
+    output::json(&reply.json, true);
     Ok(Exit::Success)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use http::Method;
 use keyway_api::contract::release::{Diff, Release, ReleaseList, ReleaseRef, ReleaseSummary};
 use serde_json::Value;
@@ -55,23 +55,20 @@ fn row(summary: ReleaseSummary) -> [String; 6] {
 
 /// Shows a release.
 pub(crate) async fn show(session: &Session, name: &ReleaseName) -> anyhow::Result<Exit> {
-    let release = resolve(session, name, None).await?;
+    let Some(release) = resolve(session, name, None).await? else { return Ok(Exit::Refused) };
     let json = session.get(&path(&release)).await?;
     session.show(json, |release: Release| {
-        let Release { release, component_bytes, exports, contract, published_by, .. } = &release;
+        let Release {
+            release, component_bytes, exports, contract, published_by, descriptor, ..
+        } = release;
         let ReleaseRef { connector, version, digest } = release;
         output::line(format!("{connector}@{version}"));
         output::line(format!("digest     {digest}"));
         output::line(format!("component  {component_bytes} bytes, contract {contract}"));
         output::line(format!("exports    {}", exports.join(", ")));
         output::line(format!("publisher  {published_by}"));
-    })?;
-    if !session.json() {
-        let descriptor = session.get(&path(&release)).await?["descriptor"].take();
-        let text = serde_json::to_string_pretty(&descriptor).context("descriptor")?;
-        text.lines().for_each(output::line);
-    }
-    Ok(Exit::Success)
+        output::json(&descriptor, true);
+    })
 }
 
 /// Shows what differs between two releases of one connector.
@@ -80,10 +77,14 @@ pub(crate) async fn diff(
     before: &ReleaseName,
     after: &ReleaseName,
 ) -> anyhow::Result<Exit> {
-    let before = resolve(session, before, None).await?;
-    let after = resolve(session, after, Some(&before.connector)).await?;
+    let Some(before) = resolve(session, before, None).await? else { return Ok(Exit::Refused) };
+    let Some(after) = resolve(session, after, Some(&before.connector)).await? else {
+        return Ok(Exit::Refused);
+    };
     if before.connector != after.connector {
-        bail!("{} and {} are different connectors", before.connector, after.connector);
+        let (before, after) = (before.connector, after.connector);
+        output::note(format!("keyway: {before} and {after} are different connectors"));
+        return Ok(Exit::Refused);
     }
     let json = session.get(&format!("{}/diff/{}", path(&before), encoded(&after.digest))).await?;
     session.show(json, |diff: Diff| {
@@ -99,12 +100,12 @@ pub(crate) async fn diff(
     })
 }
 
-/// The one release that a name means, among all that the host has.
+/// The one release that a name means, among all that the host has. If it is not one, says so.
 async fn resolve(
     session: &Session,
     name: &ReleaseName,
     connector: Option<&str>,
-) -> anyhow::Result<ReleaseRef> {
+) -> anyhow::Result<Option<ReleaseRef>> {
     let list: ReleaseList = serde_json::from_value(session.get("/v1/releases").await?)
         .context("answer of another shape than this version's")?;
     let connector = name.connector.as_deref().or(connector);
@@ -115,17 +116,16 @@ async fn resolve(
     };
     let mut fitting = list.releases.into_iter().map(|summary| summary.release).filter(fits);
     match (fitting.next(), fitting.next()) {
-        (Some(release), None) => Ok(release),
-        (Some(one), Some(two)) => bail!(
-            "{name} is both {}@{} and {}@{}: say `publisher/name@{}`",
-            one.connector,
-            one.version,
-            two.connector,
-            two.version,
-            name.release,
-        ),
-        (None, _) => bail!("the host has no release {name}"),
+        (Some(release), None) => return Ok(Some(release)),
+        (Some(one), Some(two)) => output::note(format!(
+            "keyway: ambiguous-release: {name} is {}@{} and {}@{}; say `publisher/name@{}`",
+            one.connector, one.version, two.connector, two.version, name.release,
+        )),
+        (None, _) => {
+            output::note(format!("keyway: unknown-release: the host has no release {name}"))
+        }
     }
+    Ok(None)
 }
 
 fn path(release: &ReleaseRef) -> String {

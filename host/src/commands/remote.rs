@@ -110,7 +110,7 @@ impl Session {
         text: impl FnOnce(T),
     ) -> anyhow::Result<Exit> {
         if self.json {
-            output::line(&json);
+            output::json(&json, false);
         } else {
             text(
                 serde_json::from_value(json)
@@ -146,7 +146,10 @@ pub(crate) fn encoded(text: &str) -> String {
 impl Refused {
     /// What the command's exit code says of it.
     pub(crate) fn exit(&self) -> Exit {
+        // A failure of the provider may have any status; that something was sent tells it apart.
+        let sent = self.problem.request_sent == Some(true);
         match self.status.as_u16() {
+            _ if sent => Exit::CallFailed,
             401 | 403 => Exit::Unauthorised,
             424 | 429 | 500..=599 => Exit::CallFailed,
             _ => Exit::Refused,

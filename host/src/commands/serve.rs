@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::App;
 use crate::args::Serve;
@@ -50,17 +50,22 @@ async fn run(typed: Serve, config: Config) -> anyhow::Result<()> {
     if let Some(path) = app.issue_first_token(&data).await? {
         output::line(format!("admin token in {}", path.display()));
     }
+    // Before the ready line: whoever reads it may stop the host at once.
+    let mut stop = Stop::listen()?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("address {listen}"))?;
     let address = listener.local_addr()?;
     let serving = app.serve(listener);
     output::line(format!("listening on http://{address}"));
     tracing::info!(%address, "ready");
     let failed = tokio::select! {
-        asked = stop_asked() => asked.map(|()| None)?,
+        () = stop.asked() => None,
         error = serving.store_failed() => Some(error),
     };
     tracing::info!("stopping: calls under way may end");
-    serving.stop().await;
+    tokio::select! {
+        () = serving.stop() => {}
+        () = stop.asked() => tracing::warn!("told to stop again: calls under way are ended"),
+    }
     match failed {
         None => Ok(()),
         Some(error) => {
@@ -70,14 +75,25 @@ async fn run(typed: Serve, config: Config) -> anyhow::Result<()> {
     }
 }
 
-async fn stop_asked() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that mean: stop.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt })
     }
-    Ok(())
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// A core file would hold credentials in the clear. Failing here only means that the limit stays.

@@ -115,8 +115,7 @@ pub(crate) async fn config(session: &Session, command: ConfigCommand) -> anyhow:
         ConfigCommand::Get { tenant, connector } => {
             let json = session.get(&session.installation(&tenant, &connector, "/config")).await?;
             session.show(json, |config: Value| {
-                let text = serde_json::to_string_pretty(&config["config"]).unwrap_or_default();
-                text.lines().for_each(output::line);
+                output::json(&config["config"], true);
             })
         }
     }

@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use crate::key::SealingKey;
-use crate::seal::{self, Place};
+use crate::seal::{self, Place, SealError};
 
 /// Bytes of a secret: an OAuth token or a PEM-less key fits; a sealed row stays within the store's
 /// largest value.
@@ -90,16 +90,23 @@ impl Vault {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Opens every credential once: a host with the wrong key must not start and fail call by call.
+    /// Opens every credential once: a host with the wrong key must not start and fail call by call. One
+    /// that is damaged fails its own tenant's calls, and is only said here.
     pub async fn check_all(&self) -> Result<usize, Fault> {
         let installations = self.shared.store.installations(&Filter::default()).await?;
         let connections = installations.iter().flat_map(|state| &state.connections);
-        let mut count = 0;
+        let mut opened = 0;
         for connection in connections {
-            self.shared.open(connection)?;
-            count += 1;
+            match self.shared.unseal(connection) {
+                Ok(_) => opened += 1,
+                Err(error @ SealError::Key(_)) => return Err(unopened(connection, error)),
+                Err(error) => {
+                    let Connection { installation, slot, .. } = connection;
+                    tracing::error!(%installation, %slot, %error, "credential does not open");
+                }
+            }
         }
-        Ok(count)
+        Ok(opened)
     }
 
     /// Seals a credential and stores it, in one audited change.
@@ -107,6 +114,7 @@ impl Vault {
         let Setting { installation, slot, scheme, base_url, secret } = setting;
         let plain = encode(&scheme, &secret)?;
         let _changing = self.shared.changing.lock().await;
+        self.check_one_base_url(&installation, &slot, base_url.as_deref()).await?;
         let before = self.shared.store.connection(&installation, &slot).await?;
         let generation = self.shared.store.connection_generation(&installation, &slot).await? + 1;
         let place = Place { installation: &installation, slot: &slot, generation };
@@ -126,6 +134,26 @@ impl Vault {
         tx.commit(entry("connection.set", &connection, actor, before.is_some())).await?;
         self.shared.show(&connection, Some(Arc::new(connection.clone())));
         Ok(connection)
+    }
+
+    /// An installation has one base URL, whichever of its slots it was set with.
+    async fn check_one_base_url(
+        &self,
+        installation: &Installation,
+        slot: &Slot,
+        wanted: Option<&str>,
+    ) -> Result<(), Fault> {
+        let Some(wanted) = wanted else { return Ok(()) };
+        let state = self.shared.store.installation(installation).await?;
+        let others = state.iter().flat_map(|state| &state.connections).filter(|c| c.slot != *slot);
+        for other in others {
+            if let Some(base_url) = other.base_url.as_deref().filter(|base_url| *base_url != wanted)
+            {
+                let detail = format!("slot `{}` has the base URL {base_url}", other.slot);
+                return Err(Fault::new(Code::BaseUrlRefused, detail));
+            }
+        }
+        Ok(())
     }
 
     /// Removes a credential. False if there was none.
@@ -181,14 +209,20 @@ impl Shared {
     }
 
     fn open(&self, connection: &Connection) -> Result<Credential, Fault> {
-        let Connection { installation, slot, generation, sealed, .. } = connection;
-        let place = Place { installation, slot, generation: *generation };
-        let plain = seal::open(&self.key, place, sealed).map_err(|error| {
-            let detail = format!("credential of slot `{slot}` of {installation} does not open");
-            Fault::new(Code::Internal, detail).caused_by(error)
-        })?;
+        let plain = self.unseal(connection).map_err(|error| unopened(connection, error))?;
         decode(&plain).ok_or_else(|| Fault::new(Code::Internal, "credential has an unknown form"))
     }
+
+    fn unseal(&self, connection: &Connection) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let Connection { installation, slot, generation, sealed, .. } = connection;
+        seal::open(&self.key, Place { installation, slot, generation: *generation }, sealed)
+    }
+}
+
+fn unopened(connection: &Connection, error: SealError) -> Fault {
+    let Connection { installation, slot, .. } = connection;
+    let detail = format!("credential of slot `{slot}` of {installation} does not open");
+    Fault::new(Code::Internal, detail).caused_by(error)
 }
 
 fn entry(action: &str, connection: &Connection, actor: &Actor, replaced: bool) -> Entry {
@@ -359,6 +393,22 @@ mod tests {
         assert_eq!(vault(&store).check_all().await.unwrap(), 1);
         let other = Vault::new(store, SealingKey::from_bytes([8; 32]), Arc::new(Fixed));
         assert!(other.check_all().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_installation_has_one_base_url() {
+        let store = Store::memory(Arc::new(Fixed));
+        let vault = vault(&store);
+        let actor = "ann".parse().unwrap();
+        let at = |slot: &str, base_url: &str| Setting {
+            slot: slot.parse().unwrap(),
+            base_url: Some(base_url.to_owned()),
+            ..setting("acme", Scheme::Bearer, token("canary"))
+        };
+        vault.set(at("one", "https://eu.example.com"), &actor).await.unwrap();
+        vault.set(at("two", "https://eu.example.com"), &actor).await.unwrap();
+        let fault = vault.set(at("two", "https://us.example.com"), &actor).await.unwrap_err();
+        assert_eq!(fault.code, Code::BaseUrlRefused);
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@
 
 pub mod connections;
 pub mod key;
+pub mod private_file;
 pub mod seal;
 pub mod tokens;
 

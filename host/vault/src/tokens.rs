@@ -86,8 +86,7 @@ impl Tokens {
     pub async fn keep(&self, issued: &Issued, actor: &Actor) -> Result<(), Fault> {
         let token = &issued.token;
         let tx = self.store.tx().add_token(token.clone());
-        let role = format!("{:?}", token.role).to_lowercase();
-        tx.commit(entry("token.issue", &token.name, actor, Some(role))).await?;
+        tx.commit(entry("token.issue", &token.name, actor, Some(granted(token)))).await?;
         Ok(())
     }
 
@@ -127,6 +126,22 @@ fn generate() -> Result<SecretString, Fault> {
         Fault::new(Code::Internal, "no random bytes for a token").caused_by(error)
     })?;
     Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(*bytes)).into())
+}
+
+/// What a token may do, where, for whom and until when: what the audit keeps of it.
+fn granted(token: &Token) -> String {
+    let mut text = token.role.as_str().to_owned();
+    if let Some(environments) = &token.environments {
+        let names: Vec<&str> = environments.iter().map(Environment::as_str).collect();
+        text.push_str(&format!(" in {}", names.join(", ")));
+    }
+    if let Some(publisher) = &token.publisher {
+        text.push_str(&format!(" for publisher {publisher}"));
+    }
+    if let Some(at) = token.expires_at {
+        text.push_str(&format!(" until {at}"));
+    }
+    text
 }
 
 fn entry(action: &str, name: &Actor, actor: &Actor, after: Option<String>) -> Entry {

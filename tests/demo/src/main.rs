@@ -83,10 +83,13 @@ async fn run() -> Vec<String> {
     tokio::time::sleep(PAUSE).await;
 
     step("kill -9 the host in the middle of it, and start it again");
+    traffic.expect_outage(true);
     host.kill();
     let restarting = Instant::now();
     let host = Host::start_at(&data, &config, address);
     say(format!("back after {} ms (process {})", restarting.elapsed().as_millis(), host.id()));
+    tokio::time::sleep(PAUSE).await;
+    traffic.expect_outage(false);
     tokio::time::sleep(PAUSE).await;
 
     step("compare");
@@ -164,6 +167,9 @@ fn report(releases: &Releases, tally: &Tally, matrix: &Value, history: &Value) -
     let pins = history["pins"].as_array().map_or(0, Vec::len);
     if pins != 3 {
         problems.push(format!("{} has {pins} pins in its history, not 3", plan::tenant(0)));
+    }
+    if tally.interrupted() == 0 {
+        problems.push("the kill met no call: it showed nothing".to_owned());
     }
     println!(
         "\n  {} calls, {} failed, {} met the crash and were answered when asked again",

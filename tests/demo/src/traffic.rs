@@ -1,7 +1,7 @@
 //! Steady traffic: one task a tenant, each asking for a contact, pausing, and asking again.
 //!
-//! A connection that breaks is not a failed call: the host is gone, and the task asks again until it is
-//! back, as any caller would. Such calls are counted as interrupted.
+//! A connection that breaks is a failed call, but while the host is known to be gone: then the task asks
+//! again until it is back, as any caller would, and the call is counted as interrupted.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,9 +29,16 @@ const RETRIES_MAX: u32 = 600;
 
 /// Traffic under way.
 pub(crate) struct Traffic {
-    stop: Arc<AtomicBool>,
-    calls: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     tasks: Vec<JoinHandle<Ledger>>,
+}
+
+/// What the tasks and whoever started them know of each other.
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    outage: AtomicBool,
+    calls: AtomicU64,
 }
 
 /// What traffic saw.
@@ -63,24 +70,26 @@ struct Ledger {
 impl Traffic {
     /// Starts a task for each tenant.
     pub(crate) fn start(address: SocketAddr, token: &str) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let calls = Arc::new(AtomicU64::new(0));
-        let tasks = (0..TENANTS).map(|tenant| {
-            let http = Http::new(address, token);
-            tokio::spawn(ask(http, tenant, Arc::clone(&stop), Arc::clone(&calls)))
-        });
-        let tasks = tasks.collect();
-        Self { stop, calls, tasks }
+        let shared = Arc::<Shared>::default();
+        let task =
+            |tenant| tokio::spawn(ask(Http::new(address, token), tenant, Arc::clone(&shared)));
+        let tasks = (0..TENANTS).map(task).collect();
+        Self { shared, tasks }
     }
 
     /// Calls answered so far.
     pub(crate) fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// Says that the host is about to be gone, or is back.
+    pub(crate) fn expect_outage(&self, outage: bool) {
+        self.shared.outage.store(outage, Ordering::SeqCst);
     }
 
     /// Lets every task finish its call, and collects what they saw.
     pub(crate) async fn stop(self) -> Tally {
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         let mut ledgers = Vec::new();
         for task in self.tasks {
             ledgers.push(task.await.expect("a task of the traffic does not panic"));
@@ -89,20 +98,15 @@ impl Traffic {
     }
 }
 
-async fn ask(
-    mut http: Http,
-    tenant: usize,
-    stop: Arc<AtomicBool>,
-    calls: Arc<AtomicU64>,
-) -> Ledger {
+async fn ask(mut http: Http, tenant: usize, shared: Arc<Shared>) -> Ledger {
     let mut ledger = Ledger::default();
     let path = path(tenant, "/actions/contacts.get");
     let mut id = tenant;
-    while !stop.load(Ordering::Relaxed) {
+    while !shared.stop.load(Ordering::Relaxed) {
         id += 1;
         let input = json!({"id": (FIRST_CONTACT + id % 100).to_string()}).to_string();
-        ledger.one(&mut http, &path, &input).await;
-        calls.fetch_add(1, Ordering::Relaxed);
+        ledger.one(&mut http, &path, &input, &shared).await;
+        shared.calls.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(PAUSE).await;
     }
     ledger
@@ -111,12 +115,15 @@ async fn ask(
 // === impl Ledger ===
 
 impl Ledger {
-    async fn one(&mut self, http: &mut Http, path: &str, input: &str) {
+    async fn one(&mut self, http: &mut Http, path: &str, input: &str, shared: &Shared) {
         for attempt in 0..RETRIES_MAX {
             let body = input.to_owned().into();
             match http.try_send(http::Method::POST, path, "application/json", body).await {
                 Ok(reply) => return self.record(&reply, attempt > 0),
-                Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
+                Err(_) if shared.outage.load(Ordering::SeqCst) => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                Err(gone) => return self.failures.push(format!("no answer: {gone}")),
             }
         }
         self.failures.push(format!("no answer after {RETRIES_MAX} tries"));

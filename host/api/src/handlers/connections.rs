@@ -49,11 +49,7 @@ pub(crate) async fn remove(
             let detail = format!("no credential is set for slot `{slot}`");
             return Err(Fault::new(Code::UnknownSlot, detail));
         }
-        match api.releases.refresh(&installation).await {
-            // The credential was all there was of the installation.
-            Err(fault) if fault.code == Code::UnknownInstallation => Ok(()),
-            refreshed => refreshed,
-        }
+        api.releases.refresh(&installation).await
     })
     .await?;
     Ok(nothing())

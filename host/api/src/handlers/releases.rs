@@ -1,5 +1,7 @@
 //! Publishing, listing, showing and comparing releases.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
@@ -27,15 +29,18 @@ pub(crate) async fn publish(State(api): State<Host>, who: Identity, request: Req
         time_max: limits.component_time_max,
         code: Code::ComponentTooLarge,
     };
-    let Ok(permit) = api.publications.try_acquire() else {
+    let Ok(permit) = Arc::clone(&api.publications).try_acquire_owned() else {
         let fault = Fault::new(Code::Overloaded, "too many publications are under way");
         return Err(fault.retry(Retry::After(RETRY_AFTER)).into());
     };
     let component = body::read(request, bounds).await?;
     let artifacts = api.artifacts.clone();
-    let done = finish(async move { artifacts.publish(component, by).await }).await;
-    drop(permit);
-    let Published { release, fresh } = done?;
+    // The permit goes along: a caller who hangs up does not make room for another publication.
+    let publication = async move {
+        let _permit = permit;
+        artifacts.publish(component, by).await
+    };
+    let Published { release, fresh } = finish(publication).await?;
     let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = json_as(status, &render(&release)?)?;
     let ReleaseRef { connector, version, .. } = &release.reference;

@@ -135,7 +135,7 @@ async fn the_host_tells_how_it_is() {
     assert_eq!(world.get("/healthz").await.ok()["state"], "alive");
     assert_eq!(world.get("/readyz").await.ok()["state"], "ready");
     world.ready.store(false, Ordering::SeqCst);
-    world.get("/readyz").await.refused(503, "draining");
+    world.get("/readyz").await.refused(503, "store-unavailable");
     assert_eq!(world.get("/healthz").await.status, 200);
     let metrics = world.get("/metrics").await;
     let text = String::from_utf8_lossy(&metrics.body);

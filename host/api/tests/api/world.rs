@@ -343,7 +343,7 @@ impl Dispatch for FakeDispatch {
             call: id,
             installation: call.installation,
             release: release.clone(),
-            generation: route.generation,
+            order: route.order,
             verb,
             elapsed: Duration::ZERO,
             fault: result.as_ref().err().cloned(),
@@ -464,7 +464,7 @@ impl Health for TestHealth {
         if self.0.load(Ordering::SeqCst) {
             Ok(())
         } else {
-            Err(Fault::new(Code::Draining, "the host is stopping"))
+            Err(Fault::new(Code::StoreUnavailable, "the disk is full"))
         }
     }
 }

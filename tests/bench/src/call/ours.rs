@@ -71,7 +71,7 @@ impl Ours {
         };
         let route = Route {
             installation: installation.clone(),
-            generation: 1,
+            order: 1,
             connector,
             settings: Arc::new(Settings { config: "{}".to_owned(), ..Settings::default() }),
         };
