@@ -1,7 +1,7 @@
 //! What happens around every handler: count and log the request, authorise it.
 //!
-//! One access-log event a request, with the path's template and never the path itself: names in it are
-//! the operator's customers. A request whose caller hung up is logged as such.
+//! One access-log event a request, with the path's template and not the path: which tenant a call was for
+//! is in dispatch's line, under the call's id. A request whose caller hung up is logged as such.
 
 use std::time::Instant;
 
@@ -113,13 +113,22 @@ impl Drop for Observation<'_> {
     fn drop(&mut self) {
         let elapsed = self.started.elapsed();
         self.api.metrics.answered(self.method, self.path, self.status, elapsed);
+        let succeeded = self.status.is_some_and(|status| status < 400);
+        let actor = self.actor.as_ref().map(Actor::as_str);
+        let (method, path, status, seconds) =
+            (self.method, self.path, self.status, elapsed.as_secs_f64());
+        // A call that went well is one of thousands a second; metrics count it.
+        if let (Some(call), true) = (self.noted.call, succeeded) {
+            tracing::debug!(method, path, status, seconds, actor, %call, "request");
+            return;
+        }
         tracing::info!(
-            method = self.method,
-            path = self.path,
-            status = self.status,
-            hung_up = self.status.is_none(),
-            seconds = elapsed.as_secs_f64(),
-            actor = self.actor.as_ref().map(Actor::as_str),
+            method,
+            path,
+            status,
+            hung_up = status.is_none(),
+            seconds,
+            actor,
             call = self.noted.call.map(tracing::field::display),
             code = self.noted.code.map(Code::as_str),
             "request",

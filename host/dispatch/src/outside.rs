@@ -9,7 +9,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use keyway_core::call::{Failure, Json};
 use keyway_core::exchange::{Origin, Request, Response};
-use keyway_core::ids::CallId;
+use keyway_core::ids::{CallId, Installation};
 use keyway_core::ports::{Clock, Egress, LogLevel, Outside, Route};
 use rand::RngCore as _;
 use serde_json::json;
@@ -82,10 +82,16 @@ impl Outside for Live {
     }
 
     fn log(&self, level: LogLevel, message: &str, fields: &str) {
+        let Installation { environment, tenant, .. } = &self.route.installation;
+        let (call, release) = (self.call, self.route.connector.release());
         // A guest's words are a field, never a format, and never louder than info.
         match level {
-            LogLevel::Debug => tracing::debug!(guest = true, ?level, message, fields, "guest log"),
-            _ => tracing::info!(guest = true, ?level, message, fields, "guest log"),
+            LogLevel::Debug => tracing::debug!(
+                guest = true, %call, %environment, %tenant, %release, ?level, message, fields, "guest log"
+            ),
+            _ => tracing::info!(
+                guest = true, %call, %environment, %tenant, %release, ?level, message, fields, "guest log"
+            ),
         }
     }
 }

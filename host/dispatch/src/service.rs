@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use keyway_core::call::{Operation, Output};
-use keyway_core::ids::CallId;
+use keyway_core::ids::{CallId, Installation};
 use keyway_core::ports::{self, Answer, Call, Clock, Egress, Ended, Outcomes, Route, Routes};
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Fault, Whose};
-use tracing::Instrument as _;
 
 use crate::admission::{self, Admission};
 use crate::fit;
@@ -122,20 +121,12 @@ impl Shared {
             Arc::clone(&self.clock),
             deadline.at,
         ));
-        let release = route.connector.release();
-        let span = tracing::info_span!(
-            "call",
-            call = %id,
-            environment = %route.installation.environment,
-            tenant = %route.installation.tenant,
-            release = %release,
-        );
         let time_left = deadline.left();
         if time_left.is_zero() {
             let fault = Fault::new(Code::DeadlineExceeded, "no time was left to begin the call");
             return Err(fault.blame(Whose::Tenant));
         }
-        route.connector.call(operation, outside, time_left).instrument(span).await
+        route.connector.call(operation, outside, time_left).await
     }
 }
 
@@ -166,18 +157,7 @@ impl<'s> Underway<'s> {
         self.reported = true;
         let (release, elapsed) = (self.route.connector.release(), self.started.elapsed());
         self.shared.metrics.ended(self.verb, release, elapsed, fault);
-        tracing::info!(
-            call = %self.id,
-            environment = %self.route.installation.environment,
-            tenant = %self.route.installation.tenant,
-            release = %release,
-            verb = self.verb,
-            seconds = elapsed.as_secs_f64(),
-            code = fault.map(|fault| fault.code.as_str()),
-            whose = fault.map(|fault| fault.whose().as_str()),
-            error = fault.map(Fault::chain),
-            "call ended",
-        );
+        self.log(release, elapsed, fault);
         self.shared.outcomes.ended(&Ended {
             call: self.id,
             installation: self.route.installation.clone(),
@@ -187,6 +167,32 @@ impl<'s> Underway<'s> {
             elapsed,
             fault: fault.cloned(),
         });
+    }
+}
+
+impl Underway<'_> {
+    /// One line. Of what went well, metrics say enough unless somebody asks: at thousands of calls a
+    /// second the lines would cost more than the calls.
+    fn log(&self, release: &ReleaseRef, elapsed: Duration, fault: Option<&Fault>) {
+        let Installation { environment, tenant, .. } = &self.route.installation;
+        let (call, verb, seconds) = (self.id, self.verb, elapsed.as_secs_f64());
+        match fault {
+            None => {
+                tracing::debug!(%call, %environment, %tenant, %release, verb, seconds, "call ended")
+            }
+            Some(fault) => tracing::info!(
+                %call,
+                %environment,
+                %tenant,
+                %release,
+                verb,
+                seconds,
+                code = fault.code.as_str(),
+                whose = fault.whose().as_str(),
+                error = fault.chain(),
+                "call ended",
+            ),
+        }
     }
 }
 

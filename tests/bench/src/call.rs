@@ -76,8 +76,8 @@ async fn round(
     Ok((our_times, floor_times))
 }
 
-/// With the subscriber that `keyway serve` installs, so that spans cost what they cost there. Only its
-/// lines go nowhere; a call that succeeds writes none.
+/// With the subscriber that `keyway serve` installs, so that what a call logs costs what it costs there.
+/// Only where its lines go differs: nowhere.
 fn log_as_a_host_does() {
     let lines = tracing_subscriber::fmt().with_env_filter("info").with_writer(std::io::sink);
     // A second one would be this process's own mistake, and only the first counts.

@@ -43,8 +43,8 @@ pub(crate) const ROWS: &[Spec] = &[
         bench: CALL,
         unit: "µs",
         budget: Budget::RatioAtMost(1.3),
-        ours: "A call without HTTP through `dispatch`, half of the calls: admission, route, span, \
-               instance, guest, checks of the answer, metrics and outcomes, with the log that a host has.",
+        ours: "A call without HTTP through `dispatch`, half of the calls: admission, route, instance, \
+               guest, checks of the answer, metrics and outcomes, with the log that a host has.",
         floor: "Raw wasmtime with the same settings: a fresh pooled instance of the same component, \
                 one typed call, the answer lifted, the store dropped.",
     },

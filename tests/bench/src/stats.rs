@@ -9,7 +9,7 @@ use std::time::Duration;
 /// When there are too few samples for the percentile to be one: fewer than ten beyond it.
 pub(crate) fn percentile(samples: &mut [Duration], share: f64) -> f64 {
     let beyond = samples.len() as f64 * (1.0 - share);
-    assert!(beyond >= 9.99, "{} samples are too few for {share}", samples.len());
+    assert!(beyond >= 9.995, "{} samples are too few for {share}", samples.len());
     samples.sort_unstable();
     // Nearest rank: positive, and at most the number of samples.
     let rank = (samples.len() as f64 * share).ceil() as usize;
