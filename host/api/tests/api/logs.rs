@@ -29,8 +29,11 @@ impl Lines {
     fn take() -> (Self, DefaultGuard) {
         let lines = Self::default();
         let writer = lines.clone();
-        let subscriber =
-            tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(move || writer.clone())
+            .finish();
         (lines, tracing::subscriber::set_default(subscriber))
     }
 
@@ -52,6 +55,8 @@ async fn each_request_is_one_line_without_names_or_secrets() {
     let requests = lines.of("request");
     let [_, call, refused] = requests.as_slice() else { panic!("{requests:?}") };
     let fields = &call["fields"];
+    assert_eq!(call["level"], "DEBUG", "a call that went well is one of thousands");
+    assert_eq!(refused["level"], "INFO");
     assert_eq!((&fields["method"], &fields["status"]), (&json!("POST"), &json!(200)));
     assert!(fields["path"].as_str().unwrap().ends_with("{name}/actions/{action}"), "{fields}");
     assert_eq!(fields["actor"], "root");

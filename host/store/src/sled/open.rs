@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::high_water::HighWater;
 use super::manifest::{self, Manifest};
@@ -18,6 +19,11 @@ use super::{Options, frame};
 use crate::backend::Row;
 use crate::error::OpenError;
 use crate::key::Key;
+
+/// Tries to get a lock that is held, and the pause between two: half a second, many times what a child
+/// process takes from its fork to its program.
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A store that may be served.
 pub(super) struct Opened {
@@ -94,7 +100,7 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         .truncate(false)
         .open(&path)
         .map_err(at)?;
-    match file.try_lock() {
+    match patiently(|| file.try_lock(), |error| matches!(error, fs::TryLockError::WouldBlock)) {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
             let mut holder = String::new();
@@ -163,7 +169,8 @@ fn read(
     mark: &Manifest,
 ) -> Result<(::sled::Db, Manifest), Refusal> {
     remove_half_snapshots(path).map_err(Refusal::Machine)?;
-    let db = config(path, options).open()?;
+    let held = |error: &::sled::Error| error.to_string().contains("could not acquire lock");
+    let db = patiently(|| config(path, options).open(), held)?;
     no_oversize(&path.join("blobs")).map_err(Refusal::Damaged)?;
     let found = verify(&db, mark)?;
     Ok((db, found))
@@ -242,6 +249,21 @@ fn quarantine(dir: &Path, why: &str) -> OpenError {
 fn quarantined(dir: &Path, fits: impl Fn(&Path) -> bool) -> impl Iterator<Item = PathBuf> {
     let names = (1..=u16::MAX).map(|n| dir.join(format!("{QUARANTINED}{n}")));
     names.filter(move |path| fits(path))
+}
+
+/// Tries again for a moment while a lock is held. A lock lasts as long as any process has the file open,
+/// and that is also one that was forked from its holder and has not become another program yet.
+fn patiently<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    held: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    for _ in 0..LOCK_TRIES {
+        match attempt() {
+            Err(error) if held(&error) => std::thread::sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+    attempt()
 }
 
 fn config(path: &Path, options: &Options) -> ::sled::Config {
