@@ -22,6 +22,11 @@ use crate::commands::remote::{Refused, Session};
 use crate::commands::{admit, calls, explain, new, pins, releases, serve, settings, tokens};
 use crate::exit::Exit;
 
+/// The C library's allocator takes a lock and often a futex when one thread frees what another made,
+/// which is what every call does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let Cli { remote, command } = Cli::parse();
     let outcome = match command {

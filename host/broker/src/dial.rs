@@ -3,12 +3,15 @@
 //! The only place of the host that connects to anything. Takes an [`ApprovedTarget`] and nothing else;
 //! reads no proxy from the environment.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -23,22 +26,26 @@ use crate::classify::ApprovedTarget;
 use crate::config::Limits;
 use crate::reason::{Reason, Stop};
 
-/// An open connection. One exchange at a time on HTTP/1, many on HTTP/2.
-pub(crate) struct Connection {
-    sender: Sender,
-    /// Ends the connection when the last one who uses it goes away, whatever it was in the middle of.
-    driver: Arc<Driver>,
+/// An open connection. One exchange at a time on HTTP/1, many on HTTP/2. Dropping the last one who uses it
+/// closes it, whatever it was in the middle of.
+pub(crate) enum Connection {
+    /// Carried on by whoever uses it: a task of its own would cost each exchange two changes of task.
+    Http1 {
+        sender: http1::SendRequest<Full<Bytes>>,
+        /// None once it has ended.
+        carrier: Option<Carrier>,
+    },
+    /// Carried on by tasks, because several use it.
+    Http2 { sender: http2::SendRequest<Full<Bytes>>, driver: Arc<Driver> },
 }
 
-enum Sender {
-    Http1(http1::SendRequest<Full<Bytes>>),
-    Http2(http2::SendRequest<Full<Bytes>>),
-}
+/// Reads and writes an HTTP/1 connection when polled, until it ends.
+type Carrier = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
-/// Runs a connection for as long as somebody holds it.
-struct Driver {
+/// Runs an HTTP/2 connection for as long as somebody holds it.
+pub(crate) struct Driver {
     task: JoinHandle<()>,
-    /// What HTTP/2 runs beside it.
+    /// What runs beside it.
     tasks: Tasks,
 }
 
@@ -157,13 +164,7 @@ async fn http1_over(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|_| Stop::new(Reason::ConnectFailed, "connection could not be set up"))?;
-    let task = tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
-        }
-    });
-    let driver = Driver { task, tasks: Tasks::default() };
-    Ok(Connection { sender: Sender::Http1(sender), driver: Arc::new(driver) })
+    Ok(Connection::Http1 { sender, carrier: Some(Box::pin(connection)) })
 }
 
 async fn http2_over(
@@ -184,8 +185,7 @@ async fn http2_over(
             tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
         }
     });
-    let driver = Driver { task, tasks };
-    Ok(Connection { sender: Sender::Http2(sender), driver: Arc::new(driver) })
+    Ok(Connection::Http2 { sender, driver: Arc::new(Driver { task, tasks }) })
 }
 
 // === impl Connection ===
@@ -193,36 +193,37 @@ async fn http2_over(
 impl Connection {
     /// Which HTTP it speaks: HTTP/1.1 or HTTP/2.
     pub(crate) fn version(&self) -> Version {
-        match self.sender {
-            Sender::Http1(_) => Version::HTTP_11,
-            Sender::Http2(_) => Version::HTTP_2,
+        match self {
+            Self::Http1 { .. } => Version::HTTP_11,
+            Self::Http2 { .. } => Version::HTTP_2,
         }
     }
 
     /// Another user of the same connection, where several may use it.
     pub(crate) fn share(&self) -> Option<Self> {
-        match &self.sender {
-            Sender::Http1(_) => None,
-            Sender::Http2(sender) => Some(Self {
-                sender: Sender::Http2(sender.clone()),
-                driver: Arc::clone(&self.driver),
-            }),
+        match self {
+            Self::Http1 { .. } => None,
+            Self::Http2 { sender, driver } => {
+                Some(Self::Http2 { sender: sender.clone(), driver: Arc::clone(driver) })
+            }
         }
     }
 
     /// Whether the other side, or an error, has ended it.
-    pub(crate) fn closed(&self) -> bool {
-        match &self.sender {
-            Sender::Http1(sender) => sender.is_closed(),
-            Sender::Http2(sender) => sender.is_closed(),
+    pub(crate) fn closed(&mut self) -> bool {
+        // Nobody carries an unused connection on, so what happened to it meanwhile is seen now.
+        self.carry(&mut Context::from_waker(Waker::noop()));
+        match self {
+            Self::Http1 { sender, .. } => sender.is_closed(),
+            Self::Http2 { sender, .. } => sender.is_closed(),
         }
     }
 
     /// Waits until it can take a request. False means that it never will.
     pub(crate) async fn ready(&mut self) -> bool {
-        match &mut self.sender {
-            Sender::Http1(sender) => sender.ready().await.is_ok(),
-            Sender::Http2(sender) => sender.ready().await.is_ok(),
+        match self {
+            Self::Http1 { sender, carrier } => carried(carrier, sender.ready()).await.is_ok(),
+            Self::Http2 { sender, .. } => sender.ready().await.is_ok(),
         }
     }
 
@@ -231,10 +232,52 @@ impl Connection {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
-        match &mut self.sender {
-            Sender::Http1(sender) => sender.try_send_request(request).await,
-            Sender::Http2(sender) => sender.try_send_request(request).await,
+        match self {
+            Self::Http1 { sender, carrier } => {
+                carried(carrier, sender.try_send_request(request)).await
+            }
+            Self::Http2 { sender, .. } => sender.try_send_request(request).await,
         }
+    }
+
+    /// The next piece of a response's body; none at its end.
+    pub(crate) async fn frame(
+        &mut self,
+        body: &mut Incoming,
+    ) -> Option<hyper::Result<Frame<Bytes>>> {
+        match self {
+            Self::Http1 { carrier, .. } => carried(carrier, body.frame()).await,
+            Self::Http2 { .. } => body.frame().await,
+        }
+    }
+
+    fn carry(&mut self, context: &mut Context<'_>) {
+        if let Self::Http1 { carrier, .. } = self {
+            advance(carrier, context);
+        }
+    }
+}
+
+/// Waits for what comes of a connection, carrying it on meanwhile.
+async fn carried<T>(carrier: &mut Option<Carrier>, wanted: impl Future<Output = T>) -> T {
+    let mut wanted = pin!(wanted);
+    poll_fn(|context| {
+        if let Poll::Ready(outcome) = wanted.as_mut().poll(context) {
+            return Poll::Ready(outcome);
+        }
+        advance(carrier, context);
+        // What the connection brought is there now: no need to be woken for it.
+        wanted.as_mut().poll(context)
+    })
+    .await
+}
+
+fn advance(carrier: &mut Option<Carrier>, context: &mut Context<'_>) {
+    let Some(running) = carrier else { return };
+    let Poll::Ready(ended) = running.as_mut().poll(context) else { return };
+    *carrier = None;
+    if let Err(error) = ended {
+        tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
     }
 }
 

@@ -84,7 +84,7 @@ impl Pool {
     }
 
     /// Keeps a connection, if there is room and its policy still holds.
-    pub(crate) fn put(&self, key: Key, connection: Connection, limits: &Limits) {
+    pub(crate) fn put(&self, key: Key, mut connection: Connection, limits: &Limits) {
         let mut shelves = self.lock();
         if connection.closed()
             || key.generation != shelves.generation
@@ -142,7 +142,9 @@ async fn reap(shelves: Weak<Mutex<Shelves>>, idle_timeout: Duration) {
         let Some(shelves) = shelves.upgrade() else { return };
         let mut shelves = shelves.lock().unwrap_or_else(PoisonError::into_inner);
         shelves.by_key.retain(|_, shelf| {
-            shelf.retain(|idle| !idle.connection.closed() && idle.since.elapsed() < idle_timeout);
+            shelf.retain_mut(|idle| {
+                !idle.connection.closed() && idle.since.elapsed() < idle_timeout
+            });
             !shelf.is_empty()
         });
         shelves.recount();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -53,7 +53,7 @@ pub(crate) async fn send(
     check_head(head.version, &head.headers, limits)
         .and_then(|()| check_status(head.status))
         .map_err(Unanswered::Stopped)?;
-    let body = read(body, limits).await.map_err(Unanswered::Stopped)?;
+    let body = read(connection, body, limits).await.map_err(Unanswered::Stopped)?;
     Ok(Raw { status: head.status, headers: head.headers, body })
 }
 
@@ -132,7 +132,11 @@ fn check_status(status: StatusCode) -> Result<(), Stop> {
 }
 
 /// Reads a body to its end. Trailers are dropped: nothing that a connector needs stands in them.
-async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, Stop> {
+async fn read(
+    connection: &mut Connection,
+    mut body: Incoming,
+    limits: &Limits,
+) -> Result<Bytes, Stop> {
     let max = limits.response_body_bytes_max;
     let too_large =
         || Stop::new(Reason::ResponseBodyTooLarge, format!("upstream's body is over {max} bytes"));
@@ -143,7 +147,7 @@ async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, Stop> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     loop {
-        let frame = match timeout(limits.between_bytes_timeout, body.frame()).await {
+        let frame = match timeout(limits.between_bytes_timeout, connection.frame(&mut body)).await {
             Err(_) => {
                 return Err(Stop::new(
                     Reason::BodyStalled,
