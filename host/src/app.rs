@@ -9,21 +9,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use keyway_api::{Api, Deps};
 use keyway_artifacts::Artifacts;
-use keyway_broker::{Broker, Dns};
+use keyway_broker::{Broker, Dns, Wire};
 use keyway_core::ids::Actor;
 use keyway_core::ports::{Admission, Dispatch as DispatchPort, Routes};
-use keyway_core::ports::{Clock, Components, Credentials, Egress, EgressPolicy, Loader, Outcomes};
-use keyway_dispatch::Dispatch;
+use keyway_core::ports::{
+    Clock, Components, Credentials, Egress, EgressPolicy, ExchangeLog, Loader, Outbound, Outcomes,
+    Proxy,
+};
+use keyway_dispatch::{Dispatch, Ways};
+use keyway_exchanges::Exchanges;
 use keyway_releases::{Releases, executed::Executed};
 use keyway_runtime::{Runtime, Worker};
 use keyway_store::Store;
-use keyway_store::model::Filter;
 use keyway_vault::model::Role;
 use keyway_vault::tokens::Grant;
-use keyway_vault::{SealingKey, Tokens, Vault, private_file};
+use keyway_vault::{Keys, Sealer, Tokens, Vault, private_file};
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
@@ -48,11 +51,13 @@ pub(crate) struct App {
     api: Api,
     tokens: Tokens,
     store: Store,
+    exchanges: Exchanges,
 }
 
 /// A host that serves.
 pub(crate) struct Serving {
     store: Store,
+    exchanges: Exchanges,
     drain: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
@@ -68,20 +73,35 @@ impl App {
 
         // What is durable: verified before anything can answer.
         let store = Store::open(&folders.store, Arc::clone(&clock), config.store).await?;
-        let sealing = sealing_key(&store, &folders.keys.join("seal.key")).await?;
-        let vault = Vault::new(store.clone(), sealing, Arc::clone(&clock));
-        vault.check_all().await.context("stored credentials")?;
         let tokens = Tokens::new(store.clone(), Arc::clone(&clock));
 
-        // The way out, and what runs guests.
+        // The way out, the keys and credentials, and what runs guests.
+        let exchanges = Exchanges::open(&folders.exchanges, Arc::clone(&clock), config.exchanges)?;
+        let log: Arc<dyn ExchangeLog> = Arc::new(exchanges.clone());
+        let dns = Arc::new(Dns::system()?);
+        let wire = Wire::new(config.egress, dns, Some(log), Arc::clone(&clock))?;
+        let outbound: Arc<dyn Outbound> = Arc::new(wire.clone());
+        let service = keys::service(config.keys, &store, &folders.keys, &outbound).await?;
+        let sealing = Keys::new(store.clone(), service, Arc::clone(&clock));
+        sealing.start(&FIRST_TOKEN.parse()?).await.context("keys")?;
+        let vault = Vault::new(keyway_vault::Parts {
+            store: store.clone(),
+            sealer: Sealer::new(sealing.clone()),
+            clock: Arc::clone(&clock),
+            outbound,
+            // The store is locked: whoever held a lease before is dead.
+            owner: "this-host".to_owned(),
+            listener: None,
+        });
+        vault.check_all().await.context("stored credentials")?;
         let credentials: Arc<dyn Credentials> = Arc::new(vault.clone());
-        let broker = Broker::new(config.egress, credentials, Arc::new(Dns::system()?))?;
+        let broker = Broker::new(&wire, credentials);
         let components: Arc<dyn Components> = Arc::new(store.blobs().clone());
         let runtime = Runtime::new(runtime_config(config.runtime, &folders)?, components)?;
 
         // What decides which release runs, and what runs calls.
         let admission: Arc<dyn Admission> = Arc::new(runtime.clone());
-        let policy: Arc<dyn EgressPolicy> = Arc::new(broker.clone());
+        let policy: Arc<dyn EgressPolicy> = Arc::new(wire.clone());
         let artifacts =
             Artifacts::new(store.clone(), admission, Arc::clone(&policy), Arc::clone(&clock));
         let executed = Arc::new(Executed::new(Arc::clone(&clock)));
@@ -90,13 +110,18 @@ impl App {
             Releases::new(store.clone(), loader, Arc::clone(&clock), Arc::clone(&executed));
         let routes: Arc<dyn Routes> = releases.routes();
         let egress: Arc<dyn Egress> = Arc::new(broker.clone());
+        let proxy: Arc<dyn Proxy> = Arc::new(broker.clone());
         let outcomes: Arc<dyn Outcomes> = executed;
-        let dispatch = Dispatch::new(calls, routes, egress, outcomes, Arc::clone(&clock));
+        let ways = Ways { egress, proxy };
+        let dispatch = Dispatch::new(calls, routes, ways, outcomes, Arc::clone(&clock));
 
         let metrics = keyway_api::Metrics::default();
         let mut registry = Registry::default();
         store.register(&mut registry);
-        broker.metrics().register(&mut registry);
+        wire.metrics().register(&mut registry);
+        exchanges.metrics().register(&mut registry);
+        broker.register(&mut registry);
+        vault.metrics().register(&mut registry);
         runtime.metrics().register(&mut registry);
         dispatch.metrics().register(&mut registry);
         metrics.register(&mut registry);
@@ -107,16 +132,18 @@ impl App {
             artifacts,
             releases,
             vault,
+            keys: sealing,
             tokens: tokens.clone(),
             dispatch: Arc::new(dispatch) as Arc<dyn DispatchPort>,
             policy,
             reads: Arc::new(StoreReads(store.clone())),
+            exchanges: exchanges.clone(),
             health: Arc::new(StoreHealth(store.clone())),
             clock,
             metrics,
             registry: Arc::new(registry),
         };
-        Ok(Self { api: Api::new(api, deps), tokens, store })
+        Ok(Self { api: Api::new(api, deps), tokens, store, exchanges })
     }
 
     /// Makes the first admin token, if there is no token at all. It is in its file before it is valid, so
@@ -142,13 +169,13 @@ impl App {
 
     /// Begins to serve.
     pub(crate) fn serve(self, listener: TcpListener) -> Serving {
-        let store = self.store;
+        let (store, exchanges) = (self.store, self.exchanges);
         let (drain, drained) = oneshot::channel();
         let server = tokio::spawn(async move {
             // A dropped sender means the same: stop.
             self.api.serve(listener, async { drop(drained.await) }).await;
         });
-        Serving { store, drain, server }
+        Serving { store, exchanges, drain, server }
     }
 }
 
@@ -172,6 +199,7 @@ impl Serving {
         if let Err(error) = self.server.await {
             tracing::error!(%error, "server ended by a panic");
         }
+        self.exchanges.flush().await;
     }
 }
 
@@ -180,6 +208,7 @@ struct Folders {
     store: PathBuf,
     compiled: PathBuf,
     keys: PathBuf,
+    exchanges: PathBuf,
 }
 
 impl Folders {
@@ -188,27 +217,14 @@ impl Folders {
             store: data.join("store"),
             compiled: data.join("compiled"),
             keys: data.join("keys"),
+            exchanges: data.join("exchanges"),
         };
-        for folder in [data, &folders.store, &folders.compiled, &folders.keys] {
+        for folder in [data, &folders.store, &folders.compiled, &folders.keys, &folders.exchanges] {
             keys::create_private_folder(folder)
                 .with_context(|| format!("data folder {}", folder.display()))?;
         }
         Ok(folders)
     }
-}
-
-/// The sealing key. A new one only for a store that has sealed nothing: otherwise the key was lost, and a
-/// new one would hide that.
-async fn sealing_key(store: &Store, path: &Path) -> anyhow::Result<SealingKey> {
-    if let Some(key) = SealingKey::load(path)? {
-        return Ok(key);
-    }
-    let installations = store.installations(&Filter::default()).await?;
-    let sealed: usize = installations.iter().map(|state| state.connections.len()).sum();
-    if sealed > 0 {
-        bail!("{} is missing, and {sealed} credentials are sealed with it", path.display());
-    }
-    Ok(SealingKey::create(path)?)
 }
 
 fn runtime_config(

@@ -1,5 +1,7 @@
 //! The command line as typed. What it means is each command's business.
 
+mod connections;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use crate::env;
+
+pub(crate) use connections::{ClientCommand, ConnectionCommand, Scopes, Which};
 
 /// Run connectors sandboxed, pinned by hash, and hot-swapped per tenant.
 #[derive(Parser)]
@@ -81,6 +85,9 @@ pub(crate) enum Command {
         /// Fail if the pin is no longer at this generation.
         #[arg(long, value_name = "N")]
         generation: Option<u64>,
+        /// Pin also a release that needs scopes which were not granted; the reason then says which.
+        #[arg(long)]
+        allow_missing_scopes: bool,
     },
     /// Go back to the pin before, as a new generation.
     Revert {
@@ -123,6 +130,13 @@ pub(crate) enum Command {
     /// An installation's credentials.
     #[command(subcommand)]
     Connection(ConnectionCommand),
+    /// The operator's OAuth clients.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Show what a release needs of its provider, and what was granted.
+    Scopes(Scopes),
+    /// Print a link by which a person connects an account.
+    Connect(Connect),
     /// An installation's configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -137,6 +151,9 @@ pub(crate) enum Command {
         /// The action's input; `-` reads it from standard input.
         #[arg(long, default_value = "{}", value_name = "JSON")]
         input: String,
+        /// For this user of the tenant's: only the user's own connections are used.
+        #[arg(long)]
+        user: Option<String>,
     },
     /// Show the schemas of the objects that a tenant has.
     Discover {
@@ -146,6 +163,9 @@ pub(crate) enum Command {
         connector: String,
         /// Only this object.
         object: Option<String>,
+        /// For this user of the tenant's: only the user's own connections are used.
+        #[arg(long)]
+        user: Option<String>,
     },
     /// Read one page of an object.
     Read {
@@ -158,6 +178,9 @@ pub(crate) enum Command {
         /// The request as the API takes it: `cursor`, `fields`, `since`, `until`, `page_size`.
         #[arg(long, default_value = "{}", value_name = "JSON")]
         request: String,
+        /// For this user of the tenant's: only the user's own connections are used.
+        #[arg(long)]
+        user: Option<String>,
     },
     /// Write one batch to an object.
     Write {
@@ -170,10 +193,23 @@ pub(crate) enum Command {
         /// The request as the API takes it: `operation`, `items`; `-` reads it from standard input.
         #[arg(long, value_name = "JSON")]
         request: String,
+        /// For this user of the tenant's: only the user's own connections are used.
+        #[arg(long)]
+        user: Option<String>,
     },
     /// Tokens of the API.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// The keys that credentials are sealed with: list them, or exchange them.
+    #[command(args_conflicts_with_subcommands = true)]
+    Keys {
+        /// What to do; without it they are listed.
+        #[command(subcommand)]
+        command: Option<KeysCommand>,
+    },
+    /// Show what the host did for calls.
+    #[command(subcommand)]
+    Logs(LogsCommand),
     /// Show what was changed, by whom and why.
     Audit {
         /// Only entries after this one.
@@ -237,45 +273,22 @@ pub(crate) enum DefaultCommand {
     },
 }
 
-/// `keyway connection`.
-#[derive(Subcommand, Debug)]
-pub(crate) enum ConnectionCommand {
-    /// Set the credential of a slot. Secrets are read from standard input, or from `--…-file`.
-    Set {
-        /// The tenant.
-        tenant: String,
-        /// The connector, `publisher/name`.
-        connector: String,
-        /// The slot that the connector declares.
-        #[arg(long, default_value = "token")]
-        slot: String,
-        /// User, for a slot that takes user and password; the secret is then the password.
-        #[arg(long)]
-        user: Option<String>,
-        /// The file that holds the secret; default: standard input. A trailing line break is not part.
-        #[arg(long, value_name = "FILE")]
-        secret_file: Option<PathBuf>,
-        /// What paths are joined to, on a host that the connector declares.
-        #[arg(long, value_name = "URL")]
-        base_url: Option<String>,
-    },
-    /// Remove the credential of a slot.
-    Remove {
-        /// The tenant.
-        tenant: String,
-        /// The connector, `publisher/name`.
-        connector: String,
-        /// The slot.
-        #[arg(long, default_value = "token")]
-        slot: String,
-    },
-    /// List slots that have a credential.
-    List {
-        /// The tenant.
-        tenant: String,
-        /// The connector, `publisher/name`.
-        connector: String,
-    },
+/// `keyway connect`.
+#[derive(Args, Debug)]
+pub(crate) struct Connect {
+    /// The tenant.
+    pub(crate) tenant: String,
+    /// The connector, `publisher/name`.
+    pub(crate) connector: String,
+    /// The slot; default: the only one that people connect.
+    #[arg(long)]
+    pub(crate) slot: Option<String>,
+    /// Whose connection it is; default: the tenant's own.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Where the person goes afterwards, with `status` and `code` in the query.
+    #[arg(long, value_name = "URL")]
+    pub(crate) return_url: Option<String>,
 }
 
 /// `keyway config`.
@@ -327,6 +340,71 @@ pub(crate) enum TokenCommand {
         /// Its name.
         name: String,
     },
+}
+
+/// `keyway keys`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum KeysCommand {
+    /// Exchange the sealing key, or data keys.
+    Rotate {
+        /// The data key of this tenant instead.
+        #[arg(long, value_name = "TENANT", conflicts_with = "all_data")]
+        data: Option<String>,
+        /// Every data key of every environment instead.
+        #[arg(long)]
+        all_data: bool,
+    },
+}
+
+/// `keyway logs`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum LogsCommand {
+    /// Show exchanges with providers, the newest last.
+    Exchanges(LoggedExchanges),
+}
+
+/// `keyway logs exchanges`.
+#[derive(Args, Debug)]
+pub(crate) struct LoggedExchanges {
+    /// Only of this tenant.
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Only of this connector, `publisher/name`.
+    #[arg(long)]
+    pub(crate) connector: Option<String>,
+    /// Only of this call, `call_…`.
+    #[arg(long, value_name = "ID")]
+    pub(crate) call: Option<String>,
+    /// Only of this release: `1.4.0`, or `sha256:` and 12 or more digits.
+    #[arg(long)]
+    pub(crate) release: Option<String>,
+    /// Only with this host.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) to: Option<String>,
+    /// Only with this status, `429`, or a status of this class, `4xx`.
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Only those of which no response was handed on, and statuses from 400 on.
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// Only for this purpose: `call`, `proxy`, or one of the host's own, such as `token`.
+    #[arg(long)]
+    pub(crate) purpose: Option<String>,
+    /// Only what began then or later: RFC 3339, or how long ago, such as `10m`.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) since: Option<String>,
+    /// Only what began then or earlier, likewise.
+    #[arg(long, value_name = "WHEN", conflicts_with = "follow")]
+    pub(crate) until: Option<String>,
+    /// At most so many of the newest. Default: 100; with `--follow`, 10 before what is new.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Go on with what is new, until interrupted.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Write them to this file as an HTTP Archive (HAR 1.2); `-` is standard output.
+    #[arg(long, value_name = "FILE", conflicts_with = "follow")]
+    pub(crate) har: Option<PathBuf>,
 }
 
 /// A release as typed: `publisher/name@release`, or only the release.

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
+use keyway_api::contract::USER_HEADER;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
@@ -23,10 +26,13 @@ use url::Url;
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A running host, as the command line reaches it.
+#[derive(Clone)]
 pub(crate) struct Client {
     base: Url,
     /// `Bearer …`
     token: Option<HeaderValue>,
+    /// The user that calls are for.
+    user: Option<HeaderValue>,
 }
 
 /// What a host answered.
@@ -37,6 +43,22 @@ pub(crate) struct Reply {
     pub(crate) headers: HeaderMap,
     /// The body, if it is JSON.
     pub(crate) json: Value,
+}
+
+/// An answer that goes on, read line by line.
+pub(crate) struct Lines {
+    base: Url,
+    body: Incoming,
+    rest: Vec<u8>,
+    /// Where of it no line's end is.
+    searched: usize,
+    link: Link,
+}
+
+/// What keeps a connection going for as long as its answer is read.
+struct Link {
+    sender: SendRequest<Full<Bytes>>,
+    driver: AbortHandle,
 }
 
 /// No host answered.
@@ -62,7 +84,14 @@ impl Client {
         let mut token: Option<HeaderValue> =
             token.map_err(|_| anyhow!("the token has characters that no token has"))?;
         token.iter_mut().for_each(|token| token.set_sensitive(true));
-        Ok(Self { base, token })
+        Ok(Self { base, token, user: None })
+    }
+
+    /// The same client, for calls on behalf of a user.
+    pub(crate) fn on_behalf(&self, user: Option<&str>) -> anyhow::Result<Self> {
+        let user = user.map(str::parse).transpose();
+        let user = user.map_err(|_| anyhow!("the user's name has characters that no name has"))?;
+        Ok(Self { user, ..self.clone() })
     }
 
     /// Sends `body` as it is.
@@ -81,6 +110,24 @@ impl Client {
         outcome.map_err(|source| Unreachable { base: self.base.clone(), source }.into())
     }
 
+    /// Begins to read an answer that goes on. One that is no success is read to its end instead.
+    pub(crate) async fn lines(&self, path: &str) -> anyhow::Result<Result<Lines, Reply>> {
+        let begun = async {
+            let (response, link) =
+                self.begin(Method::GET, path, "application/json", Bytes::new()).await?;
+            if !response.status().is_success() {
+                return read(response).await.map(Err);
+            }
+            let (base, body) = (self.base.clone(), response.into_body());
+            Ok(Ok(Lines { base, body, rest: Vec::new(), searched: 0, link }))
+        };
+        let outcome = match tokio::time::timeout(TIMEOUT, begun).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(anyhow!("no answer within {} s", TIMEOUT.as_secs())),
+        };
+        outcome.map_err(|source| Unreachable { base: self.base.clone(), source }.into())
+    }
+
     async fn exchange(
         &self,
         method: Method,
@@ -88,6 +135,18 @@ impl Client {
         content_type: &str,
         body: Bytes,
     ) -> anyhow::Result<Reply> {
+        let (response, _link) = self.begin(method, path, content_type, body).await?;
+        read(response).await
+    }
+
+    /// Sends a request, and waits for the head of the answer.
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> anyhow::Result<(Response<Incoming>, Link)> {
         let authority = self.base.authority().to_owned();
         let mut request = Request::builder()
             .method(method)
@@ -97,16 +156,15 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, token);
         }
+        if let Some(user) = &self.user {
+            request = request.header(USER_HEADER, user);
+        }
         let request = request.body(Full::new(body)).context("request")?;
         let io = TokioIo::new(self.connect().await?);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-        let driver = tokio::spawn(connection);
+        let driver = tokio::spawn(connection).abort_handle();
         let response = sender.send_request(request).await?;
-        let (head, body) = response.into_parts();
-        let bytes = body.collect().await?.to_bytes();
-        drop(sender);
-        driver.abort();
-        Ok(Reply { status: head.status, headers: head.headers, json: text_or_json(&bytes) })
+        Ok((response, Link { sender, driver }))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the command line talks to the host it was told")]
@@ -126,10 +184,55 @@ impl Client {
     }
 }
 
+// === impl Lines ===
+
+impl Lines {
+    /// The next line, without its end; none once the host has ended the answer.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<String>> {
+        let outcome = match tokio::time::timeout(TIMEOUT, self.read()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(anyhow!("silent for {} s", TIMEOUT.as_secs())),
+        };
+        outcome.map_err(|source| Unreachable { base: self.base.clone(), source }.into())
+    }
+
+    async fn read(&mut self) -> anyhow::Result<Option<String>> {
+        loop {
+            let end = self.rest[self.searched..].iter().position(|byte| *byte == b'\n');
+            if let Some(end) = end.map(|end| self.searched + end) {
+                let line = String::from_utf8_lossy(&self.rest[..end]).into_owned();
+                self.rest.drain(..=end);
+                self.searched = 0;
+                return Ok(Some(line));
+            }
+            self.searched = self.rest.len();
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            if let Ok(data) = frame?.into_data() {
+                self.rest.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+// === impl Link ===
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
 /// What a connection reads and writes.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Reads an answer to its end.
+async fn read(response: Response<Incoming>) -> anyhow::Result<Reply> {
+    let (head, body) = response.into_parts();
+    let bytes = body.collect().await?.to_bytes();
+    Ok(Reply { status: head.status, headers: head.headers, json: text_or_json(&bytes) })
+}
 
 fn text_or_json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes)

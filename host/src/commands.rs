@@ -2,7 +2,11 @@
 
 pub(crate) mod admit;
 pub(crate) mod calls;
+pub(crate) mod connect;
+pub(crate) mod connections;
 pub(crate) mod explain;
+pub(crate) mod keys;
+pub(crate) mod logs;
 pub(crate) mod new;
 pub(crate) mod pins;
 pub(crate) mod releases;

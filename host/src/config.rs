@@ -20,12 +20,18 @@ pub(crate) struct Config {
     pub(crate) calls: Calls,
     /// What requests to the API may use.
     pub(crate) api: keyway_api::Limits,
+    /// Where people connect accounts, and how that looks.
+    pub(crate) connect: keyway_api::connect::Config,
     /// How the store is opened.
     pub(crate) store: keyway_store::Options,
     /// What one call may use.
     pub(crate) runtime: RuntimeConfig,
+    /// Where the sealing keys are.
+    pub(crate) keys: KeysConfig,
     /// What connectors may reach.
     pub(crate) egress: keyway_broker::Config,
+    /// How exchanges with providers are kept.
+    pub(crate) exchanges: keyway_exchanges::Options,
     /// How the log looks.
     pub(crate) log: Log,
 }
@@ -41,6 +47,15 @@ pub(crate) struct Server {
     pub(crate) drain_time: Duration,
     /// Whether `/metrics` answers without a token. Default: no.
     pub(crate) metrics_public: bool,
+}
+
+/// Where the sealing keys are, if not in their file or in the environment.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct KeysConfig {
+    /// A key service. Default: none.
+    #[cfg(feature = "transit")]
+    pub(crate) transit: Option<keyway_vault::keys::transit::Config>,
 }
 
 /// What one call may use, and where its memory comes from.
@@ -146,6 +161,7 @@ impl Config {
             metrics_public: self.server.metrics_public,
             component_bytes_max: self.runtime.limits.admission.component_bytes_max,
             drain_time_max: self.server.drain_time,
+            connect: self.connect.clone(),
             limits: self.api.clone(),
         }
     }

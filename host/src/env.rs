@@ -8,3 +8,6 @@ pub(crate) const TOKEN: &str = "KEYWAY_TOKEN";
 
 /// Log filter of `keyway serve`, in `tracing-subscriber`'s form; wins over the configuration file.
 pub(crate) const LOG: &str = "KEYWAY_LOG";
+
+/// Sealing keys of `keyway serve`, in the form of the file that they stand for; for containers.
+pub(crate) const SEALING_KEYS: &str = "KEYWAY_SEALING_KEYS";

@@ -16,10 +16,12 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use keyway_api::contract::installation::{Revert, SetPin};
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, LogsCommand};
 use crate::client::Unreachable;
 use crate::commands::remote::{Refused, Session};
-use crate::commands::{admit, calls, explain, new, pins, releases, serve, settings, tokens};
+use crate::commands::{
+    admit, calls, connect, connections, explain, keys, new, pins, releases, serve, settings, tokens,
+};
 use crate::exit::Exit;
 
 /// The C library's allocator takes a lock and often a futex when one thread frees what another made,
@@ -51,8 +53,8 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Releases { connector } => releases::list(session, connector.as_deref()).await,
         Command::Show { release } => releases::show(session, &release).await,
         Command::Diff { before, after } => releases::diff(session, &before, &after).await,
-        Command::Pin { tenant, connector, release, reason, generation } => {
-            let request = SetPin { release, reason, generation };
+        Command::Pin { tenant, connector, release, reason, generation, allow_missing_scopes } => {
+            let request = SetPin { release, reason, generation, allow_missing_scopes };
             pins::pin(session, &tenant, &connector, &request).await
         }
         Command::Revert { tenant, connector, reason, to, generation } => {
@@ -64,21 +66,30 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         }
         Command::History { tenant, connector } => pins::history(session, &tenant, &connector).await,
         Command::Default(command) => pins::default(session, command).await,
-        Command::Connection(command) => settings::connection(session, command).await,
+        Command::Connection(command) => connections::connection(session, command).await,
+        Command::Client(command) => connections::client(session, command).await,
+        Command::Scopes(typed) => connections::scopes(session, typed).await,
+        Command::Connect(typed) => connect::connect(session, typed).await,
         Command::Config(command) => settings::config(session, command).await,
-        Command::Invoke { tenant, connector, action, input } => {
+        Command::Invoke { tenant, connector, action, input, user } => {
+            let session = &session.on_behalf(user.as_deref())?;
             calls::invoke(session, &tenant, &connector, &action, input).await
         }
-        Command::Discover { tenant, connector, object } => {
+        Command::Discover { tenant, connector, object, user } => {
+            let session = &session.on_behalf(user.as_deref())?;
             calls::discover(session, &tenant, &connector, object.as_deref()).await
         }
-        Command::Read { tenant, connector, object, request } => {
+        Command::Read { tenant, connector, object, request, user } => {
+            let session = &session.on_behalf(user.as_deref())?;
             calls::on_object(session, &tenant, &connector, &object, "read", request).await
         }
-        Command::Write { tenant, connector, object, request } => {
+        Command::Write { tenant, connector, object, request, user } => {
+            let session = &session.on_behalf(user.as_deref())?;
             calls::on_object(session, &tenant, &connector, &object, "write", request).await
         }
         Command::Token(command) => tokens::token(session, command).await,
+        Command::Keys { command } => keys::keys(session, command).await,
+        Command::Logs(LogsCommand::Exchanges(typed)) => logs::exchanges(session, typed).await,
         Command::Audit { after, limit } => tokens::audit(session, after, limit).await,
         Command::Serve(_) | Command::New(_) | Command::Explain { .. } | Command::AdmitComponent => {
             anyhow::bail!("this command talks to no host")

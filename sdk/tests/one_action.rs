@@ -1,5 +1,5 @@
-//! The example of one action: short, and right. That it becomes a component is checked where
-//! components are built.
+//! The example of one action: short, and right. That it becomes a component and a release is checked by
+//! `tests/it/sdk.rs` of the host, which `script/guests` builds it for.
 
 use keyway_sdk::serde_json::json;
 use keyway_sdk::testing::{Cassette, Exchange};

@@ -1,25 +1,56 @@
-//! The command line against a running host: what it prints, and its exit codes.
+//! The command line against a running host: what it prints on which stream, as text and as JSON, and its
+//! exit codes.
+
+mod calls;
+mod connect;
+mod keys;
+mod pins;
+mod project;
+mod releases;
+mod settings;
+mod tokens;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::setup::{Setup, files_below};
+use crate::setup::Setup;
 
+/// Exit codes, as `host/src/exit.rs` documents them.
+const REFUSED: i32 = 3;
+const UNAUTHORISED: i32 = 4;
+const UNREACHABLE: i32 = 5;
+const CALL_FAILED: i32 = 6;
+
+/// A person at a terminal, with a folder to keep files in.
 struct Cli<'s> {
     setup: &'s Setup,
+    folder: TempDir,
 }
 
-impl Cli<'_> {
-    fn run(&self, args: &[&str]) -> Output {
-        self.with_input(args, "")
+/// What a command came to.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+// === impl Cli ===
+
+impl<'s> Cli<'s> {
+    fn new(setup: &'s Setup) -> Self {
+        Self { setup, folder: tempfile::tempdir().expect("temporary folder") }
     }
 
-    fn with_input(&self, args: &[&str], input: &str) -> Output {
+    /// Runs a command with this on its standard input.
+    fn with_input(&self, args: &[&str], input: &str) -> Said {
         let mut child = Command::new(harness::binary("keyway"))
             .args(args)
+            .current_dir(self.folder.path())
             .env("KEYWAY_HOST", format!("http://{}", self.setup.host.address))
             .env("KEYWAY_TOKEN", &self.setup.host.token)
             .stdin(Stdio::piped())
@@ -28,132 +59,124 @@ impl Cli<'_> {
             .spawn()
             .expect("keyway starts");
         child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("read by the child");
-        child.wait_with_output().expect("keyway ends")
+        Said::from(child.wait_with_output().expect("keyway ends"))
+    }
+
+    fn run(&self, args: &[&str]) -> Said {
+        self.with_input(args, "")
     }
 
     /// Standard output of a command that must succeed.
     #[track_caller]
     fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text")
+        let said = self.run(args);
+        assert_eq!(said.code, 0, "{args:?}: {said:?}");
+        said.out
+    }
+
+    /// The same command for a program: one line of JSON, and nothing else on either stream.
+    #[track_caller]
+    fn json(&self, args: &[&str]) -> Value {
+        self.run(&[args, &["--json"]].concat()).json()
     }
 
     fn exit(&self, args: &[&str]) -> i32 {
-        self.run(args).status.code().expect("not killed")
+        self.run(args).code
+    }
+
+    /// A command that must fail with this exit code, say why on standard error, and print no data.
+    #[track_caller]
+    fn fails(&self, args: &[&str], exit: i32, why: &str) {
+        for args in [args.to_vec(), [args, &["--json"]].concat()] {
+            let said = self.run(&args);
+            assert_eq!((said.code, said.out.as_str()), (exit, ""), "{args:?}: {said:?}");
+            assert!(said.err.starts_with(&format!("keyway: {why}")), "{args:?}: {}", said.err);
+        }
+    }
+
+    /// A file with this in it; its path.
+    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let file = self.folder.path().join(name);
+        std::fs::write(&file, bytes).expect("writable");
+        file.to_string_lossy().into_owned()
+    }
+
+    /// Publishes a guest of the fixtures; its digest.
+    #[track_caller]
+    fn publish(&self, guest: &str) -> String {
+        let component = fixtures::Guest::named(guest).load().expect("built");
+        let file = self.file(&format!("{guest}.wasm"), component);
+        let release = self.json(&["publish", &file]);
+        release["release"]["digest"].as_str().expect("a digest").to_owned()
     }
 }
 
-fn guest(name: &str, folder: &Path) -> String {
-    let file = folder.join(format!("{name}.wasm"));
-    std::fs::write(&file, fixtures::Guest::named(name).load().expect("built")).expect("writable");
-    file.to_string_lossy().into_owned()
+// === impl Said ===
+
+impl Said {
+    /// The one line of JSON that it printed.
+    #[track_caller]
+    fn json(&self) -> Value {
+        assert_eq!((self.code, self.err.as_str()), (0, ""), "{self:?}");
+        assert_eq!(self.out.matches('\n').count(), 1, "one line, for programs: {}", self.out);
+        serde_json::from_str(&self.out).expect("JSON")
+    }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operators_day() {
-    let setup = Setup::new("");
-    let cli = Cli { setup: &setup };
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let published = cli.ok(&["publish", &guest("echo", folder.path())]);
-    assert!(published.starts_with("fixtures/echo@1.0.0 sha256:"), "{published}");
-    cli.ok(&["publish", &guest("echo-next", folder.path())]);
-    assert_eq!(cli.ok(&["releases"]).lines().count(), 3);
-    assert!(cli.ok(&["show", "fixtures/echo@1.0.0"]).contains("digest     sha256:"));
-    let digest = &published.trim()["fixtures/echo@1.0.0 ".len()..];
-    assert!(cli.ok(&["show", &digest[..7 + 12]]).starts_with("fixtures/echo@1.0.0\n"));
-    assert!(cli.ok(&["diff", "fixtures/echo@1.0.0", "1.1.0"]).contains("+ /descriptor/version"));
-
-    cli.ok(&["pin", "acme", "fixtures/echo", "1.0.0", "--reason", "first"]);
-    cli.ok(&["pin", "acme", "fixtures/echo", "1.1.0", "--reason", "newer"]);
-    let answer = cli.ok(&["invoke", "acme", "fixtures/echo", "version", "--input", "null"]);
-    assert_eq!(answer, "\"1.1.0\"\n");
-    cli.ok(&["revert", "acme", "fixtures/echo", "--reason", "prefer the old one"]);
-    let history = cli.ok(&["history", "acme", "fixtures/echo"]);
-    assert!(
-        history.contains("3 (back to 1)") && history.contains("prefer the old one"),
-        "{history}"
-    );
-    let pins: Value = serde_json::from_str(&cli.ok(&["pins", "--json"])).expect("JSON");
-    assert_eq!(pins["rows"][0]["executed"]["release"]["version"], "1.1.0");
-    assert_eq!(pins["rows"][0]["declared"]["release"]["version"], "1.0.0");
-    assert!(cli.ok(&["audit"]).contains("revert"));
-    assert!(cli.ok(&["explain", "guest-trap"]).contains("guest-trap"));
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        Self {
+            code: output.status.code().expect("not killed"),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn secrets_come_by_standard_input_and_never_come_back() {
-    let setup = Setup::new("");
-    let cli = Cli { setup: &setup };
-    let folder = tempfile::tempdir().expect("temporary folder");
-    cli.ok(&["publish", &guest("fetch", folder.path())]);
-    cli.ok(&["pin", "acme", "fixtures/fetch", "1.0.0", "--reason", "first"]);
-    let set = ["connection", "set", "acme", "fixtures/fetch"];
-    let output = cli.with_input(&set, "canary-of-the-cli\n");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let listed = cli.ok(&["connection", "list", "acme", "fixtures/fetch", "--json"]);
-    assert!(listed.contains("\"bearer\"") && !listed.contains("canary"), "{listed}");
-    cli.ok(&["connection", "remove", "acme", "fixtures/fetch"]);
-    let listed = cli.ok(&["connection", "list", "acme", "fixtures/fetch", "--json"]);
-    assert!(!listed.contains("bearer"), "{listed}");
+/// The cells of a table, without its header, which must be this one.
+#[track_caller]
+fn cells(text: &str, header: &[&str]) -> Vec<Vec<String>> {
+    let mut rows = text.lines().map(|line| {
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
+    });
+    assert_eq!(rows.next(), Some(header.iter().map(|name| (*name).to_owned()).collect()), "{text}");
+    rows.collect()
+}
+
+/// Whether this is a time as tables show it: RFC 3339 to the second.
+fn time(text: &str) -> bool {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    shape == "0000-00-00T00:00:00Z"
+}
+
+/// The folder that cargo builds this workspace into.
+fn target() -> PathBuf {
+    harness::binary("keyway").parent().and_then(Path::parent).expect("target/debug").to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_codes_say_what_happened() {
     let setup = Setup::new("");
-    let cli = Cli { setup: &setup };
+    let cli = Cli::new(&setup);
     let pin = ["pin", "acme", "fixtures/echo", "1.0.0", "--reason", "x"];
     assert_eq!(cli.exit(&["pin", "acme"]), 2, "a command line that is wrong");
-    assert_eq!(cli.exit(&pin), 3, "no such connector");
-    assert_eq!(cli.exit(&[&["--token", "kw_nobody"], &pin[..]].concat()), 4, "a wrong token");
-    assert_eq!(cli.exit(&["--host", "http://127.0.0.1:1", "releases"]), 5, "nobody there");
-    assert_eq!(cli.exit(&["explain", "no-such-code"]), 3);
-    let refused = cli.run(&pin);
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("unknown-connector") && said.contains("keyway explain"), "{said}");
+    cli.fails(&pin, REFUSED, "unknown-connector: ");
+    cli.fails(&[&["--token", "kw_nobody"], &pin[..]].concat(), UNAUTHORISED, "token-invalid: ");
+    cli.fails(&["--host", "http://127.0.0.1:1", "releases"], UNREACHABLE, "no answer from ");
+    cli.fails(&["publish", "no-such-file.wasm"], 1, "component no-such-file.wasm: ");
+    let said = cli.run(&pin);
+    assert!(said.err.contains("`keyway explain unknown-connector` says what to do"), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_fails_is_told_from_one_that_was_refused() {
+async fn codes_are_explained_without_a_host() {
     let setup = Setup::new("");
-    let cli = Cli { setup: &setup };
-    let folder = tempfile::tempdir().expect("temporary folder");
-    cli.ok(&["publish", &guest("hostile", folder.path())]);
-    cli.ok(&["pin", "acme", "fixtures/hostile", "1.0.0", "--reason", "first"]);
-    let trap = ["invoke", "acme", "fixtures/hostile", "trap", "--input", "null"];
-    assert_eq!(cli.exit(&trap), 6);
-}
-
-#[test]
-fn a_host_that_cannot_start_says_why() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let data = folder.path().join("data");
-    let why = harness::Host::try_start(&data, "[server]\nno-such-key = 1\n", harness::ANY_PORT);
-    let why = why.err().expect("an unknown key is an error");
-    assert!(why.contains("exit status: 7") && why.contains("no-such-key"), "{why}");
-}
-
-#[test]
-fn a_new_connector_builds_and_passes_its_tests_as_it_is() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let project = folder.path().join("weather");
-    let keyway = harness::binary("keyway");
-    let made = Command::new(keyway).args(["new", "acme/weather", "--path"]).arg(&project).status();
-    assert!(made.expect("keyway runs").success());
-    for args in [&["test", "--quiet"][..], &["build", "--release", "--target", "wasm32-wasip2"]] {
-        let output = Command::new(env!("CARGO"))
-            .args(args)
-            .current_dir(&project)
-            .env("CARGO_TARGET_DIR", project.join("target"))
-            .output()
-            .expect("cargo runs");
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let built = files_below(&project.join("target/wasm32-wasip2/release"));
-    let component =
-        built.iter().find(|file| file.ends_with("connector.wasm")).expect("a component");
-    let setup = Setup::new("");
-    let cli = Cli { setup: &setup };
-    let published = cli.ok(&["publish", &component.to_string_lossy()]);
-    assert!(published.starts_with("acme/weather@0.1.0 sha256:"), "{published}");
+    let cli = Cli::new(&setup);
+    let nobody = ["--host", "http://127.0.0.1:1"];
+    let page = cli.ok(&[&nobody[..], &["explain", "guest-trap"]].concat());
+    assert!(page.contains("guest-trap"), "{page}");
+    let codes = cells(&cli.ok(&["explain"]), &["CODE", "STATUS", "WHOSE"]);
+    assert!(codes.contains(&["guest-trap", "502", "connector"].map(str::to_owned).to_vec()));
+    assert_eq!(cli.exit(&["explain", "no-such-code"]), REFUSED);
 }

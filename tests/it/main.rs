@@ -3,12 +3,23 @@
 //! One binary, so that the host is linked once; a module for each noun. Each test has a host and a data
 //! directory of its own, on a free port of the loopback interface.
 
+mod calls;
 mod cli;
+mod connect;
 mod guests;
 mod hubspot;
+mod keys;
+mod logs;
 mod pins;
+mod proxy;
+mod refresh;
 mod releases;
 mod restart;
+mod sdk;
 mod secrets;
+mod send_all;
 mod setup;
+mod start;
+mod store;
 mod upstream;
+mod watch;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use fixtures::Guest;
-use harness::{Host, Http, Reply};
+use harness::{Ended, Host, Http, Reply, Start};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -12,36 +12,91 @@ use tempfile::TempDir;
 pub(crate) struct Setup {
     pub(crate) host: Host,
     pub(crate) http: Http,
+    place: Place,
+}
+
+/// Where a host is or was: its data directory, and the configuration that it is started with.
+pub(crate) struct Place {
+    /// What is durable.
+    pub(crate) data: PathBuf,
     folder: TempDir,
     config: String,
 }
 
+// === impl Place ===
+
+impl Place {
+    /// Nothing yet.
+    pub(crate) fn new(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        Self { data: folder.path().join("data"), folder, config: config.to_owned() }
+    }
+
+    /// A start here, to be told more.
+    pub(crate) fn start(&self) -> Start<'_> {
+        Start::new(&self.data, &self.config)
+    }
+
+    /// A start that must fail.
+    #[track_caller]
+    pub(crate) fn refuse(&self) -> Ended {
+        self.start().run().err().expect("it does not start on this")
+    }
+
+    /// A start that must succeed.
+    #[track_caller]
+    pub(crate) fn up(self) -> Setup {
+        let host = self.start().run();
+        self.is_up(host)
+    }
+
+    /// A start that must succeed, with this variable in its environment.
+    #[track_caller]
+    pub(crate) fn up_with(self, name: &str, value: &str) -> Setup {
+        let host = self.start().variable(name, value).run();
+        self.is_up(host)
+    }
+
+    #[track_caller]
+    fn is_up(self, host: Result<Host, Ended>) -> Setup {
+        let host = host.unwrap_or_else(|ended| panic!("no start: {ended:?}"));
+        let http = host.http();
+        Setup { host, http, place: self }
+    }
+}
+
+// === impl Setup ===
+
 impl Setup {
     /// A host with this configuration file.
     pub(crate) fn new(config: &str) -> Self {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let host = Host::start(&folder.path().join("data"), config);
-        let http = host.http();
-        Self { host, http, folder, config: config.to_owned() }
+        Place::new(config).up()
     }
 
     /// Where the host keeps what is durable.
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.place.data.clone()
+    }
+
+    /// Where it is.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// What the host logged so far.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("data.log")).expect("log file")
+        std::fs::read_to_string(self.place.folder.path().join("data.log")).expect("log file")
+    }
+
+    /// Kills the host as a crash would.
+    pub(crate) fn kill(self) -> Place {
+        self.host.kill();
+        self.place
     }
 
     /// Kills the host as a crash would, and starts it on the same data.
     pub(crate) fn crash(self) -> Self {
-        let Self { host, folder, config, .. } = self;
-        host.kill();
-        let host = Host::start(&folder.path().join("data"), &config);
-        let http = host.http();
-        Self { host, http, folder, config }
+        self.kill().up()
     }
 
     /// Publishes a guest of the fixtures.

@@ -5,6 +5,7 @@
 
 mod arrows;
 mod docs;
+mod scripts;
 mod sources;
 mod wit;
 

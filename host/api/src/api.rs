@@ -1,6 +1,7 @@
 //! The API's parts, its configuration and its limits, put together once.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyway_artifacts::Artifacts;
@@ -8,13 +9,15 @@ use keyway_artifacts::schema::InputSchemas;
 use keyway_core::ids::Environment;
 use keyway_core::limits::{COMPONENT_BYTES_MAX, INPUT_BYTES_MAX};
 use keyway_core::ports::{Clock, Dispatch, EgressPolicy, Routes};
+use keyway_exchanges::Exchanges;
 use keyway_releases::Releases;
-use keyway_vault::{Tokens, Vault};
+use keyway_vault::{Keys, Tokens, Vault};
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::auth::Auth;
+use crate::connect;
 use crate::metrics::Metrics;
 use crate::ports::{Health, Reads};
 use crate::router;
@@ -33,6 +36,8 @@ pub struct Deps {
     pub releases: Releases,
     /// Holds credentials.
     pub vault: Vault,
+    /// What credentials are sealed with.
+    pub keys: Keys,
     /// Issues and checks tokens.
     pub tokens: Tokens,
     /// Runs calls.
@@ -41,6 +46,8 @@ pub struct Deps {
     pub policy: Arc<dyn EgressPolicy>,
     /// Reads what no service decides about.
     pub reads: Arc<dyn Reads>,
+    /// Keeps the exchanges.
+    pub exchanges: Exchanges,
     /// Says whether the host is ready.
     pub health: Arc<dyn Health>,
     /// By which a cached token expires.
@@ -63,6 +70,8 @@ pub struct Config {
     pub component_bytes_max: usize,
     /// Time that requests under way are given once the host is to stop.
     pub drain_time_max: Duration,
+    /// Where people connect accounts.
+    pub connect: connect::Config,
     /// What bounds requests.
     pub limits: Limits,
 }
@@ -89,6 +98,10 @@ pub struct Limits {
     /// Time for a request's head to arrive, idle time between requests included.
     #[serde(with = "keyway_core::humane")]
     pub header_time_max: Duration,
+    /// How often whoever follows the exchange log hears from the host, whatever comes: proxies cut connections
+    /// that are silent for half a minute, and a follower that is gone is noticed by it.
+    #[serde(with = "keyway_core::humane")]
+    pub follow_pulse: Duration,
 }
 
 /// What every handler has.
@@ -99,9 +112,12 @@ pub(crate) struct Shared {
     pub(crate) artifacts: Artifacts,
     pub(crate) releases: Releases,
     pub(crate) vault: Vault,
+    pub(crate) keys: Keys,
     pub(crate) dispatch: Arc<dyn Dispatch>,
     pub(crate) policy: Arc<dyn EgressPolicy>,
     pub(crate) reads: Arc<dyn Reads>,
+    pub(crate) exchanges: Exchanges,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) health: Arc<dyn Health>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Metrics,
@@ -110,6 +126,10 @@ pub(crate) struct Shared {
     pub(crate) routes: Arc<dyn Routes>,
     pub(crate) schemas: InputSchemas,
     pub(crate) publications: Arc<Semaphore>,
+    /// True once the host is to stop: answers without an end then end.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// Where the host listens, once it does.
+    pub(crate) listening: OnceLock<SocketAddr>,
 }
 
 // === impl Config ===
@@ -122,6 +142,7 @@ impl Default for Config {
             metrics_public: false,
             component_bytes_max: COMPONENT_BYTES_MAX,
             drain_time_max: Duration::from_secs(30),
+            connect: connect::Config::default(),
             limits: Limits::default(),
         }
     }
@@ -139,6 +160,7 @@ impl Default for Limits {
             publications_max: 4,
             connections_max: 4_096,
             header_time_max: Duration::from_secs(30),
+            follow_pulse: Duration::from_secs(15),
         }
     }
 }
@@ -149,13 +171,18 @@ impl Api {
     /// Puts the parts together.
     pub fn new(config: Config, deps: Deps) -> Self {
         let shared = Shared {
-            auth: Auth::new(deps.tokens, deps.clock),
+            auth: Auth::new(deps.tokens, Arc::clone(&deps.clock)),
+            clock: deps.clock,
+            exchanges: deps.exchanges,
+            stopping: watch::Sender::new(false),
             routes: deps.releases.routes(),
             schemas: InputSchemas::default(),
+            listening: OnceLock::new(),
             publications: Arc::new(Semaphore::new(config.limits.publications_max)),
             artifacts: deps.artifacts,
             releases: deps.releases,
             vault: deps.vault,
+            keys: deps.keys,
             dispatch: deps.dispatch,
             policy: deps.policy,
             reads: deps.reads,

@@ -4,8 +4,12 @@
 //! one of theirs does not change an answer by accident. Nothing here handles a request.
 
 pub mod call;
+pub mod connect;
+pub mod connection;
 pub mod endpoint;
+pub mod exchange;
 pub mod installation;
+pub mod keys;
 pub mod problem;
 pub mod release;
 pub mod token;
@@ -16,6 +20,18 @@ pub use problem::Problem;
 /// Request header: milliseconds that a call may take. The host's own limit applies where it is shorter.
 pub const TIMEOUT_HEADER: &str = "keyway-timeout-ms";
 
+/// Request header: the user that the call is for. Then only this user's connections are used.
+pub const USER_HEADER: &str = "keyway-user";
+
+/// Request header: `pass-through` or `throttle`: what is done when the provider asks to wait.
+pub const PACE_HEADER: &str = "keyway-rate-limit";
+
+/// Request header of the proxy: the credential slot to use, where the release has more than one.
+pub const SLOT_HEADER: &str = "keyway-slot";
+
+/// Request header of the proxy: the declared host to ask, if not the base URL's.
+pub const HOST_HEADER: &str = "keyway-host";
+
 /// Response header: `publisher/name@version` of what ran.
 pub const RELEASE_HEADER: &str = "keyway-release";
 
@@ -24,6 +40,9 @@ pub const DIGEST_HEADER: &str = "keyway-digest";
 
 /// Response header: the id of the call, as logs have it.
 pub const CALL_HEADER: &str = "keyway-call";
+
+/// Media type of JSON values, one a line.
+pub const LINES_TYPE: &str = "application/x-ndjson";
 
 /// Media type of `/metrics`.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

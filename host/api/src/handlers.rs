@@ -2,10 +2,16 @@
 
 pub(crate) mod audit;
 pub(crate) mod calls;
+pub(crate) mod clients;
 pub(crate) mod config;
+pub(crate) mod connect;
 pub(crate) mod connections;
+pub(crate) mod exchanges;
 pub(crate) mod health;
+pub(crate) mod keys;
+pub(crate) mod moves;
 pub(crate) mod pins;
+pub(crate) mod proxy;
 pub(crate) mod releases;
 pub(crate) mod tokens;
 

@@ -15,6 +15,7 @@
 mod api;
 mod auth;
 mod body;
+pub mod connect;
 pub mod contract;
 mod handlers;
 mod json;

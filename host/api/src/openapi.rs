@@ -16,8 +16,8 @@ use utoipa::openapi::{
 
 use crate::contract::endpoint::{self, Answer, Body, Method, Shape};
 use crate::contract::{
-    Access, CALL_HEADER, DIGEST_HEADER, ENDPOINTS, Endpoint, RELEASE_HEADER, TIMEOUT_HEADER,
-    problem,
+    Access, CALL_HEADER, DIGEST_HEADER, ENDPOINTS, Endpoint, LINES_TYPE, RELEASE_HEADER,
+    TIMEOUT_HEADER, problem,
 };
 
 /// Name of the one security scheme.
@@ -38,13 +38,12 @@ pub fn text() -> &'static str {
 pub fn document() -> OpenApi {
     let mut paths = Paths::new();
     for endpoint in ENDPOINTS {
-        let method = match endpoint.method {
-            Method::Get => HttpMethod::Get,
-            Method::Put => HttpMethod::Put,
-            Method::Post => HttpMethod::Post,
-            Method::Delete => HttpMethod::Delete,
-        };
-        paths.add_path_operation(endpoint.path, vec![method], operation(endpoint));
+        let path = endpoint.path.replace("{*", "{");
+        for (method, suffix) in methods(endpoint.method) {
+            let id = format!("{}{suffix}", endpoint.name.to_lowercase());
+            let operation = operation(endpoint).operation_id(Some(id));
+            paths.add_path_operation(&path, vec![method], operation);
+        }
     }
     OpenApiBuilder::new()
         .info(
@@ -62,13 +61,30 @@ pub fn document() -> OpenApi {
         .build()
 }
 
+/// The methods of an endpoint, and what tells their operations apart.
+fn methods(method: Method) -> Vec<(HttpMethod, &'static str)> {
+    match method {
+        Method::Get => vec![(HttpMethod::Get, "")],
+        Method::Put => vec![(HttpMethod::Put, "")],
+        Method::Post => vec![(HttpMethod::Post, "")],
+        Method::Delete => vec![(HttpMethod::Delete, "")],
+        Method::Any => vec![
+            (HttpMethod::Get, "_get"),
+            (HttpMethod::Put, "_put"),
+            (HttpMethod::Post, "_post"),
+            (HttpMethod::Patch, "_patch"),
+            (HttpMethod::Delete, "_delete"),
+        ],
+    }
+}
+
 fn components() -> utoipa::openapi::Components {
     let mut schemas: Vec<(String, RefOr<Schema>)> = Vec::new();
     for endpoint in ENDPOINTS {
         let answers = endpoint.answers.iter().filter_map(|answer| answer.body.as_ref()?.1.as_ref());
         let body = match &endpoint.body {
-            Body::Shape(shape) => Some(shape),
-            Body::Nothing | Body::Component | Body::Json => None,
+            Body::Shape(shape) | Body::Lines(shape) => Some(shape),
+            Body::Nothing | Body::Component | Body::Json | Body::Bytes => None,
         };
         answers.chain(body).for_each(|shape| collect(shape, &mut schemas));
     }
@@ -101,7 +117,6 @@ fn codes() -> Schema {
 
 fn operation(endpoint: &Endpoint) -> OperationBuilder {
     let mut operation = OperationBuilder::new()
-        .operation_id(Some(endpoint.name.to_lowercase()))
         .summary(Some(endpoint.summary))
         .tag(tag(endpoint))
         .request_body(request_body(&endpoint.body));
@@ -124,9 +139,17 @@ fn operation(endpoint: &Endpoint) -> OperationBuilder {
         let timeout = parameter(ParameterIn::Header, TIMEOUT_HEADER, Some(summary), true);
         operation = operation.parameter(timeout);
     }
+    let mut responses: Vec<(u16, Response)> = Vec::new();
     for answer in endpoint.answers {
         let response = response(answer, endpoint.call);
-        operation = operation.response(answer.status.to_string(), response);
+        match responses.iter_mut().find(|(status, _)| *status == answer.status) {
+            // The same in another form.
+            Some((_, first)) => first.content.extend(response.content),
+            None => responses.push((answer.status, response)),
+        }
+    }
+    for (status, response) in responses {
+        operation = operation.response(status.to_string(), response);
     }
     operation.response("default", refusal())
 }
@@ -160,7 +183,12 @@ fn request_body(body: &Body) -> Option<RequestBody> {
         Body::Nothing => return None,
         Body::Component => ("application/wasm", Content::new(None::<RefOr<Schema>>)),
         Body::Json => ("application/json", Content::new(Some(anything()))),
+        Body::Bytes => {
+            let any = Content::new(None::<RefOr<Schema>>);
+            return Some(RequestBodyBuilder::new().content("*/*", any).build());
+        }
         Body::Shape(shape) => ("application/json", Content::new(Some(refer(shape)))),
+        Body::Lines(shape) => (LINES_TYPE, Content::new(Some(refer(shape)))),
     };
     Some(RequestBodyBuilder::new().content(media, content).required(Some(Required::True)).build())
 }

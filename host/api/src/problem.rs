@@ -143,7 +143,10 @@ static DIGEST: axum::http::HeaderName = axum::http::HeaderName::from_static(DIGE
 
 /// Whether somebody who runs the host must look. Being full or stopping is not an ailment.
 fn ailing(code: Code) -> bool {
-    matches!(code, Code::Internal | Code::StoreUnavailable | Code::ReleaseUnavailable)
+    matches!(
+        code,
+        Code::Internal | Code::StoreUnavailable | Code::ReleaseUnavailable | Code::KeysUnavailable
+    )
 }
 
 /// RFC 6750 section 3.

@@ -11,7 +11,10 @@ use keyway_core::{Code, Fault};
 use crate::api::Host;
 use crate::contract::Endpoint;
 use crate::contract::endpoint::{self, Method};
-use crate::handlers::{audit, calls, config, connections, health, pins, releases, tokens};
+use crate::handlers::{
+    audit, calls, clients, config, connect, connections, exchanges, health, keys, moves, pins,
+    proxy, releases, tokens,
+};
 use crate::layer;
 
 /// The whole API.
@@ -34,14 +37,37 @@ pub(crate) fn router(api: Host) -> axum::Router {
         .mount(&endpoint::CONNECTION_SET, connections::set)
         .mount(&endpoint::CONNECTION_REMOVE, connections::remove)
         .mount(&endpoint::CONNECTION_LIST, connections::list)
+        .mount(&endpoint::CONNECTION_PAUSE, connections::pause)
+        .mount(&endpoint::CONNECTION_RESUME, connections::resume)
+        .mount(&endpoint::CONNECTION_HOLD_REFRESH, connections::hold_refresh)
+        .mount(&endpoint::CONNECTION_RELEASE_REFRESH, connections::release_refresh)
+        .mount(&endpoint::CONNECTION_REFRESH, connections::refresh)
+        .mount(&endpoint::CONNECTION_IMPORT, moves::import)
+        .mount(&endpoint::CONNECTION_EXPORT, moves::export)
+        .mount(&endpoint::CONNECTION_IMPORT_MANY, moves::import_many)
+        .mount(&endpoint::SCOPES_GET, connections::scopes)
+        .mount(&endpoint::CLIENT_LIST, clients::list)
+        .mount(&endpoint::CLIENT_SET, clients::set)
+        .mount(&endpoint::CLIENT_GET, clients::get)
+        .mount(&endpoint::CLIENT_REMOVE, clients::remove)
+        .mount(&endpoint::CONNECT_BEGIN, connect::begin)
+        .mount(&endpoint::CONNECT_COMPLETE, connect::complete)
+        .mount(&endpoint::CONNECT_PAGE, connect::show)
+        .mount(&endpoint::CONNECT_START, connect::start)
+        .mount(&endpoint::CONNECT_CALLBACK, connect::callback)
         .mount(&endpoint::ACTION_INVOKE, calls::invoke)
         .mount(&endpoint::OBJECT_LIST, calls::discover_all)
         .mount(&endpoint::OBJECT_GET, calls::discover)
         .mount(&endpoint::OBJECT_READ, calls::read)
         .mount(&endpoint::OBJECT_WRITE, calls::write)
+        .mount(&endpoint::PROXY, proxy::relay)
+        .mount(&endpoint::EXCHANGE_LIST, exchanges::list)
+        .mount(&endpoint::EXCHANGE_FOLLOW, exchanges::follow)
         .mount(&endpoint::TOKEN_LIST, tokens::list)
         .mount(&endpoint::TOKEN_ISSUE, tokens::issue)
         .mount(&endpoint::TOKEN_REVOKE, tokens::revoke)
+        .mount(&endpoint::KEYS_GET, keys::get)
+        .mount(&endpoint::KEYS_ROTATE, keys::rotate)
         .mount(&endpoint::AUDIT_LIST, audit::list)
         .mount(&endpoint::HEALTH, health::alive)
         .mount(&endpoint::READY, health::ready)
@@ -79,6 +105,13 @@ impl Mounting {
             Method::Put => MethodFilter::PUT,
             Method::Post => MethodFilter::POST,
             Method::Delete => MethodFilter::DELETE,
+            Method::Any => MethodFilter::GET
+                .or(MethodFilter::HEAD)
+                .or(MethodFilter::PUT)
+                .or(MethodFilter::POST)
+                .or(MethodFilter::PATCH)
+                .or(MethodFilter::DELETE)
+                .or(MethodFilter::OPTIONS),
         };
         let around = middleware::from_fn_with_state((self.api.clone(), endpoint), layer::around);
         self.router = self.router.route(endpoint.path, on(filter, handler).route_layer(around));

@@ -30,6 +30,9 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 impl Api {
     /// Serves until `drain` is done and the connections have ended or used up their time.
     pub async fn serve(self, listener: TcpListener, drain: impl Future<Output = ()> + Send) {
+        if let Ok(address) = listener.local_addr() {
+            self.host.listening.get_or_init(|| address);
+        }
         let server = Server::new(&self);
         tokio::pin!(drain);
         tokio::select! {
@@ -38,6 +41,7 @@ impl Api {
             () = server.accept(&listener) => {}
         }
         drop(listener);
+        self.host.stopping.send_replace(true);
         server.end(self.host.config.drain_time_max).await;
     }
 }

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Frame, Incoming};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -24,6 +24,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::classify::ApprovedTarget;
 use crate::config::Limits;
+use crate::payload::Outgoing;
 use crate::reason::{Reason, Stop};
 
 /// An open connection. One exchange at a time on HTTP/1, many on HTTP/2. Dropping the last one who uses it
@@ -31,12 +32,12 @@ use crate::reason::{Reason, Stop};
 pub(crate) enum Connection {
     /// Carried on by whoever uses it: a task of its own would cost each exchange two changes of task.
     Http1 {
-        sender: http1::SendRequest<Full<Bytes>>,
+        sender: http1::SendRequest<Outgoing>,
         /// None once it has ended.
         carrier: Option<Carrier>,
     },
     /// Carried on by tasks, because several use it.
-    Http2 { sender: http2::SendRequest<Full<Bytes>>, driver: Arc<Driver> },
+    Http2 { sender: http2::SendRequest<Outgoing>, driver: Arc<Driver> },
 }
 
 /// Reads and writes an HTTP/1 connection when polled, until it ends.
@@ -90,9 +91,13 @@ pub(crate) async fn dial(
     tls: Option<&Arc<ClientConfig>>,
     limits: &Limits,
 ) -> Result<Connection, Stop> {
-    timeout(limits.connect_timeout, open(target, host, tls, limits)).await.unwrap_or_else(|_| {
-        Err(Stop::new(Reason::ConnectTimeout, format!("no connection to host {host} in time")))
-    })
+    timeout(limits.connect_timeout, open(target, host, tls, limits))
+        .await
+        .unwrap_or_else(|_| Err(late(host)))
+}
+
+fn late(host: &str) -> Stop {
+    Stop::new(Reason::ConnectTimeout, format!("no connection to host {host} in time"))
 }
 
 async fn open(
@@ -124,6 +129,7 @@ async fn open(
 /// Tries the addresses in turn, each with its share of the time that is left.
 async fn connect(target: &ApprovedTarget, host: &str, limits: &Limits) -> Result<TcpStream, Stop> {
     let deadline = Instant::now() + limits.connect_timeout;
+    let mut silent = false;
     let addresses = target.addresses();
     for (tried, address) in (0..).zip(addresses) {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -139,8 +145,14 @@ async fn connect(target: &ApprovedTarget, host: &str, limits: &Limits) -> Result
                 return Ok(stream);
             }
             Ok(Err(error)) => tracing::debug!(host, %address, %error, "connect failed"),
-            Err(_) => tracing::debug!(host, %address, "connect timed out"),
+            Err(_) => {
+                silent = true;
+                tracing::debug!(host, %address, "connect timed out");
+            }
         }
+    }
+    if silent {
+        return Err(late(host));
     }
     Err(Stop::new(Reason::ConnectFailed, format!("host {host} accepts no connection")))
 }
@@ -172,7 +184,11 @@ async fn http2_over(
     limits: &Limits,
 ) -> Result<Connection, Stop> {
     let tasks = Tasks::default();
-    let header_bytes_max = u32::try_from(limits.response_header_bytes_max).unwrap_or(u32::MAX);
+    // HTTP/2 counts 32 bytes more for each field than are sent. What is within these is looked at once it is
+    // read, by the same rule as over HTTP/1.
+    let fields = limits.response_headers_max.saturating_add(2).saturating_mul(32);
+    let header_bytes_max = limits.response_header_bytes_max.saturating_add(fields);
+    let header_bytes_max = u32::try_from(header_bytes_max).unwrap_or(u32::MAX);
     let (sender, connection) = http2::Builder::new(tasks.clone())
         .max_header_list_size(header_bytes_max)
         .initial_stream_window_size(WINDOW_BYTES)
@@ -230,8 +246,8 @@ impl Connection {
     /// Sends, and waits for the head of the response. The request comes back if none of it was written.
     pub(crate) async fn send(
         &mut self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
+        request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
         match self {
             Self::Http1 { sender, carrier } => {
                 carried(carrier, sender.try_send_request(request)).await
@@ -249,6 +265,20 @@ impl Connection {
             Self::Http1 { carrier, .. } => carried(carrier, body.frame()).await,
             Self::Http2 { .. } => body.frame().await,
         }
+    }
+
+    /// As [`frame`](Self::frame), for a body that is polled.
+    pub(crate) fn poll_frame(
+        &mut self,
+        body: &mut Incoming,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let frame = Pin::new(&mut *body).poll_frame(context);
+        if frame.is_ready() {
+            return frame;
+        }
+        self.carry(context);
+        Pin::new(body).poll_frame(context)
     }
 
     fn carry(&mut self, context: &mut Context<'_>) {

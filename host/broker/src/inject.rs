@@ -1,13 +1,18 @@
 //! Puts a slot's credential on a request. The secret comes from the [`Credentials`] port, is marked
 //! sensitive, and goes no further than the request; [`crate::scrub`] keeps it out of the response.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use keyway_core::descriptor::Scheme;
+use keyway_core::Fault;
+use keyway_core::descriptor::{Scheme, SlotSpec};
 use keyway_core::exchange::Origin;
-use keyway_core::ids::Slot;
-use keyway_core::ports::{Credential, Credentials};
+use keyway_core::ids::{ConnectionRef, Slot};
+use keyway_core::ports::{Credential, Credentials, Held};
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
@@ -27,50 +32,122 @@ pub(crate) enum Injection {
     },
 }
 
-/// The credential of the slot that the request asked for, and what finds it again in a response.
-pub(crate) async fn injection(
+/// A credential on loan for one exchange.
+#[derive(Default)]
+pub(crate) struct Loan {
+    /// None where there is nothing to put on a request, or not any more.
+    pub(crate) injection: Option<Injection>,
+    /// Finds it in a response, also after it was withdrawn.
+    pub(crate) scrubber: Scrubber,
+    /// Whose it is.
+    pub(crate) slot: Option<Slot>,
+    /// The provider's name of the account.
+    pub(crate) account: Option<Arc<str>>,
+    version: u64,
+    /// Whether a successor was asked for already.
+    renewed: bool,
+    /// Keeps the connection from being paused under the exchange.
+    _in_use: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// The credential of the slot that the request asked for.
+pub(crate) async fn borrow(
     credentials: &dyn Credentials,
     origin: &Origin,
     slot: &str,
-) -> Result<(Injection, Scrubber), Stop> {
+) -> Result<Loan, Stop> {
     let undeclared = || {
         Stop::new(Reason::UndeclaredSlot, "the connector declares no credential slot of this name")
     };
     let slot: Slot = slot.parse().map_err(|_| undeclared())?;
     let spec = origin.descriptor.slots.get(&slot).ok_or_else(undeclared)?;
-    let credential = credentials
-        .credential(&origin.installation, &slot)
+    let of = reference(origin, &slot);
+    let held = credentials
+        .credential(&of, spec)
         .await
-        .map_err(|fault| {
-            tracing::warn!(
-                call = %origin.call,
-                installation = %origin.installation,
-                fault = fault.chain(),
-                "credential could not be had",
-            );
-            Stop::new(
-                Reason::CredentialUnavailable,
-                format!("the credential of slot `{slot}` cannot be read"),
-            )
-        })?
+        .map_err(|fault| unavailable(origin, &slot, &fault))?
         .ok_or_else(|| {
-            Stop::new(Reason::CredentialMissing, format!("slot `{slot}` has no credential"))
+            let whose = origin.user.as_ref().map_or("", |_| " of this user");
+            let detail = format!("slot `{slot}` has no credential{whose}");
+            Stop::new(Reason::CredentialMissing, detail)
         })?;
-    place(&spec.scheme, &credential).ok_or_else(|| {
-        Stop::new(
-            Reason::CredentialUnfit,
-            format!("the credential of slot `{slot}` does not fit its scheme"),
-        )
+    loan(spec, slot, held)
+}
+
+/// After a 401: whether the loan now is of another credential, with which the request may be sent once more.
+pub(crate) async fn renew(
+    credentials: &dyn Credentials,
+    origin: &Origin,
+    loan: &mut Loan,
+    status: StatusCode,
+) -> Result<bool, Stop> {
+    let (Some(slot), Some(_), false) = (&loan.slot, &loan.injection, loan.renewed) else {
+        return Ok(false);
+    };
+    let spec = origin.descriptor.slots.get(slot).filter(|spec| spec.scheme.oauth().is_some());
+    let Some(spec) = spec.filter(|_| status == StatusCode::UNAUTHORIZED) else { return Ok(false) };
+    let of = reference(origin, slot);
+    // Where there is no other, the provider's own answer says most.
+    let Ok(Some(held)) = credentials.rejected(&of, spec, loan.version).await else {
+        return Ok(false);
+    };
+    let renewed = self::loan(spec, slot.clone(), held)?;
+    // A provider may echo the one that it has just rejected.
+    let scrubber = std::mem::take(&mut loan.scrubber).and(&renewed.scrubber);
+    *loan = Loan { scrubber, renewed: true, ..renewed };
+    Ok(true)
+}
+
+fn reference(origin: &Origin, slot: &Slot) -> ConnectionRef {
+    ConnectionRef {
+        installation: origin.installation.clone(),
+        slot: slot.clone(),
+        user: origin.user.clone(),
+    }
+}
+
+fn loan(spec: &SlotSpec, slot: Slot, held: Held) -> Result<Loan, Stop> {
+    let Held { credential, version, account, in_use } = held;
+    let (injection, scrubber) = place(&spec.scheme, &credential).ok_or_else(|| {
+        let detail = format!("the credential of slot `{slot}` does not fit its scheme");
+        Stop::new(Reason::CredentialUnfit, detail)
+    })?;
+    Ok(Loan {
+        injection,
+        scrubber,
+        slot: Some(slot),
+        account,
+        version,
+        renewed: false,
+        _in_use: Some(in_use),
     })
 }
 
+/// What a connector is told where the credential cannot be had: the vault's own code, where it has one for it.
+fn unavailable(origin: &Origin, slot: &Slot, fault: &Fault) -> Stop {
+    tracing::warn!(
+        call = %origin.call,
+        installation = %origin.installation,
+        fault = fault.chain(),
+        "credential could not be had",
+    );
+    let code = fault.code.as_str();
+    let known = Reason::ALL.iter().copied().find(|reason| reason.as_str() == code);
+    let detail = match known {
+        Some(_) => fault.detail.clone(),
+        None => format!("the credential of slot `{slot}` cannot be read"),
+    };
+    Stop::new(known.unwrap_or(Reason::CredentialUnavailable), detail)
+}
+
 /// None where the credential cannot stand where the scheme puts it.
-fn place(scheme: &Scheme, credential: &Credential) -> Option<(Injection, Scrubber)> {
-    match (scheme, credential) {
-        (Scheme::Bearer, Credential::Token(token)) => {
+fn place(scheme: &Scheme, credential: &Credential) -> Option<(Option<Injection>, Scrubber)> {
+    let (injection, scrubber) = match (scheme, credential) {
+        (Scheme::None, Credential::None) => return Some((None, Scrubber::default())),
+        (Scheme::Bearer | Scheme::Oauth2(_), Credential::Token(token)) => {
             let token = token.expose_secret();
             let value = Zeroizing::new(format!("Bearer {token}"));
-            Some((header(AUTHORIZATION, &value)?, Scrubber::new(&[token])))
+            (header(AUTHORIZATION, &value)?, Scrubber::new(&[token]))
         }
         (Scheme::Basic, Credential::Basic { user, password }) => {
             let (user, password) = (user.expose_secret(), password.expose_secret());
@@ -81,28 +158,43 @@ fn place(scheme: &Scheme, credential: &Credential) -> Option<(Injection, Scrubbe
             let pair = Zeroizing::new(format!("{user}:{password}"));
             let value =
                 Zeroizing::new(format!("Basic {}", *Zeroizing::new(STANDARD.encode(&*pair))));
-            Some((header(AUTHORIZATION, &value)?, Scrubber::new(&[&pair, password, user])))
+            (header(AUTHORIZATION, &value)?, Scrubber::new(&[&pair, password, user]))
         }
         (Scheme::ApiKeyHeader { name }, Credential::Token(token)) => {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             let token = token.expose_secret();
-            Some((header(name, token)?, Scrubber::new(&[token])))
+            (header(name, token)?, Scrubber::new(&[token]))
         }
         (Scheme::ApiKeyQuery { name }, Credential::Token(token)) => {
             let token = token.expose_secret();
             let encode = |text: &str| scrub::percent_encoded(text.as_bytes(), b"", false);
             let encoded =
                 Zeroizing::new(format!("{}={}", encode(name), *Zeroizing::new(encode(token))));
-            Some((Injection::Parameter { name: name.clone(), encoded }, Scrubber::new(&[token])))
+            (Injection::Parameter { name: name.clone(), encoded }, Scrubber::new(&[token]))
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some((Some(injection), scrubber))
 }
 
 fn header(name: HeaderName, value: &str) -> Option<Injection> {
     let mut value = HeaderValue::from_str(value).ok()?;
     value.set_sensitive(true);
     Some(Injection::Header(name, value))
+}
+
+// === impl Loan ===
+
+impl Loan {
+    /// Puts it on no further request.
+    pub(crate) fn withdraw(&mut self) {
+        self.injection = None;
+    }
+
+    /// The query parameter that it stands in, if it does.
+    pub(crate) fn parameter_name(&self) -> Option<&str> {
+        self.injection.as_ref().and_then(Injection::parameter_name)
+    }
 }
 
 // === impl Injection ===
@@ -143,7 +235,7 @@ mod tests {
 
     #[test]
     fn each_scheme_has_its_place() {
-        let (injection, _) = place(&Scheme::Bearer, &token("t0ken")).unwrap();
+        let injection = place(&Scheme::Bearer, &token("t0ken")).unwrap().0.unwrap();
         let (name, value) = injection.header().unwrap();
         assert_eq!((name.as_str(), value.as_bytes()), ("authorization", &b"Bearer t0ken"[..]));
         assert!(value.is_sensitive());
@@ -153,15 +245,15 @@ mod tests {
             user: "Aladdin".to_owned().into(),
             password: "open sesame".to_owned().into(),
         };
-        let (injection, _) = place(&Scheme::Basic, &basic).unwrap();
+        let injection = place(&Scheme::Basic, &basic).unwrap().0.unwrap();
         assert_eq!(injection.header().unwrap().1, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
 
         let scheme = Scheme::ApiKeyHeader { name: "X-Api-Key".to_owned() };
-        let (injection, _) = place(&scheme, &token("k3y")).unwrap();
+        let injection = place(&scheme, &token("k3y")).unwrap().0.unwrap();
         assert_eq!(injection.header().unwrap().0, "x-api-key");
 
         let scheme = Scheme::ApiKeyQuery { name: "key".to_owned() };
-        let (injection, _) = place(&scheme, &token("a b&c=ü")).unwrap();
+        let injection = place(&scheme, &token("a b&c=ü")).unwrap().0.unwrap();
         assert_eq!(injection.parameter(), Some("key=a%20b%26c%3D%C3%BC"));
     }
 

@@ -20,14 +20,24 @@ pub(crate) struct Watch<'a> {
 }
 
 /// What is known of an exchange by now.
-#[derive(Default)]
 pub(crate) struct Progress {
+    /// When its time is over.
+    pub(crate) until: Instant,
     /// Whether anything can have reached the provider.
     pub(crate) sent: bool,
     /// Whether it stands in the queue for a permit.
     pub(crate) waiting: bool,
     /// The last host that was asked.
     pub(crate) host: Option<Arc<str>>,
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// Of an exchange that begins.
+    pub(crate) const fn until(until: Instant) -> Self {
+        Self { until, sent: false, waiting: false, host: None }
+    }
 }
 
 // === impl Watch ===

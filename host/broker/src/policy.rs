@@ -184,12 +184,21 @@ impl Policy {
         descriptor: &Descriptor,
         target: &Target,
     ) -> Result<(), Stop> {
+        self.admit_host(Some(environment), &descriptor.hosts, target)
+    }
+
+    /// Whether a request may go there that may go to these hosts.
+    pub(crate) fn admit_host(
+        &self,
+        environment: Option<&Environment>,
+        hosts: &[HostPattern],
+        target: &Target,
+    ) -> Result<(), Stop> {
         let (host, port) = (&*target.host, target.port);
         if classify::metadata_name(host) {
             return Err(Stop::new(Reason::HostMetadata, "the host is a metadata service"));
         }
-        let mut declared =
-            descriptor.hosts.iter().filter(|pattern| pattern.matches(host, port)).peekable();
+        let mut declared = hosts.iter().filter(|pattern| pattern.matches(host, port)).peekable();
         if declared.peek().is_none() {
             return Err(undeclared(target));
         }
@@ -209,8 +218,8 @@ impl Policy {
         }
     }
 
-    fn operator_admits(&self, environment: &Environment, host: &str, port: u16) -> bool {
-        let own = self.environments.get(environment);
+    fn operator_admits(&self, environment: Option<&Environment>, host: &str, port: u16) -> bool {
+        let own = environment.and_then(|environment| self.environments.get(environment));
         let matches = |pattern: &HostPattern| pattern.matches(host, port);
         let denied = self.deny_hosts.iter().any(matches)
             || own.is_some_and(|rules| rules.deny_hosts.iter().any(matches));

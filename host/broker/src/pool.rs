@@ -18,7 +18,8 @@ use crate::dial::Connection;
 /// Whose connection it is, where to, and under which policy.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Key {
-    pub(crate) installation: Installation,
+    /// None for the host's own.
+    pub(crate) owner: Option<Installation>,
     pub(crate) host: Arc<str>,
     pub(crate) port: u16,
     pub(crate) generation: u64,

@@ -4,6 +4,7 @@
 //! One line a reason. Whether anything was sent is not a property of the reason: the exchange knows.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use keyway_core::call::{Failure, FailureKind};
 
@@ -86,6 +87,8 @@ reasons! {
     // --- budget ---
     /// No permit came free in the time that the exchange had.
     BudgetExhausted = "budget-exhausted", Transient;
+    /// The provider's rate limit leaves no place in the time that the call has; nothing was sent.
+    RateLimited = "rate-limited-here", RateLimited;
 
     // --- inject ---
     /// The descriptor declares no such slot.
@@ -94,6 +97,20 @@ reasons! {
     CredentialMissing = "credential-missing", Unauthenticated;
     /// The credential does not fit the slot's scheme, or cannot stand where the scheme puts it.
     CredentialUnfit = "credential-unfit", Unauthenticated;
+    /// The connection is paused.
+    ConnectionPaused = "connection-paused", Unauthenticated;
+    /// The provider took the connection's rights away.
+    NeedsReauth = "needs-reauth", Unauthenticated;
+    /// Whether the provider issued a new token is not known.
+    RefreshUncertain = "refresh-uncertain", Unauthenticated;
+    /// The token's time is over, and refreshing is on hold.
+    RefreshHeld = "refresh-held", Unauthenticated;
+    /// The environment has no OAuth client for the connector.
+    OauthClientMissing = "oauth-client-missing", Unauthenticated;
+    /// The provider does not take the environment's OAuth client.
+    OauthClientRefused = "oauth-client-refused", Unauthenticated;
+    /// The provider's token endpoint does not answer as it should.
+    TokenEndpointFailed = "token-endpoint-failed", Transient;
     /// Whoever holds the credentials failed.
     CredentialUnavailable = "credential-unavailable", Transient;
 
@@ -148,13 +165,20 @@ pub(crate) struct Stop {
     pub(crate) reason: Reason,
     /// One lower-case fragment; holds no secret, no query and nothing that an upstream wrote.
     pub(crate) detail: Cow<'static, str>,
+    /// After which another attempt may do better, where that is known.
+    retry_after: Option<Duration>,
 }
 
 // === impl Stop ===
 
 impl Stop {
     pub(crate) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), retry_after: None }
+    }
+
+    /// Worth another attempt after so long.
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
     /// In the contract's terms.
@@ -163,7 +187,7 @@ impl Stop {
             kind: self.reason.kind(),
             code: Some(self.reason.as_str().to_owned()),
             message: self.detail.into_owned(),
-            retry_after: None,
+            retry_after: self.retry_after,
             request_sent,
         }
     }

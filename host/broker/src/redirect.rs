@@ -2,11 +2,13 @@
 //!
 //! Where it leads is checked by the caller like any other destination.
 
+use bytes::Bytes;
 use http::header::{
     CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, HeaderName, LOCATION,
 };
 use http::{Method, StatusCode};
 
+use crate::payload::Payload;
 use crate::reason::{Reason, Stop};
 use crate::request::Parts;
 use crate::scrub::Scrubber;
@@ -38,7 +40,7 @@ impl Trail {
     pub(crate) fn next(
         &mut self,
         from: &Target,
-        parts: &mut Parts,
+        (parts, payload): (&mut Parts, &mut Payload),
         raw: &Raw,
         scrubber: &Scrubber,
         url_bytes_max: usize,
@@ -66,7 +68,7 @@ impl Trail {
             return Err(Stop::new(Reason::RedirectLeaksCredential, detail));
         }
         self.seen.push((parts.method.clone(), from.as_str().to_owned()));
-        rewrite(raw.status, parts);
+        rewrite(raw.status, parts, payload);
         if self.seen.iter().any(|(method, url)| *method == parts.method && url == to.as_str()) {
             return Err(Stop::new(
                 Reason::RedirectLoop,
@@ -80,7 +82,7 @@ impl Trail {
 
 /// 303 always becomes a GET, 301 and 302 do if they answer a POST, as every client has it; 307 and 308
 /// never change a request.
-fn rewrite(status: StatusCode, parts: &mut Parts) {
+fn rewrite(status: StatusCode, parts: &mut Parts, payload: &mut Payload) {
     let becomes_get = match status.as_u16() {
         303 => parts.method != Method::HEAD && parts.method != Method::GET,
         301 | 302 => parts.method == Method::POST,
@@ -88,7 +90,7 @@ fn rewrite(status: StatusCode, parts: &mut Parts) {
     };
     if becomes_get {
         parts.method = Method::GET;
-        parts.body.clear();
+        *payload = Payload::Whole(Bytes::new());
         for name in CONTENT_HEADERS {
             parts.headers.remove(name);
         }

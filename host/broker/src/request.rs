@@ -3,16 +3,15 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Uri, Version};
-use http_body_util::Full;
 use keyway_core::Descriptor;
 use keyway_core::descriptor::Scheme;
 use keyway_core::exchange::Request as Wanted;
 
 use crate::config::Limits;
 use crate::inject::Injection;
+use crate::payload::{Outgoing, Payload};
 use crate::reason::{Reason, Stop};
 use crate::target::Target;
 
@@ -69,7 +68,6 @@ const USER_AGENT: HeaderValue =
 pub(crate) struct Parts {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
 }
 
 fn rule(name: &str) -> Option<Rule> {
@@ -88,8 +86,8 @@ pub(crate) fn check_query(descriptor: &Descriptor, target: &Target) -> Result<()
         let taken = descriptor.slots.values().any(|slot| match &slot.scheme {
             Scheme::ApiKeyQuery { name: own } => name.eq_ignore_ascii_case(own),
             // RFC 6750 section 2.3: where a bearer token may stand besides the header.
-            Scheme::Bearer => name == "access_token",
-            Scheme::Basic | Scheme::ApiKeyHeader { .. } => false,
+            Scheme::Bearer | Scheme::Oauth2(_) => name == "access_token",
+            Scheme::None | Scheme::Basic | Scheme::ApiKeyHeader { .. } => false,
         });
         if taken {
             return Err(Stop::new(
@@ -109,9 +107,11 @@ impl Parts {
         wanted: Wanted,
         descriptor: &Descriptor,
         limits: &Limits,
-    ) -> Result<Self, Stop> {
+    ) -> Result<(Self, Payload), Stop> {
         let method = method(&wanted.method)?;
-        let headers = headers(&wanted.headers, descriptor, limits)?;
+        let mut headers = headers(&wanted.headers, descriptor, limits)?;
+        headers.insert(header::ACCEPT_ENCODING, ACCEPT_ENCODING);
+        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
         let body = wanted.body.unwrap_or_default();
         if body.len() > limits.request_body_bytes_max {
             let max = limits.request_body_bytes_max;
@@ -120,7 +120,42 @@ impl Parts {
                 format!("request body is over {max} bytes"),
             ));
         }
-        Ok(Self { method, headers, body })
+        Ok((Self { method, headers }, Payload::Whole(body)))
+    }
+
+    /// What a caller sends through the proxy: as it is, but for what is between the caller and this host, and what
+    /// is the host's to say.
+    pub(crate) fn relayed(
+        method: Method,
+        mut headers: HeaderMap,
+        descriptor: &Descriptor,
+        limits: &Limits,
+    ) -> Result<Self, Stop> {
+        let method = self::method(method.as_str())?;
+        let bytes: usize =
+            headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if headers.len() > limits.request_headers_max || bytes > limits.request_header_bytes_max {
+            let detail = "request has too many or too large headers";
+            return Err(Stop::new(Reason::HeadersTooLarge, detail));
+        }
+        let named = for_this_hop(&headers);
+        let ours = |name: &HeaderName| {
+            let refused = rule(name.as_str()) == Some(Rule::Refuse);
+            refused || name.as_str().starts_with("keyway-") || credential_header(descriptor, name)
+        };
+        let dropped: Vec<HeaderName> = headers.keys().filter(|name| ours(name)).cloned().collect();
+        for name in dropped.iter().chain(&named) {
+            headers.remove(name);
+        }
+        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        Ok(Self { method, headers })
+    }
+
+    /// What the host itself sends.
+    pub(crate) fn of_host(method: Method, mut headers: HeaderMap) -> Self {
+        headers.insert(header::ACCEPT_ENCODING, ACCEPT_ENCODING);
+        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        Self { method, headers }
     }
 
     /// The request on the wire. HTTP/2 takes the authority in the target, HTTP/1 in `Host`.
@@ -129,8 +164,9 @@ impl Parts {
         target: &Target,
         injection: Option<&Injection>,
         version: Version,
-    ) -> Result<Request<Full<Bytes>>, Stop> {
-        let mut path = Cow::Borrowed(target.path_and_query());
+        payload: &mut Payload,
+    ) -> Result<Request<Outgoing>, Stop> {
+        let mut path = target.path_and_query();
         if let Some(parameter) = injection.and_then(Injection::parameter) {
             let mark = if target.query().is_some() { '&' } else { '?' };
             path = Cow::Owned(format!("{path}{mark}{parameter}"));
@@ -143,7 +179,11 @@ impl Parts {
             _ => Uri::builder().path_and_query(&*path),
         };
         let malformed = |_| Stop::new(Reason::UrlMalformed, "url cannot be sent");
-        let mut request = Request::new(Full::new(self.body.clone()));
+        let empty = payload.is_empty();
+        let body = payload.take().ok_or_else(|| {
+            Stop::new(Reason::ConnectionLost, "the body was used up by an attempt that failed")
+        })?;
+        let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri.build().map_err(malformed)?;
         *request.version_mut() = version;
@@ -153,10 +193,7 @@ impl Parts {
                 .map_err(|_| Stop::new(Reason::UrlMalformed, "url has no usable host"))?;
             headers.insert(header::HOST, host);
         }
-        headers.insert(header::ACCEPT_ENCODING, ACCEPT_ENCODING);
-        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
-        if self.body.is_empty() && [Method::POST, Method::PUT, Method::PATCH].contains(&self.method)
-        {
+        if empty && [Method::POST, Method::PUT, Method::PATCH].contains(&self.method) {
             // RFC 9110 section 8.6: these say that there is no content rather than nothing at all.
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
@@ -224,11 +261,25 @@ fn headers(
     Ok(headers)
 }
 
+/// RFC 9110 section 7.6.1: what `connection` names is for this hop only.
+pub(crate) fn for_this_hop(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .collect()
+}
+
 fn credential_header(descriptor: &Descriptor, name: &HeaderName) -> bool {
     descriptor.slots.values().any(|slot| match &slot.scheme {
         Scheme::ApiKeyHeader { name: own } => own.eq_ignore_ascii_case(name.as_str()),
         // Their header is refused for everybody.
-        Scheme::Bearer | Scheme::Basic | Scheme::ApiKeyQuery { .. } => false,
+        Scheme::Bearer
+        | Scheme::Oauth2(_)
+        | Scheme::Basic
+        | Scheme::None
+        | Scheme::ApiKeyQuery { .. } => false,
     })
 }
 
@@ -255,7 +306,8 @@ mod tests {
             slot: None,
             timeout: None,
         };
-        Parts::parse(wanted, &descriptor(), &Limits::default()).map_err(|stop| stop.reason)
+        let parsed = Parts::parse(wanted, &descriptor(), &Limits::default());
+        parsed.map(|(parts, _)| parts).map_err(|stop| stop.reason)
     }
 
     #[test]
@@ -304,7 +356,9 @@ mod tests {
             Reason::CredentialPlaceTaken
         );
         let parts = parse("GET", &[("Accept-Encoding", "zstd"), ("Accept", "a/b")], 0).unwrap();
-        assert_eq!(parts.headers.len(), 1);
+        assert_eq!(parts.headers["accept"], "a/b");
+        assert_eq!(parts.headers[header::ACCEPT_ENCODING], ACCEPT_ENCODING, "the host's own");
+        assert_eq!(parts.headers.len(), 3, "and a user agent");
     }
 
     #[test]

@@ -3,16 +3,17 @@
 
 use std::borrow::Cow;
 
-use http::Method;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
+use http::{HeaderMap, HeaderValue, Method};
 use keyway_core::exchange::Response;
 
 use crate::config::Limits;
 use crate::decode;
 use crate::reason::Stop;
+use crate::request;
 use crate::scrub::Scrubber;
 use crate::send::Raw;
 
@@ -55,6 +56,34 @@ pub(crate) async fn respond(
         headers.push((name.as_str().to_owned(), scrubber.text(value).into_owned()));
     }
     Ok(Response { status: raw.status.as_u16(), headers, body: scrubber.bytes(body) })
+}
+
+/// The headers of a response that goes on undecoded: all but what carries a credential or is for one hop.
+pub(crate) fn relayed(headers: HeaderMap, scrubber: &Scrubber) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    let named = request::for_this_hop(&headers);
+    for (name, value) in &headers {
+        let coding = *name == CONTENT_ENCODING;
+        // Ours are known by their names: a provider must not be able to speak for this host.
+        let ours = name.as_str().starts_with("keyway-");
+        if ours
+            || named.contains(name)
+            || (withheld(name) && !coding)
+            || scrubber.finds(name.as_str().as_bytes())
+        {
+            continue;
+        }
+        let clean = match scrubber.finds(value.as_bytes()) {
+            false => value.clone(),
+            true => {
+                let text = String::from_utf8_lossy(value.as_bytes());
+                let Ok(masked) = HeaderValue::from_str(&scrubber.text(text)) else { continue };
+                masked
+            }
+        };
+        kept.append(name.clone(), clean);
+    }
+    kept
 }
 
 fn withheld(name: &HeaderName) -> bool {

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -23,10 +24,10 @@ pub(crate) const MASK: &str = "[keyway:redacted]";
 const NEEDLE_BYTES_MIN: usize = 4;
 
 /// Finds a credential in a response.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Scrubber {
-    /// Every spelling, longest first.
-    needles: Vec<Zeroizing<Vec<u8>>>,
+    /// Every spelling, longest first. Shared: the log of an exchange looks for the same.
+    needles: Arc<Vec<Zeroizing<Vec<u8>>>>,
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters and those of `keep`.
@@ -88,12 +89,47 @@ impl Scrubber {
         // Equal spellings stand together after this; most secrets have only four that differ.
         needles.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         needles.dedup();
-        Self { needles }
+        Self { needles: Arc::new(needles) }
+    }
+
+    /// Finds what either finds.
+    pub(crate) fn and(self, other: &Self) -> Self {
+        if self.needles.is_empty() {
+            return other.clone();
+        }
+        let mut needles = Arc::unwrap_or_clone(self.needles);
+        needles.extend(other.needles.iter().cloned());
+        needles.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        needles.dedup();
+        Self { needles: Arc::new(needles) }
     }
 
     /// Whether some spelling of a secret is in there.
     pub(crate) fn finds(&self, text: &[u8]) -> bool {
         self.needles.iter().any(|needle| memmem::find(text, needle).is_some())
+    }
+
+    /// Whether there is nothing to find.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.needles.is_empty()
+    }
+
+    /// Blanks every secret out, keeping the length.
+    pub(crate) fn blank(&self, text: &mut [u8]) {
+        for range in self.ranges(text) {
+            text[range].fill(b'*');
+        }
+    }
+
+    /// How many bytes at the end could be the beginning of a secret.
+    pub(crate) fn tail(&self, text: &[u8]) -> usize {
+        let longest = self.needles.first().map_or(0, |needle| needle.len());
+        let most = text.len().min(longest.saturating_sub(1));
+        let begins = |tail: &usize| {
+            let end = &text[text.len() - tail..];
+            self.needles.iter().any(|needle| needle.starts_with(end))
+        };
+        (1..=most).rev().find(begins).unwrap_or(0)
     }
 
     /// Masks every secret in a body. Without one it is the same bytes, not a copy.
@@ -125,7 +161,7 @@ impl Scrubber {
     /// Where secrets are, ascending, without overlaps.
     fn ranges(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
-        for needle in &self.needles {
+        for needle in &*self.needles {
             found.extend(
                 memmem::find_iter(text, &**needle).map(|start| start..start + needle.len()),
             );

@@ -1,4 +1,4 @@
-//! Sends one request over an open connection and reads the whole response, within limits.
+//! Sends one request over an open connection and reads the response, within limits.
 //!
 //! What comes out is still as the upstream wrote it: coded, and with every header.
 
@@ -6,17 +6,18 @@ use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Version};
-use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::config::Limits;
 use crate::dial::Connection;
+use crate::payload::Outgoing;
 use crate::reason::{Reason, Stop};
 
 /// A response as it came.
@@ -24,12 +25,16 @@ pub(crate) struct Raw {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Looking up and connecting.
+    pub(crate) connected: Duration,
+    /// From sending until the head.
+    pub(crate) first_byte: Duration,
 }
 
 /// Why there is no response.
 pub(crate) enum Unanswered {
-    /// None of the request was written: it may be sent again.
-    Unsent,
+    /// None of the request was written: here it is, to be sent again.
+    Unsent(Request<Outgoing>),
     /// The connection ended after something was written and before anything was read.
     Lost,
     /// This exchange is over.
@@ -43,23 +48,10 @@ struct Interim {
     exceeded: Notify,
 }
 
-/// Sends and reads.
-pub(crate) async fn send(
+/// Sends, and waits for the head of the response.
+pub(crate) async fn head(
     connection: &mut Connection,
-    request: Request<Full<Bytes>>,
-    limits: &Limits,
-) -> Result<Raw, Unanswered> {
-    let (head, body) = head(connection, request, limits).await?.into_parts();
-    check_head(head.version, &head.headers, limits)
-        .and_then(|()| check_status(head.status))
-        .map_err(Unanswered::Stopped)?;
-    let body = read(connection, body, limits).await.map_err(Unanswered::Stopped)?;
-    Ok(Raw { status: head.status, headers: head.headers, body })
-}
-
-async fn head(
-    connection: &mut Connection,
-    mut request: Request<Full<Bytes>>,
+    mut request: Request<Outgoing>,
     limits: &Limits,
 ) -> Result<Response<Incoming>, Unanswered> {
     let interim = Arc::new(Interim::default());
@@ -78,10 +70,13 @@ async fn head(
     };
     match sent {
         Err(_) => stop(Reason::FirstByteTimeout, "upstream did not begin to answer in time"),
-        Ok(Ok(response)) => Ok(response),
+        Ok(Ok(response)) => check_head(response.version(), response.headers(), limits)
+            .and_then(|()| check_status(response.status()))
+            .map(|()| response)
+            .map_err(Unanswered::Stopped),
         // Handing the request back is how hyper says that it wrote none of it.
         Ok(Err(mut failed)) => match failed.take_message() {
-            Some(_) => Err(Unanswered::Unsent),
+            Some(request) => Err(Unanswered::Unsent(request)),
             None => Err(unanswered(failed.error())),
         },
     }
@@ -132,7 +127,7 @@ fn check_status(status: StatusCode) -> Result<(), Stop> {
 }
 
 /// Reads a body to its end. Trailers are dropped: nothing that a connector needs stands in them.
-async fn read(
+pub(crate) async fn read(
     connection: &mut Connection,
     mut body: Incoming,
     limits: &Limits,

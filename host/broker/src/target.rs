@@ -24,6 +24,8 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     /// Parsed, without a fragment, host as above.
     url: Url,
+    /// The query as it was written, where `url` spells it in another way: a provider may have signed it.
+    query: Option<Box<str>>,
 }
 
 /// Joins a path to the connection's base URL. A URL of its own stays as it is.
@@ -79,7 +81,9 @@ impl Target {
             url.set_host(Some(&host)).map_err(|_| malformed("url has no usable host"))?;
         }
         let port = url.port().unwrap_or(PORT);
-        Ok(Self { host, port, url })
+        let written = text.split('#').next().and_then(|text| text.split_once('?'));
+        let query = written.map(|(_, query)| query).filter(|query| url.query() != Some(query));
+        Ok(Self { host, port, query: query.map(Into::into), url })
     }
 
     /// Reads a `Location` relative to this.
@@ -107,6 +111,7 @@ impl Target {
                 .filter(|(found, _)| !found.eq_ignore_ascii_case(name))
                 .map(|(name, value)| (name.into_owned(), value.into_owned()))
                 .collect();
+            self.query = None;
             self.url.set_query(None);
             if !kept.is_empty() {
                 self.url.query_pairs_mut().extend_pairs(kept);
@@ -129,8 +134,11 @@ impl Target {
     }
 
     /// The path and query as sent.
-    pub(crate) fn path_and_query(&self) -> &str {
-        &self.url[Position::BeforePath..Position::AfterQuery]
+    pub(crate) fn path_and_query(&self) -> Cow<'_, str> {
+        match &self.query {
+            None => Cow::Borrowed(&self.url[Position::BeforePath..Position::AfterQuery]),
+            Some(query) => Cow::Owned(format!("{}?{query}", self.url.path())),
+        }
     }
 
     /// The query's names and values, decoded.
@@ -206,7 +214,8 @@ mod tests {
         assert_eq!(target.path_and_query(), "/b?c=d");
         assert_eq!(target.authority(), "api.example.com:8443");
         let target = Target::parse("https://api.example.com", MAX).unwrap();
-        assert_eq!((&*target.authority(), target.path_and_query()), ("api.example.com", "/"));
+        assert_eq!(&*target.authority(), "api.example.com");
+        assert_eq!(target.path_and_query(), "/");
         assert_eq!(Target::parse("https://api.example.com:443/", MAX).unwrap().port, 443);
     }
 

@@ -222,14 +222,27 @@ impl Failure {
     }
 }
 
-/// What the broker says where a slot has no credential; the host tells it from a rejected one.
-pub const CREDENTIAL_MISSING: &str = "credential-missing";
+/// What the broker says where a credential cannot be had; the host tells it from one that was rejected. All of them
+/// mean that nothing was sent.
+const CONNECTION_CODES: [Code; 8] = [
+    Code::CredentialMissing,
+    Code::ConnectionPaused,
+    Code::NeedsReauth,
+    Code::RefreshUncertain,
+    Code::RefreshHeld,
+    Code::OauthClientMissing,
+    Code::OauthClientRefused,
+    Code::TokenEndpointFailed,
+];
 
 /// The one place where a guest's failure becomes an error of Keyway's.
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
-        let unset = !failure.request_sent && failure.code.as_deref() == Some(CREDENTIAL_MISSING);
-        let code = if unset { Code::CredentialMissing } else { failure.kind.code() };
+        let own = failure
+            .code
+            .as_deref()
+            .and_then(|said| CONNECTION_CODES.iter().copied().find(|code| code.as_str() == said));
+        let code = own.filter(|_| !failure.request_sent).unwrap_or_else(|| failure.kind.code());
         let mut fault = Self::new(code, failure.message);
         if let Some(wait) = failure.retry_after {
             fault.retry = Retry::After(wait);

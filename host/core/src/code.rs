@@ -126,6 +126,38 @@ codes! {
     /// The connection's base URL is not on a declared host.
     BaseUrlRefused = "base-url-refused", 422, Tenant, No;
 
+    // --- connections ---
+    /// The slot has no connection, or the user has none.
+    UnknownConnection = "unknown-connection", 404, Tenant, No;
+    /// A connection is paused: nothing uses it until it is resumed.
+    ConnectionPaused = "connection-paused", 409, Tenant, Yes;
+    /// The provider took the connection's rights away. A person has to connect again.
+    NeedsReauth = "needs-reauth", 424, Tenant, No;
+    /// A refresh was cut off, and the provider may or may not have issued a new token.
+    RefreshUncertain = "refresh-uncertain", 424, Upstream, No;
+    /// The access token's time is over, and refreshing is on hold.
+    RefreshHeld = "refresh-held", 409, Tenant, No;
+    /// The provider's token endpoint is not answering as it should.
+    TokenEndpointFailed = "token-endpoint-failed", 502, Upstream, Yes;
+    /// The environment has no OAuth client for the connector.
+    OauthClientMissing = "oauth-client-missing", 409, Host, No;
+    /// The provider does not take the environment's OAuth client. It concerns every tenant.
+    OauthClientRefused = "oauth-client-refused", 502, Host, No;
+    /// The release needs scopes that the connection was not granted.
+    ScopesMissing = "scopes-missing", 409, Tenant, No;
+    /// The account behind the new consent is not the one that the connection was made with.
+    AccountMismatch = "account-mismatch", 409, Tenant, No;
+    /// Nobody can connect here: the host does not know the address that browsers reach it by.
+    ConnectUnavailable = "connect-unavailable", 409, Host, No;
+    /// The connect session is over, was used, or never was.
+    ConnectSessionInvalid = "connect-session-invalid", 410, Tenant, No;
+    /// What came back from the provider does not belong to a consent that was begun here, in this browser.
+    ConnectStateInvalid = "connect-state-invalid", 400, Tenant, No;
+    /// The person, or the provider, said no.
+    ConsentRefused = "consent-refused", 403, Tenant, No;
+    /// The credential that was to be imported does not work.
+    ProbeFailed = "probe-failed", 422, Tenant, No;
+
     // --- calls ---
     /// The input does not fit what the action or operation takes.
     InputInvalid = "input-invalid", 422, Tenant, No;
@@ -175,6 +207,10 @@ codes! {
     ReleaseUnavailable = "release-unavailable", 503, Host, Yes;
     /// The store cannot take or answer this now.
     StoreUnavailable = "store-unavailable", 503, Host, Yes;
+    /// The service that holds the sealing keys does not answer, or refuses this host.
+    KeysUnavailable = "keys-unavailable", 503, Host, Yes;
+    /// The sealing keys are given to the host at its start, and it was asked to make a new one.
+    KeysFixed = "keys-fixed", 409, Host, No;
     /// A defect of Keyway; the log has the cause under the call's id.
     Internal = "internal", 500, Host, Yes;
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::ids::{Action, Connector, Object, Slot};
 use crate::limits;
+pub use crate::scheme::{ClientAuth, Grant, Oauth, Probe, Refresh, Scheme, SlotSpec};
 
 /// The one format there is.
 const FORMAT: u32 = 1;
@@ -45,6 +46,9 @@ pub struct Descriptor {
     /// Credentials it needs, by slot.
     #[serde(default)]
     pub slots: BTreeMap<Slot, SlotSpec>,
+    /// How much the provider takes from one account, as it documents. All releases share what is left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
     /// Objects it reads and writes. A connector that discovers more at run time sets `custom-objects`.
     #[serde(default)]
     pub objects: BTreeMap<Object, ObjectSpec>,
@@ -82,38 +86,16 @@ pub struct HostPattern {
     pub port: u16,
 }
 
-/// A credential that a connector needs.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct SlotSpec {
-    /// How the credential is put on a request.
-    pub scheme: Scheme,
-    /// What the provider must have granted.
-    #[serde(default)]
-    pub scopes: Vec<String>,
-    /// One line for whoever must find the credential.
-    #[serde(default)]
-    pub summary: String,
-}
-
-/// How a credential is put on a request.
+/// How many requests the provider takes from one account in a time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
-pub enum Scheme {
-    /// `Authorization: Bearer …` (RFC 6750).
-    Bearer,
-    /// `Authorization: Basic …` (RFC 7617).
-    Basic,
-    /// A key in a header of this name.
-    ApiKeyHeader {
-        /// Field name.
-        name: String,
-    },
-    /// A key in a query parameter of this name.
-    ApiKeyQuery {
-        /// Parameter name.
-        name: String,
-    },
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RateLimit {
+    /// What it is called in answers, such as `burst`.
+    pub name: String,
+    /// Requests.
+    pub quota: u32,
+    /// Seconds.
+    pub window: u32,
 }
 
 /// What can be done with an object.
@@ -255,41 +237,23 @@ impl Descriptor {
                 return Err(invalid(format!("objects.{object}.read.page-size"), problem));
             }
         }
+        for limit in &self.rate_limits {
+            let named = !limit.name.is_empty()
+                && limit.name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+            if !named || limit.quota == 0 || limit.window == 0 {
+                let field = format!("rate-limits.{}", limit.name);
+                return Err(invalid(field, "needs a name, and a quota and a window above 0"));
+            }
+        }
         for (slot, spec) in &self.slots {
-            spec.scheme.check(slot)?;
+            spec.check(slot)?;
         }
         Ok(())
     }
 }
 
-fn invalid(field: impl Into<String>, problem: impl Into<String>) -> InvalidDescriptor {
+pub(crate) fn invalid(field: impl Into<String>, problem: impl Into<String>) -> InvalidDescriptor {
     InvalidDescriptor::Value { field: field.into(), problem: problem.into() }
-}
-
-// === impl Scheme ===
-
-impl Scheme {
-    fn check(&self, slot: &Slot) -> Result<(), InvalidDescriptor> {
-        let (Self::ApiKeyHeader { name } | Self::ApiKeyQuery { name }) = self else {
-            return Ok(());
-        };
-        // RFC 9110 section 5.6.2: a field name is a token. Query parameters keep to the same letters.
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if name.is_empty() || !name.bytes().all(token) {
-            return Err(invalid(format!("slots.{slot}.scheme.name"), "is not a token"));
-        }
-        Ok(())
-    }
-
-    /// The word for it in answers, without any parameter.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Bearer => "bearer",
-            Self::Basic => "basic",
-            Self::ApiKeyHeader { .. } => "api-key-header",
-            Self::ApiKeyQuery { .. } => "api-key-query",
-        }
-    }
 }
 
 // === impl HostPattern ===

@@ -1,4 +1,5 @@
-//! One HTTP request of a guest and the response to it, as typed parts.
+//! One HTTP request and the response to it, as typed parts: of a guest, of a caller through the proxy, or of
+//! the host itself.
 //!
 //! What a guest wrote is only data here; the broker parses it, decides, and builds the real request
 //! itself.
@@ -7,9 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use secrecy::SecretString;
+use time::OffsetDateTime;
 
-use crate::descriptor::Descriptor;
-use crate::ids::{CallId, Installation};
+use crate::descriptor::{Descriptor, HostPattern};
+use crate::ids::{CallId, Environment, Installation, Slot, User};
 use crate::release::ReleaseRef;
 
 /// A request as the guest wrote it. Nothing in it is trusted.
@@ -47,6 +52,10 @@ pub struct Origin {
     pub call: CallId,
     /// Whose credentials and budget it uses.
     pub installation: Installation,
+    /// The user that the call is for: then only this user's connections are used.
+    pub user: Option<User>,
+    /// What is done when the provider asks to wait.
+    pub pace: Pace,
     /// What runs.
     pub release: ReleaseRef,
     /// What the release declared: hosts, slots, redirects.
@@ -55,4 +64,119 @@ pub struct Origin {
     pub base_url: Option<Arc<str>>,
     /// Time left for the whole call when the request began.
     pub time_left: Duration,
+}
+
+/// What is done when the provider asks to wait, or a budget is used up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Pace {
+    /// The caller is told: a 429 comes through as it is.
+    #[default]
+    PassThrough,
+    /// The host waits, within the call's time; where that is too short, it answers 429 itself.
+    Throttle,
+}
+
+/// A body that is handed on as it comes.
+pub type Streamed = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// A request that a caller sends through the proxy.
+#[derive(Debug)]
+pub struct Relayed {
+    /// Any but `CONNECT`.
+    pub method: Method,
+    /// Absolute, or a path beginning with `/` on the connection's base URL.
+    pub url: String,
+    /// The caller's, without what is between the caller and this host.
+    pub headers: HeaderMap,
+    /// Sent as it comes.
+    pub body: Streamed,
+    /// The credential slot to use.
+    pub slot: Option<Slot>,
+}
+
+/// A response that goes to a caller through the proxy: not decoded, and the body not read yet.
+#[derive(Debug)]
+pub struct Relay {
+    /// 200 to 599.
+    pub status: StatusCode,
+    /// Without what is between this host and the provider, and without credentials.
+    pub headers: HeaderMap,
+    /// Scrubbed where it is not compressed.
+    pub body: Streamed,
+}
+
+/// A request that the host sends for itself, such as to a token endpoint.
+#[derive(Debug)]
+pub struct HostRequest {
+    /// What it is for: `token`, `revoke`, `key`.
+    pub purpose: &'static str,
+    /// Where its stand-ins and policy are looked up.
+    pub environment: Option<Environment>,
+    /// RFC 9110 method.
+    pub method: Method,
+    /// Absolute.
+    pub url: String,
+    /// Hosts that it may go to: those that a descriptor or the operator's configuration names for it.
+    pub hosts: Vec<HostPattern>,
+    /// Sent as they are; may hold credentials.
+    pub headers: HeaderMap,
+    /// Sent as it is; may hold credentials.
+    pub body: Option<SecretString>,
+    /// For the whole exchange.
+    pub timeout: Duration,
+}
+
+/// One exchange that the broker carried, or refused to carry, as the log keeps it. Redacted: no credential
+/// and no secret of the connection is in it.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// When it began.
+    pub at: OffsetDateTime,
+    /// The call it belongs to; none for the host's own.
+    pub call: Option<CallId>,
+    /// For whom; none for the host's own requests that are for nobody in particular.
+    pub installation: Option<Installation>,
+    /// For which user.
+    pub user: Option<User>,
+    /// What ran.
+    pub release: Option<ReleaseRef>,
+    /// Who asked: `call`, `proxy`, or the purpose of a request of the host's.
+    pub purpose: &'static str,
+    /// The credential slot used.
+    pub slot: Option<Slot>,
+    /// RFC 9110 method.
+    pub method: String,
+    /// Where to, without user and password, with the values of secret parameters masked.
+    pub url: String,
+    /// As sent.
+    pub request_headers: Vec<(String, String)>,
+    /// As sent, as far as bodies are kept.
+    pub request_body: Option<Bytes>,
+    /// Bytes of body sent.
+    pub request_bytes: u64,
+    /// None if no response came.
+    pub status: Option<u16>,
+    /// As received.
+    pub response_headers: Vec<(String, String)>,
+    /// As received and decoded, as far as bodies are kept.
+    pub response_body: Option<Bytes>,
+    /// Bytes of body received, as they came.
+    pub response_bytes: u64,
+    /// Why no response was handed on; none if one was.
+    pub stopped: Option<&'static str>,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// Where an exchange's time went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timings {
+    /// Waiting for budgets and the credential.
+    pub waited: Duration,
+    /// Looking up and connecting; zero over a kept connection.
+    pub connected: Duration,
+    /// From sending until the head of the response.
+    pub first_byte: Duration,
+    /// From beginning to end.
+    pub total: Duration,
 }

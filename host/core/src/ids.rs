@@ -34,9 +34,17 @@ fn word(text: &str) -> bool {
         && text.as_bytes()[0].is_ascii_alphanumeric()
 }
 
+/// What a system of the operator's may call one of its users: a number, a UUID, an address of mail.
+fn handle(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-@+".contains(&b))
+        && text.as_bytes()[0].is_ascii_alphanumeric()
+}
+
 const SLUG_RULE: &str = "1 to 63 lower-case letters, digits and inner hyphens";
 const WORD_RULE: &str =
     "1 to 128 ASCII letters, digits, `.`, `_` and `-`, beginning with a letter or a digit";
+const HANDLE_RULE: &str = "1 to 128 ASCII letters, digits, `.`, `_`, `-`, `@` and `+`, beginning with a letter or a digit";
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $valid:ident, $rule:ident) => {
@@ -109,6 +117,10 @@ name!(
     Slot, "slot", slug, SLUG_RULE
 );
 name!(
+    /// One of a tenant's own users, as the operator's system names them.
+    User, "user", handle, HANDLE_RULE
+);
+name!(
     /// What a stream reads: `contacts`, or a custom object.
     Object, "object", word, WORD_RULE
 );
@@ -129,6 +141,18 @@ pub struct Connector {
     full: Arc<str>,
     /// Where the slash is.
     slash: u8,
+}
+
+/// A credential set of an installation: of the tenant, or of one of its users. One is never taken for the
+/// other.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct ConnectionRef {
+    /// Whose.
+    pub installation: Installation,
+    /// Which of the connector's slots.
+    pub slot: Slot,
+    /// Of which user; none means the tenant's own.
+    pub user: Option<User>,
 }
 
 /// (environment, tenant, connector): what a pin, a configuration and connections belong to.
@@ -216,6 +240,13 @@ impl From<Connector> for String {
 
 // === impl Installation ===
 
+impl fmt::Display for ConnectionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} slot {}", self.installation, self.slot)?;
+        self.user.as_ref().map_or(Ok(()), |user| write!(f, " user {user}"))
+    }
+}
+
 impl fmt::Display for Installation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.environment, self.tenant, self.connector)
@@ -227,6 +258,19 @@ impl fmt::Display for Installation {
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "call_{:032x}", self.0)
+    }
+}
+
+impl FromStr for CallId {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        let digits = text.strip_prefix("call_").filter(|digits| digits.len() == 32);
+        let digits = digits.filter(|digits| digits.bytes().all(lower));
+        digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()).map(Self).ok_or(
+            InvalidName { kind: "call", rule: "`call_` and 32 lower-case hexadecimal digits" },
+        )
     }
 }
 
@@ -244,6 +288,22 @@ mod tests {
         }
         assert!("a".repeat(128).parse::<Tenant>().is_ok());
         assert!("a".repeat(129).parse::<Tenant>().is_err());
+    }
+
+    #[test]
+    fn a_call_is_read_as_it_is_printed() {
+        for id in [CallId(0), CallId(7), CallId(u128::MAX)] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        let digits = "0".repeat(32);
+        for bad in [
+            "call_7",
+            &digits,
+            &format!("call_+{}", &digits[1..]),
+            &format!("call_A{}", &digits[1..]),
+        ] {
+            assert!(bad.parse::<CallId>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod ids;
 pub mod limits;
 pub mod ports;
 pub mod release;
+mod scheme;
 
 pub use code::Code;
 pub use descriptor::Descriptor;

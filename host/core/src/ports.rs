@@ -1,9 +1,12 @@
 //! The ports: what one crate asks of another without knowing it.
 //!
 //! Implementations live beside, never below: `runtime` is a [`Loader`] of [`Connector`]s and the
-//! [`Admission`]; `broker` is the [`Egress`] and its [`EgressPolicy`]; `vault` holds the [`Credentials`]; `releases` answers
+//! [`Admission`]; `broker` is the [`Egress`] and its [`EgressPolicy`]; `broker` is the [`Proxy`] and the
+//! host's own [`Outbound`], and tells the [`ExchangeLog`]; `vault` holds the [`Credentials`]; `releases` answers
 //! [`Routes`] and hears [`Outcomes`]. The host's `app` wires them.
 
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +17,11 @@ use semver::Version;
 use time::OffsetDateTime;
 
 use crate::call::{Failure, Json, Operation, Output};
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, SlotSpec};
 use crate::digest::Digest;
-use crate::exchange::{Origin, Request, Response};
+use crate::exchange::{Exchange, HostRequest, Origin, Pace, Relay, Relayed, Request, Response};
 use crate::fault::Fault;
-use crate::ids::{CallId, Installation, Slot};
+use crate::ids::{CallId, ConnectionRef, Installation, Slot, User};
 use crate::release::ReleaseRef;
 
 /// The wall clock. Nothing's correctness depends on it being right.
@@ -127,9 +130,33 @@ pub trait Egress: Send + Sync {
     async fn exchange(&self, origin: &Origin, request: Request) -> Result<Response, Failure>;
 }
 
+/// Carries a caller's own request to the provider, as the pinned release would be allowed to.
+#[async_trait]
+pub trait Proxy: Send + Sync {
+    /// Carries one exchange; bodies go through as they come.
+    async fn relay(&self, origin: &Origin, request: Relayed) -> Result<Relay, Failure>;
+}
+
+/// Sends what the host has to say for itself.
+#[async_trait]
+pub trait Outbound: Send + Sync {
+    /// Carries one exchange. Nothing is added to the request and nothing taken from the response.
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure>;
+}
+
+/// Who keeps the exchanges.
+pub trait ExchangeLog: Send + Sync {
+    /// Bytes of each body that are to be kept.
+    fn body_bytes_max(&self) -> usize;
+    /// Takes one. Must not block; where it cannot keep up it drops and counts.
+    fn record(&self, exchange: Exchange);
+}
+
 /// A secret as the broker puts it on a request.
 #[derive(Clone, Debug)]
 pub enum Credential {
+    /// The slot takes none.
+    None,
     /// A bearer token or an API key.
     Token(SecretString),
     /// A user and a password.
@@ -141,15 +168,33 @@ pub enum Credential {
     },
 }
 
+/// A credential, in use for as long as this is held.
+#[derive(Clone)]
+pub struct Held {
+    /// The secret.
+    pub credential: Credential,
+    /// Which of the connection's secrets it is: goes up with every refresh and every change by hand.
+    pub version: u64,
+    /// The provider's name of the account, where known: what budgets are shared by.
+    pub account: Option<Arc<str>>,
+    /// While it lives, the connection is not idle: pausing waits for it.
+    pub in_use: Arc<dyn Any + Send + Sync>,
+}
+
 /// Who holds the secrets.
 #[async_trait]
 pub trait Credentials: Send + Sync {
-    /// The credential of a slot, if one is set.
-    async fn credential(
+    /// The credential of a connection, if one is set. `spec` says how it is refreshed; if that has to happen
+    /// first, this waits for it.
+    async fn credential(&self, of: &ConnectionRef, spec: &SlotSpec) -> Result<Option<Held>, Fault>;
+
+    /// The provider rejected the secret of this version. A newer one, if there is one or can be.
+    async fn rejected(
         &self,
-        installation: &Installation,
-        slot: &Slot,
-    ) -> Result<Option<Credential>, Fault>;
+        of: &ConnectionRef,
+        spec: &SlotSpec,
+        version: u64,
+    ) -> Result<Option<Held>, Fault>;
 }
 
 /// What a call resolves to. Holding it keeps the release loaded and the settings as they were.
@@ -171,8 +216,17 @@ pub struct Settings {
     pub config: Json,
     /// What paths are joined to instead of the descriptor's base URL.
     pub base_url: Option<Arc<str>>,
-    /// Slots that have a credential.
-    pub slots: Vec<Slot>,
+    /// The tenant's own connections, by slot.
+    pub connections: BTreeMap<Slot, Granted>,
+}
+
+/// What may be said of a connection.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Granted {
+    /// The scheme's word, such as `bearer`.
+    pub kind: Arc<str>,
+    /// What the provider granted, where it said.
+    pub scopes: Option<Arc<[String]>>,
 }
 
 /// Who knows which release an installation runs.
@@ -190,6 +244,10 @@ pub struct Call {
     pub operation: Operation,
     /// How long it may take, if the caller says.
     pub time: Option<Duration>,
+    /// For which of the tenant's users; none means for the tenant.
+    pub user: Option<User>,
+    /// What is done when the provider asks to wait.
+    pub pace: Pace,
 }
 
 /// What came of a call.
@@ -203,11 +261,40 @@ pub struct Answer {
     pub result: Result<Output, Fault>,
 }
 
+/// A request that a caller sends to the provider itself.
+#[derive(Debug)]
+pub struct RelayCall {
+    /// For whom.
+    pub installation: Installation,
+    /// For which of the tenant's users; none means for the tenant.
+    pub user: Option<User>,
+    /// What is done when the provider asks to wait.
+    pub pace: Pace,
+    /// How long the head of the answer may take, if the caller says.
+    pub time: Option<Duration>,
+    /// What.
+    pub request: Relayed,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct RelayAnswer {
+    /// Names the call in logs and exchanges.
+    pub call: CallId,
+    /// Whose hosts and slots were used; none if the call ended before it had a route.
+    pub release: Option<ReleaseRef>,
+    /// The answer.
+    pub result: Result<Relay, Fault>,
+}
+
 /// Who runs calls.
 #[async_trait]
 pub trait Dispatch: Send + Sync {
     /// Runs one call to its end. Dropping the future ends the guest.
     async fn call(&self, call: Call) -> Answer;
+
+    /// Carries one request past the connector, under what its release declares.
+    async fn relay(&self, call: RelayCall) -> RelayAnswer;
 }
 
 /// One ended call, as reported to whoever counts.

@@ -15,6 +15,7 @@ pub mod admission;
 pub mod fit;
 pub mod metrics;
 pub mod outside;
+mod proxy;
 mod service;
 
-pub use service::{Config, Dispatch};
+pub use service::{Config, Dispatch, Ways};

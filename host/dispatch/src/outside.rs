@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use keyway_core::call::{Failure, Json};
-use keyway_core::exchange::{Origin, Request, Response};
-use keyway_core::ids::{CallId, Installation};
+use keyway_core::exchange::{Origin, Pace, Request, Response};
+use keyway_core::ids::{CallId, Installation, User};
 use keyway_core::ports::{Clock, Egress, LogLevel, Outside, Route};
 use rand::RngCore as _;
 use serde_json::json;
@@ -21,6 +21,8 @@ pub struct Live {
     egress: Arc<dyn Egress>,
     clock: Arc<dyn Clock>,
     deadline: Instant,
+    user: Option<User>,
+    pace: Pace,
 }
 
 impl Live {
@@ -31,14 +33,18 @@ impl Live {
         egress: Arc<dyn Egress>,
         clock: Arc<dyn Clock>,
         deadline: Instant,
+        behalf: (Option<User>, Pace),
     ) -> Self {
-        Self { call, route, egress, clock, deadline }
+        let (user, pace) = behalf;
+        Self { call, route, egress, clock, deadline, user, pace }
     }
 
     fn origin(&self) -> Origin {
         Origin {
             call: self.call,
             installation: self.route.installation.clone(),
+            user: self.user.clone(),
+            pace: self.pace,
             release: self.route.connector.release().clone(),
             descriptor: Arc::clone(self.route.connector.descriptor()),
             base_url: self.route.settings.base_url.clone(),
@@ -71,11 +77,12 @@ impl Outside for Live {
         let settings = &self.route.settings;
         let base_url = settings.base_url.as_deref().or(descriptor.base_url.as_deref());
         let slots: serde_json::Map<_, _> = settings
-            .slots
+            .connections
             .iter()
-            .filter_map(|slot| {
-                let spec = descriptor.slots.get(slot)?;
-                Some((slot.to_string(), json!({"kind": spec.scheme.kind()})))
+            .filter(|(slot, _)| descriptor.slots.contains_key(*slot))
+            .map(|(slot, granted)| {
+                let facts = json!({"kind": &*granted.kind, "scopes": granted.scopes.as_deref()});
+                (slot.to_string(), facts)
             })
             .collect();
         json!({"base_url": base_url, "slots": slots}).to_string()
@@ -84,13 +91,16 @@ impl Outside for Live {
     fn log(&self, level: LogLevel, message: &str, fields: &str) {
         let Installation { environment, tenant, .. } = &self.route.installation;
         let (call, release) = (self.call, self.route.connector.release());
-        // A guest's words are a field, never a format, and never louder than info.
+        // A guest's words are a field, never a format, and never louder than info. Their names are theirs
+        // alone: a second `message` or `level` on a line would hide the host's own from many readers.
         match level {
             LogLevel::Debug => tracing::debug!(
-                guest = true, %call, %environment, %tenant, %release, ?level, message, fields, "guest log"
+                guest = true, %call, %environment, %tenant, %release,
+                guest_level = ?level, guest_message = message, guest_fields = fields, "guest log"
             ),
             _ => tracing::info!(
-                guest = true, %call, %environment, %tenant, %release, ?level, message, fields, "guest log"
+                guest = true, %call, %environment, %tenant, %release,
+                guest_level = ?level, guest_message = message, guest_fields = fields, "guest log"
             ),
         }
     }

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use keyway_core::call::{Operation, Output};
 use keyway_core::ids::{CallId, Installation};
-use keyway_core::ports::{self, Answer, Call, Clock, Egress, Ended, Outcomes, Route, Routes};
+use keyway_core::ports::{
+    self, Answer, Call, Clock, Egress, Ended, Outcomes, Proxy, RelayAnswer, RelayCall, Route,
+    Routes,
+};
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Fault, Whose};
 
@@ -33,14 +36,22 @@ pub struct Dispatch {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    config: Config,
-    routes: Arc<dyn Routes>,
-    egress: Arc<dyn Egress>,
+/// The ways out.
+pub struct Ways {
+    /// For what guests ask.
+    pub egress: Arc<dyn Egress>,
+    /// For what callers ask themselves.
+    pub proxy: Arc<dyn Proxy>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) routes: Arc<dyn Routes>,
+    pub(crate) ways: Ways,
     outcomes: Arc<dyn Outcomes>,
     clock: Arc<dyn Clock>,
-    admission: Admission,
-    metrics: Metrics,
+    pub(crate) admission: Admission,
+    pub(crate) metrics: Metrics,
 }
 
 impl Default for Config {
@@ -58,13 +69,13 @@ impl Dispatch {
     pub fn new(
         config: Config,
         routes: Arc<dyn Routes>,
-        egress: Arc<dyn Egress>,
+        ways: Ways,
         outcomes: Arc<dyn Outcomes>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let admission = Admission::new(config.admission.clone());
         let metrics = Metrics::default();
-        let shared = Shared { config, routes, egress, outcomes, clock, admission, metrics };
+        let shared = Shared { config, routes, ways, outcomes, clock, admission, metrics };
         Self { shared: Arc::new(shared) }
     }
 
@@ -82,6 +93,13 @@ impl ports::Dispatch for Dispatch {
         let result = self.shared.run(id, call, &mut release).await;
         Answer { call: id, release, result }
     }
+
+    async fn relay(&self, call: RelayCall) -> RelayAnswer {
+        let id = CallId(rand::random());
+        let mut release = None;
+        let result = self.shared.relay(id, call, &mut release).await;
+        RelayAnswer { call: id, release, result }
+    }
 }
 
 impl Shared {
@@ -91,7 +109,7 @@ impl Shared {
         call: Call,
         release: &mut Option<ReleaseRef>,
     ) -> Result<Output, Fault> {
-        let Call { installation, operation, time } = call;
+        let Call { installation, operation, time, user, pace } = call;
         // Deadline first: every later wait is part of the caller's time.
         let deadline = Deadline::within(time, self.config.call_time_max);
         // Admission before anything is looked up: a flood costs one counter each.
@@ -102,32 +120,32 @@ impl Shared {
         // What the descriptor does not declare never reaches the guest.
         let operation = fit::check(&self.config.fit, route.connector.descriptor(), operation)?;
         let underway = Underway::begin(self, id, &route, operation.verb());
-        let result = self.instance(id, &route, operation, &deadline).await;
+        let live = Live::new(
+            id,
+            Arc::clone(&route),
+            Arc::clone(&self.ways.egress),
+            Arc::clone(&self.clock),
+            deadline.at,
+            (user, pace),
+        );
+        let result = instance(&route, operation, live, &deadline).await;
         underway.end(result.as_ref().err());
         result
     }
+}
 
-    async fn instance(
-        &self,
-        id: CallId,
-        route: &Arc<Route>,
-        operation: Operation,
-        deadline: &Deadline,
-    ) -> Result<Output, Fault> {
-        let outside = Arc::new(Live::new(
-            id,
-            Arc::clone(route),
-            Arc::clone(&self.egress),
-            Arc::clone(&self.clock),
-            deadline.at,
-        ));
-        let time_left = deadline.left();
-        if time_left.is_zero() {
-            let fault = Fault::new(Code::DeadlineExceeded, "no time was left to begin the call");
-            return Err(fault.blame(Whose::Tenant));
-        }
-        route.connector.call(operation, outside, time_left).await
+async fn instance(
+    route: &Route,
+    operation: Operation,
+    outside: Live,
+    deadline: &Deadline,
+) -> Result<Output, Fault> {
+    let time_left = deadline.left();
+    if time_left.is_zero() {
+        let fault = Fault::new(Code::DeadlineExceeded, "no time was left to begin the call");
+        return Err(fault.blame(Whose::Tenant));
     }
+    route.connector.call(operation, Arc::new(outside), time_left).await
 }
 
 /// A call in a guest. However it ends, it is reported once: a release that callers give up waiting for
@@ -207,16 +225,16 @@ impl Drop for Underway<'_> {
 }
 
 /// When a call must have ended.
-struct Deadline {
+pub(crate) struct Deadline {
     at: Instant,
 }
 
 impl Deadline {
-    fn within(asked: Option<Duration>, max: Duration) -> Self {
+    pub(crate) fn within(asked: Option<Duration>, max: Duration) -> Self {
         Self { at: Instant::now() + asked.unwrap_or(max).min(max) }
     }
 
-    fn left(&self) -> Duration {
+    pub(crate) fn left(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
 }

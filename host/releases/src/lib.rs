@@ -16,6 +16,7 @@ pub mod find;
 pub mod matrix;
 pub mod pins;
 pub mod routes;
+pub mod scopes;
 
 pub use keyway_store::model;
 pub use pins::{PinRequest, Releases, RevertRequest};

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 use std::sync::Arc;
 
-use keyway_core::ids::{Actor, Connector, Environment, Installation};
+use keyway_core::ids::{Actor, Connector, Environment, Installation, Slot};
 use keyway_core::limits::{CONFIG_BYTES_MAX, REASON_BYTES_MAX};
-use keyway_core::ports::{Clock, Connector as Callable, Loader, Route, Settings};
+use keyway_core::ports::{Clock, Connector as Callable, Granted, Loader, Route, Settings};
 use keyway_core::release::{Release, ReleaseRef};
 use keyway_core::{Code, Digest, Fault};
 use keyway_store::Store;
 use keyway_store::model::{
-    Config, Entry as AuditEntry, EnvironmentDefault, Filter, InstallationState, Pin,
+    Config, Connection, Entry as AuditEntry, EnvironmentDefault, Filter, InstallationState, Pin,
 };
 use tokio::sync::Mutex;
 
@@ -22,6 +22,7 @@ use crate::executed::Executed;
 use crate::find::{self, Selector};
 use crate::matrix::governs;
 use crate::routes::{Entry, RouteTable};
+use crate::scopes;
 
 /// Decides what installations run.
 #[derive(Clone)]
@@ -52,6 +53,8 @@ pub struct PinRequest {
     pub reason: String,
     /// The generation that the actor saw last; another one now is a conflict. None: no matter.
     pub seen_generation: Option<u64>,
+    /// Also if the release needs scopes that the tenant's connections were not granted. The reason then says so.
+    pub allow_missing_scopes: bool,
 }
 
 /// A way back, wanted.
@@ -119,7 +122,7 @@ impl Releases {
 
     /// Pins an installation.
     pub async fn pin(&self, request: PinRequest) -> Result<Pin, Fault> {
-        let PinRequest { installation, release, actor, reason, seen_generation } = request;
+        let PinRequest { installation, release, actor, reason, seen_generation, .. } = request;
         check_reason(&reason)?;
         let release = self.find(&installation.connector, &release).await?;
         // Compiling may take seconds: done before other changes have to wait.
@@ -127,6 +130,8 @@ impl Releases {
         let _changing = self.shared.changing.lock().await;
         let before = self.shared.store.pin(&installation).await?;
         check_seen(seen_generation, before.as_ref())?;
+        let allowed = request.allow_missing_scopes;
+        let reason = self.shared.hold_scopes(&installation, &release, reason, allowed).await?;
         let pin = Pin {
             generation: before.as_ref().map_or(0, |pin| pin.generation) + 1,
             release: release.reference.clone(),
@@ -320,6 +325,27 @@ impl Shared {
         }
     }
 
+    /// Holds what the release needs against what the tenant's connections were granted. A pin that goes ahead all
+    /// the same says so in its reason, which is given back.
+    async fn hold_scopes(
+        &self,
+        installation: &Installation,
+        release: &Release,
+        reason: String,
+        allowed: bool,
+    ) -> Result<String, Fault> {
+        let state = self.store.installation(installation).await?;
+        let own = state.map(|state| state.connections).unwrap_or_default();
+        match scopes::describe(&scopes::compare(&release.descriptor, &own)) {
+            None => Ok(reason),
+            Some(missing) if allowed => Ok(scopes::marked(&reason, &missing)),
+            Some(missing) => {
+                let detail = format!("{} needs what was not granted: {missing}", release.reference);
+                Err(Fault::new(Code::ScopesMissing, detail))
+            }
+        }
+    }
+
     async fn load(&self, release: &Release) -> Result<Arc<dyn Callable>, Fault> {
         self.loader.load(&release.reference, &Arc::new(release.descriptor.clone())).await
     }
@@ -433,7 +459,7 @@ impl Shared {
         let settings = Settings {
             config: config.map_or_else(|| "{}".to_owned(), |config| config.json.clone()),
             base_url: base_url.map(Arc::from),
-            slots: connections.iter().map(|connection| connection.slot.clone()).collect(),
+            connections: connections.iter().map(granted).collect(),
         };
         Entry::Route(Arc::new(Route {
             installation: state.installation.clone(),
@@ -442,6 +468,12 @@ impl Shared {
             settings: Arc::new(settings),
         }))
     }
+}
+
+/// What calls may know of a connection.
+fn granted(of: &Connection) -> (Slot, Granted) {
+    let scopes = of.scopes.as_deref().map(Arc::from);
+    (of.slot.clone(), Granted { kind: of.kind.as_str().into(), scopes })
 }
 
 /// Holds a configuration that was set for another release against this one.

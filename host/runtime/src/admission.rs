@@ -144,8 +144,9 @@ impl Gate {
             let detail = "the process that checks components compiles for another engine";
             return Err(Fault::new(Code::Internal, detail));
         }
-        if passed.code_bytes != ended.answer.len() - offset {
-            let most = self.limits.admission.code_bytes_max;
+        let most = self.limits.admission.code_bytes_max;
+        // What was taken from the process has room for the head as well, so a little more may have come.
+        if passed.code_bytes > most || passed.code_bytes != ended.answer.len() - offset {
             let detail = format!("{} bytes of code; {most} is the most", passed.code_bytes);
             return Err(Fault::new(Code::AdmissionFailed, detail));
         }

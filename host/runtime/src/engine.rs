@@ -55,10 +55,11 @@ pub(crate) struct Compatibility(pub(crate) [u8; 32]);
 
 impl Engine {
     pub(crate) fn new(limits: &Limits, allocation: Allocation) -> wasmtime::Result<Self> {
+        let scan = PoolingAllocationConfig::is_pagemap_scan_available();
         let (engine, allocation) = match allocation {
             Allocation::OnDemand => (on_demand(limits)?, Allocation::OnDemand),
-            Allocation::Pooling => (pooling(limits)?, Allocation::Pooling),
-            Allocation::Auto => match pooling(limits) {
+            Allocation::Pooling => (pooling(limits, scan)?, Allocation::Pooling),
+            Allocation::Auto => match pooling(limits, scan) {
                 Ok(engine) => (engine, Allocation::Pooling),
                 Err(error) => {
                     tracing::warn!(
@@ -69,7 +70,8 @@ impl Engine {
                 }
             },
         };
-        tracing::info!(?allocation, instances_max = limits.pool.instances_max, "engine is ready");
+        let instances_max = limits.pool.instances_max;
+        tracing::info!(?allocation, pagemap_scan = scan, instances_max, "engine is ready");
         let compatibility = Compatibility::of(&engine);
         Ok(Self { engine, allocation, compatibility })
     }
@@ -81,9 +83,10 @@ fn on_demand(limits: &Limits) -> wasmtime::Result<wasmtime::Engine> {
     wasmtime::Engine::new(&config)
 }
 
-fn pooling(limits: &Limits) -> wasmtime::Result<wasmtime::Engine> {
+/// `scan` says whether the kernel can tell which pages of a slot were written.
+fn pooling(limits: &Limits, scan: bool) -> wasmtime::Result<wasmtime::Engine> {
     let mut config = common(limits);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits, scan)));
     wasmtime::Engine::new(&config)
 }
 
@@ -107,12 +110,11 @@ fn common(limits: &Limits) -> Config {
     config
 }
 
-fn pool(limits: &Limits) -> PoolingAllocationConfig {
+fn pool(limits: &Limits, scan: bool) -> PoolingAllocationConfig {
     let (call, pool) = (&limits.call, &limits.pool);
     // One more than there are permits, so that the pool itself never says no.
     let instances = pool.instances_max.saturating_add(1);
     let of_all = |each: u32| instances.saturating_mul(each);
-    let scan = PoolingAllocationConfig::is_pagemap_scan_available();
     let resident = if scan { pool.resident_bytes_max } else { pool.resident_blind_bytes_max };
     let mut config = PoolingAllocationConfig::new();
     config
@@ -177,6 +179,50 @@ mod tests {
         assert_eq!(pool.allocation, Allocation::Pooling);
         assert_eq!(demand.allocation, Allocation::OnDemand);
         assert_eq!(pool.compatibility, demand.compatibility);
+    }
+
+    /// Everything that a module can leave behind in its slot: pages below and beyond what stays resident,
+    /// a table's element, growth.
+    const LITTERS: &str = r#"(module
+        (memory (export "memory") 8) (data (i32.const 65536) "as compiled")
+        (table (export "table") 4 funcref) (elem declare func $litter)
+        (func $litter (export "litter")
+          (memory.fill (i32.const 0) (i32.const 7) (i32.const 524288))
+          (table.set (i32.const 3) (ref.func $litter))
+          (drop (memory.grow (i32.const 1)))))"#;
+
+    #[tokio::test]
+    async fn slots_are_as_new_where_the_kernel_cannot_tell_which_pages_were_written() {
+        let mut limits = Limits::default();
+        // One slot and a spare, so that the second instance lies where the first one did.
+        limits.pool.instances_max = 1;
+        limits.call.core_instances_max = 1;
+        let engine = pooling(&limits, false).unwrap();
+        let scanning = Engine::new(&limits, Allocation::Pooling).unwrap();
+        assert_eq!(Compatibility::of(&engine), scanning.compatibility, "its code is the same");
+        let module = wat::parse_str(LITTERS).unwrap();
+        let module = wasmtime::Module::new(&engine, module).unwrap();
+        for _ in 0..4 {
+            let mut store = wasmtime::Store::new(&engine, ());
+            store.set_epoch_deadline(1);
+            let instance = wasmtime::Instance::new_async(&mut store, &module, &[]).await.unwrap();
+            let memory = instance.get_memory(&mut store, "memory").unwrap();
+            assert_eq!(memory.size(&store), 8);
+            let bytes = memory.data(&store);
+            let (before, rest) = bytes.split_at(65_536);
+            assert!(rest.starts_with(b"as compiled"));
+            let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+            assert!(zero(before) && zero(&rest[b"as compiled".len()..]), "memory was left behind");
+            let table = instance.get_table(&mut store, "table").unwrap();
+            let element = table.get(&mut store, 3).unwrap();
+            assert!(element.as_func().unwrap().is_none(), "a table's element was left behind");
+            let litter = instance.get_typed_func::<(), ()>(&mut store, "litter").unwrap();
+            litter.call_async(&mut store, ()).await.unwrap();
+        }
+        let kept = engine.pooling_allocator_metrics().unwrap();
+        let most = kept.unused_warm_memories() as usize * limits.pool.resident_blind_bytes_max;
+        let bytes = kept.unused_memory_bytes_resident();
+        assert!((1..=most).contains(&bytes), "{bytes} bytes stay resident; {most} is the most");
     }
 
     #[test]

@@ -17,6 +17,10 @@ use crate::wit::Starting;
 /// Bytes of a fault's detail that come from the guest, such as names of its functions.
 const DETAIL_BYTES_MAX: usize = 512;
 
+/// Bytes of wasmtime's error that the log keeps. Names in its backtrace are the guest's, and may be as
+/// long as a component; what they are for is found in the first frames.
+const CHAIN_BYTES_MAX: usize = 4 << 10;
+
 /// How wasmtime's error for "more data than the host takes at once" begins. It has no public type.
 const TOO_MUCH_DATA: &str = "too much data is being copied between the host and the guest";
 
@@ -33,7 +37,7 @@ pub(crate) fn fault(error: &wasmtime::Error, state: &State) -> Fault {
     } else if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         (Code::Overloaded, "no instance is free".to_owned())
     } else if error.root_cause().to_string().starts_with(TOO_MUCH_DATA) {
-        return output::too_large(&limits.call).caused_by(Ended(format!("{error:?}")));
+        return output::too_large(&limits.call).caused_by(Ended::of(error));
     } else if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
         (Code::GuestStack, stack(limits))
     } else if let Some(refusal) = refusal(error) {
@@ -55,7 +59,13 @@ pub(crate) fn fault(error: &wasmtime::Error, state: &State) -> Fault {
         (Code::GuestOutputInvalid, error.root_cause().to_string())
     };
     let detail = harmless(&detail, DETAIL_BYTES_MAX).into_owned();
-    Fault::new(code, detail).caused_by(Ended(format!("{error:?}")))
+    Fault::new(code, detail).caused_by(Ended::of(error))
+}
+
+impl Ended {
+    fn of(error: &wasmtime::Error) -> Self {
+        Self(harmless(&format!("{error:?}"), CHAIN_BYTES_MAX).into_owned())
+    }
 }
 
 /// Refusals of our own host functions.

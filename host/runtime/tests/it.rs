@@ -10,6 +10,8 @@ mod calls;
 mod guest;
 #[path = "it/harness.rs"]
 mod harness;
+#[path = "it/limits.rs"]
+mod limits;
 #[path = "it/loading.rs"]
 mod loading;
 #[path = "it/sharing.rs"]

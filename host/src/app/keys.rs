@@ -1,15 +1,29 @@
-//! Folders that only the host's user may enter, and the key for compiled code.
+//! Folders that only the host's user may enter, where the sealing keys are, and the key for compiled code.
 
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
+use keyway_core::ports::Outbound;
 use keyway_runtime::CacheKey;
-use keyway_vault::private_file;
+use keyway_store::Store;
+use keyway_store::model::Filter;
+use keyway_vault::{KeyRing, KeyService, private_file};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::config::KeysConfig;
+use crate::env;
+
+/// The file with the sealing keys.
+const SEALING_KEYS: &str = "sealing.keys";
+
+/// What it was before there were data keys, in versions that nobody released.
+const FORMER_KEY: &str = "seal.key";
 
 /// Bytes of the key that compiled code is authenticated with.
 const CACHE_KEY_BYTES: usize = 32;
@@ -35,4 +49,81 @@ pub(crate) fn cache_key(path: &Path) -> anyhow::Result<CacheKey> {
         }
     };
     Ok(CacheKey::new(bytes))
+}
+
+/// Who holds the sealing keys: the service that is configured, or else this host itself.
+pub(crate) async fn service(
+    config: KeysConfig,
+    store: &Store,
+    folder: &Path,
+    outbound: &Arc<dyn Outbound>,
+) -> anyhow::Result<Arc<dyn KeyService>> {
+    let (path, former) = (folder.join(SEALING_KEYS), folder.join(FORMER_KEY));
+    if former.exists() {
+        bail!(
+            "{} is of a version that was never released, and what it sealed cannot be opened any more: begin with \
+             another data directory",
+            former.display()
+        );
+    }
+    let given = given()?;
+    if let Some(service) = configured(config, outbound)? {
+        if given.is_some() || path.exists() {
+            let (path, given) = (path.display(), env::SEALING_KEYS);
+            bail!(
+                "a key service is configured, and there are sealing keys in {path} or {given}: keep one"
+            );
+        }
+        return Ok(service);
+    }
+    let Some(text) = given else { return own(store, &path).await };
+    if path.exists() {
+        bail!("sealing keys are both in {} and in {}: keep one", path.display(), env::SEALING_KEYS);
+    }
+    Ok(Arc::new(KeyRing::parse(text.expose_secret()).context(env::SEALING_KEYS)?))
+}
+
+#[cfg(feature = "transit")]
+fn configured(
+    config: KeysConfig,
+    outbound: &Arc<dyn Outbound>,
+) -> anyhow::Result<Option<Arc<dyn KeyService>>> {
+    let Some(config) = config.transit else { return Ok(None) };
+    Ok(Some(Arc::new(keyway_vault::keys::transit::Transit::new(config, Arc::clone(outbound))?)))
+}
+
+#[cfg(not(feature = "transit"))]
+fn configured(
+    KeysConfig {}: KeysConfig,
+    _: &Arc<dyn Outbound>,
+) -> anyhow::Result<Option<Arc<dyn KeyService>>> {
+    Ok(None)
+}
+
+/// The keys of the file. New ones only for a store that has sealed nothing: otherwise the keys were lost, and new
+/// ones would hide that.
+async fn own(store: &Store, path: &Path) -> anyhow::Result<Arc<dyn KeyService>> {
+    if let Some(ring) = KeyRing::load(path).with_context(|| path.display().to_string())? {
+        return Ok(Arc::new(ring));
+    }
+    let data_keys = keyway_vault::keys::count(store).await?;
+    let installations = store.installations(&Filter::default()).await?;
+    let sealed: usize = installations.iter().map(|state| state.connections.len()).sum();
+    if data_keys > 0 || sealed > 0 {
+        bail!(
+            "{} is missing, and what is sealed cannot be opened without it: {data_keys} data keys, {sealed} credentials",
+            path.display()
+        );
+    }
+    Ok(Arc::new(KeyRing::create(path)?))
+}
+
+/// The sealing keys of the environment. The process that checks components is started without.
+fn given() -> anyhow::Result<Option<SecretString>> {
+    match std::env::var(env::SEALING_KEYS) {
+        Ok(text) => Ok(Some(text.into())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        // The error itself would show what is there.
+        Err(std::env::VarError::NotUnicode(_)) => bail!("{} is not text", env::SEALING_KEYS),
+    }
 }

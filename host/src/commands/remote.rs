@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::args::Remote;
-use crate::client::{Client, Reply};
+use crate::client::{Client, Lines, Reply};
 use crate::exit::Exit;
 use crate::output;
 
@@ -36,6 +36,12 @@ impl Session {
     pub(crate) fn new(remote: Remote) -> anyhow::Result<Self> {
         let Remote { host, token, env, json } = remote;
         Ok(Self { client: Client::new(host, token)?, environment: env, json })
+    }
+
+    /// The same session, for calls on behalf of a user.
+    pub(crate) fn on_behalf(&self, user: Option<&str>) -> anyhow::Result<Self> {
+        let (client, environment) = (self.client.on_behalf(user)?, self.environment.clone());
+        Ok(Self { client, environment, json: self.json })
     }
 
     /// Whether JSON was asked for.
@@ -93,14 +99,12 @@ impl Session {
         body: Bytes,
     ) -> anyhow::Result<Reply> {
         let reply = self.client.send(method, path, kind, body).await?;
-        if reply.status.is_success() {
-            return Ok(reply);
-        }
-        let status = reply.status;
-        match serde_json::from_value(reply.json) {
-            Ok(problem) => Err(Refused { status, problem: Box::new(problem) }.into()),
-            Err(_) => anyhow::bail!("answer {status} is not a Keyway host's"),
-        }
+        if reply.status.is_success() { Ok(reply) } else { Err(refused(reply)) }
+    }
+
+    /// `GET path`, where the answer goes on: line by line.
+    pub(crate) async fn lines(&self, path: &str) -> anyhow::Result<Lines> {
+        self.client.lines(path).await?.map_err(refused)
     }
 
     /// Prints an answer: as JSON if that was asked for, or else the way `text` does.
@@ -118,6 +122,15 @@ impl Session {
             );
         }
         Ok(Exit::Success)
+    }
+}
+
+/// What an answer that is no success means.
+fn refused(reply: Reply) -> anyhow::Error {
+    let status = reply.status;
+    match serde_json::from_value(reply.json) {
+        Ok(problem) => Refused { status, problem: Box::new(problem) }.into(),
+        Err(_) => anyhow::anyhow!("answer {status} is not a Keyway host's"),
     }
 }
 

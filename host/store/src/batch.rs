@@ -21,9 +21,18 @@ pub struct Batch {
 }
 
 enum Step {
-    Cell { key: Key, expected_version: Option<u64>, value: Bytes },
+    Cell(CellChange),
     Enqueue { queue: String, body: Bytes },
     Settle(Claim),
+}
+
+/// What becomes of a cell.
+pub(crate) struct CellChange {
+    key: Key,
+    /// The version that it has now; none means that there is none.
+    expected_version: Option<u64>,
+    /// None removes it.
+    value: Option<Bytes>,
 }
 
 // === impl Store ===
@@ -53,8 +62,16 @@ impl Batch {
         expected_version: Option<u64>,
         value: impl Into<Bytes>,
     ) -> Self {
-        let key = cell_key(space, key);
-        self.steps.push(Step::Cell { key, expected_version, value: value.into() });
+        let change = CellChange::new(space, key, expected_version, Some(value.into()));
+        self.steps.push(Step::Cell(change));
+        self
+    }
+
+    /// Removes a cell that has this version. The next cell there begins at version 1 again, so a key whose
+    /// versions must never repeat keeps its cell.
+    pub fn remove_cell(mut self, space: &str, key: &[u8], expected_version: u64) -> Self {
+        let change = CellChange::new(space, key, Some(expected_version), None);
+        self.steps.push(Step::Cell(change));
         self
     }
 
@@ -94,17 +111,7 @@ impl Batch {
 impl Step {
     async fn plan(&self, store: &Store, commit: &mut Commit) -> Result<(), Error> {
         match self {
-            Self::Cell { key, expected_version, value } => {
-                within("a cell's value", value.len(), PAYLOAD_BYTES_MAX)?;
-                let found = store.read::<CellRow>(key).await?;
-                let version = found.as_ref().map(|(_, cell)| cell.header.version);
-                if version != *expected_version {
-                    return Err(Error::Conflict { what: Collision::Cell });
-                }
-                commit.unchanged(key, found.as_ref().map(|(row, _)| row));
-                let header = CellRow { version: version.unwrap_or(0) + 1 };
-                commit.put(key.clone(), row::encode(&header, value)?);
-            }
+            Self::Cell(change) => change.plan(store, commit).await?,
             Self::Enqueue { queue, body } => {
                 within("a message's body", body.len(), PAYLOAD_BYTES_MAX)?;
                 let header = MessageRow { attempts: 0, visible_at: None, reason: None };
@@ -120,6 +127,36 @@ impl Step {
                 commit.writes.push(Write::Remove { key });
             }
         }
+        Ok(())
+    }
+}
+
+// === impl CellChange ===
+
+impl CellChange {
+    pub(crate) fn new(
+        space: &str,
+        key: &[u8],
+        expected_version: Option<u64>,
+        value: Option<Bytes>,
+    ) -> Self {
+        Self { key: cell_key(space, key), expected_version, value }
+    }
+
+    pub(crate) async fn plan(&self, store: &Store, commit: &mut Commit) -> Result<(), Error> {
+        let found = store.read::<CellRow>(&self.key).await?;
+        let version = found.as_ref().map(|(_, cell)| cell.header.version);
+        if version != self.expected_version {
+            return Err(Error::Conflict { what: Collision::Cell });
+        }
+        commit.unchanged(&self.key, found.as_ref().map(|(row, _)| row));
+        let Some(value) = &self.value else {
+            commit.writes.push(Write::Remove { key: self.key.clone() });
+            return Ok(());
+        };
+        within("a cell's value", value.len(), PAYLOAD_BYTES_MAX)?;
+        let header = CellRow { version: version.unwrap_or(0) + 1 };
+        commit.put(self.key.clone(), row::encode(&header, value)?);
         Ok(())
     }
 }

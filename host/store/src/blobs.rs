@@ -20,6 +20,7 @@ use keyway_core::ports::Components;
 use keyway_core::{Code, Digest, Fault};
 
 use crate::error::Error;
+use crate::step::{Step, Steps};
 
 /// Bytes by their digest. Clones share.
 #[derive(Clone)]
@@ -27,7 +28,7 @@ pub struct Blobs(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    Directory(Arc<Dir>),
+    Directory(Arc<Dir>, Steps),
     Memory(Arc<Mutex<HashMap<Digest, Bytes>>>),
 }
 
@@ -43,7 +44,7 @@ impl Blobs {
     }
 
     /// Blobs in `path`, which is made if it is not there. Removes what crashed writers left.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, steps: Steps) -> io::Result<Self> {
         Dir::create_ambient_dir_all(path, ambient_authority())?;
         let dir = Dir::open_ambient_dir(path, ambient_authority())?;
         for entry in dir.entries()? {
@@ -52,15 +53,15 @@ impl Blobs {
                 dir.remove_file(&name)?;
             }
         }
-        Ok(Self(Kind::Directory(Arc::new(dir))))
+        Ok(Self(Kind::Directory(Arc::new(dir), steps)))
     }
 
     /// Keeps `bytes`; once it answers they are durable. Idempotent, and mends a damaged copy.
     pub async fn put(&self, bytes: Bytes) -> Result<Digest, Error> {
         match &self.0 {
-            Kind::Directory(dir) => {
-                let dir = Arc::clone(dir);
-                blocking(move || put(&dir, &bytes)).await
+            Kind::Directory(dir, steps) => {
+                let (dir, steps) = (Arc::clone(dir), steps.clone());
+                blocking(move || put(&dir, &bytes, &steps)).await
             }
             Kind::Memory(map) => {
                 let digest = Digest::of(&bytes);
@@ -74,7 +75,7 @@ impl Blobs {
     /// The bytes, checked against their digest; none if they were never put.
     pub async fn get(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
         match &self.0 {
-            Kind::Directory(dir) => {
+            Kind::Directory(dir, _) => {
                 let (dir, digest) = (Arc::clone(dir), *digest);
                 blocking(move || get(&dir, &digest)).await
             }
@@ -109,36 +110,36 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(Error::unavailable)?
 }
 
-fn put(dir: &Dir, bytes: &[u8]) -> Result<Digest, Error> {
+fn put(dir: &Dir, bytes: &[u8], steps: &Steps) -> Result<Digest, Error> {
     let digest = Digest::of(bytes);
     let name = digest.hex();
     // A whole copy may be one that a crashed writer renamed and never synced the directory for.
     let there = matches!(get(dir, &digest), Ok(Some(_)));
-    let written = if there { sync(dir) } else { write(dir, &name, bytes) };
+    let written = if there { sync(dir, steps) } else { write(dir, &name, bytes, steps) };
     written.map_err(|error| Error::unavailable(format_args!("blob {name}: {error}")))?;
     Ok(digest)
 }
 
-fn write(dir: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
+fn write(dir: &Dir, name: &str, bytes: &[u8], steps: &Steps) -> io::Result<()> {
     let temporary = format!("{TEMPORARY}{:032x}", rand::random::<u128>());
     let result = (|| {
         let mut file =
             dir.open_with(&temporary, OpenOptions::new().write(true).create_new(true))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        dir.rename(&temporary, dir, name)
+        steps.take(Step::BlobWrite, || file.write_all(bytes))?;
+        steps.take(Step::BlobSync, || file.sync_all())?;
+        steps.take(Step::BlobRename, || dir.rename(&temporary, dir, name))
     })();
     if result.is_err() {
         // It may not exist, and the first error is the one to report.
         drop(dir.remove_file(&temporary));
     }
     result?;
-    sync(dir)
+    sync(dir, steps)
 }
 
 /// Makes the names in a directory durable. Opened anew: the handle itself is for paths only.
-fn sync(dir: &Dir) -> io::Result<()> {
-    dir.open(".")?.sync_all()
+fn sync(dir: &Dir, steps: &Steps) -> io::Result<()> {
+    steps.take(Step::BlobDirectory, || dir.open(".")?.sync_all())
 }
 
 fn get(dir: &Dir, digest: &Digest) -> Result<Option<Bytes>, Error> {
@@ -168,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn keeps_and_finds_in_both_kinds() {
         let dir = tempfile::tempdir().unwrap();
-        for blobs in [Blobs::memory(), Blobs::open(dir.path()).unwrap()] {
+        for blobs in [Blobs::memory(), Blobs::open(dir.path(), Steps::default()).unwrap()] {
             let digest = blobs.put(Bytes::from_static(b"bytes")).await.unwrap();
             assert_eq!(digest, Digest::of(b"bytes"));
             assert_eq!(blobs.put(Bytes::from_static(b"bytes")).await.unwrap(), digest);
@@ -183,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn damaged_bytes_are_not_served_and_mended_by_putting_them_again() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(dir.path()).unwrap();
+        let blobs = Blobs::open(dir.path(), Steps::default()).unwrap();
         let digest = blobs.put(Bytes::from_static(b"component")).await.unwrap();
         for damaged in [&b"Component"[..], b"componen", b"", b"component "] {
             std::fs::write(dir.path().join(digest.hex()), damaged).unwrap();
@@ -202,7 +203,7 @@ mod tests {
     async fn what_a_crashed_writer_left_is_swept() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(".tmp-0"), b"half").unwrap();
-        Blobs::open(dir.path()).unwrap();
+        Blobs::open(dir.path(), Steps::default()).unwrap();
         assert_eq!(names(dir.path()), Vec::<String>::new());
     }
 }

@@ -58,6 +58,8 @@ macro_rules! conformance {
             control::environment_defaults_count_up,
             control::configurations_of_any_size_come_back,
             control::connections_rotate_and_go,
+            control::users_have_connections_of_their_own,
+            control::cells_land_with_a_change,
             control::a_sealed_credential_has_a_limit,
             control::an_entry_too_large_is_refused_with_its_change,
             control::tokens_are_unique_and_removable,

@@ -43,6 +43,8 @@ pub(crate) enum Space {
     Message = 13,
     /// (queue, number): a message that was given up.
     Dead = 14,
+    /// (installation, slot, user): a connection of one of the tenant's users.
+    UserConnection = 15,
 }
 
 /// Where a row is.
@@ -58,7 +60,7 @@ const ZERO: [u8; 2] = [0, 0xff];
 // === impl Key ===
 
 impl Key {
-    /// Bytes of a key. The longest that names can make is 402. An inner node of sled's holds up to 257
+    /// Bytes of a key. The longest that names can make is 440. An inner node of sled's holds up to 257
     /// keys, and has to stay below the 128 KiB that its flush covers.
     pub(crate) const BYTES_MAX: usize = 448;
 
@@ -133,16 +135,23 @@ impl Key {
 
     /// Its parts, which must all be text. For keys without a number.
     pub(crate) fn texts(&self) -> Result<Vec<String>, Error> {
+        let text = |part| String::from_utf8(part).map_err(|_| self.corrupt("a part is not text"));
+        self.parts()?.into_iter().map(text).collect()
+    }
+
+    /// Its last part. For keys without a number.
+    pub(crate) fn last_part(&self) -> Result<Vec<u8>, Error> {
+        self.parts()?.pop().ok_or_else(|| self.corrupt("has no part"))
+    }
+
+    fn parts(&self) -> Result<Vec<Vec<u8>>, Error> {
         let mut parts = Vec::new();
         let mut part = Vec::new();
         let mut bytes = self.0.iter().skip(1);
         while let Some(&byte) = bytes.next() {
             match (byte, if byte == 0 { bytes.next() } else { None }) {
                 (0, Some(0xff)) => part.push(0),
-                (0, Some(1)) => {
-                    let text = String::from_utf8(std::mem::take(&mut part));
-                    parts.push(text.map_err(|_| self.corrupt("a part is not text"))?);
-                }
+                (0, Some(1)) => parts.push(std::mem::take(&mut part)),
                 (0, _) => return Err(self.corrupt("not a sequence of parts")),
                 (byte, _) => part.push(byte),
             }

@@ -38,6 +38,7 @@ pub mod model;
 mod queue;
 mod row;
 mod sled;
+mod step;
 mod store;
 pub mod torture;
 mod tx;

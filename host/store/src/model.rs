@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keyway_core::Digest;
-use keyway_core::ids::{Actor, Connector, Environment, Installation, Slot};
+use keyway_core::ids::{Actor, ConnectionRef, Connector, Environment, Installation, Slot, User};
 use keyway_core::release::ReleaseRef;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -68,16 +68,42 @@ pub struct Connection {
     pub installation: Installation,
     /// Which of the connector's slots.
     pub slot: Slot,
-    /// 1 for the first, one more with each; part of what the seal authenticates.
+    /// Of which user; none means the tenant's own.
+    pub user: Option<User>,
+    /// 1 for the first, one more with each change.
     pub generation: u64,
+    /// The generation with which its secret was last set; part of what the seal authenticates. Tokens that were
+    /// refreshed since are kept in cells under it.
+    pub epoch: u64,
     /// Scheme of the credential, such as `bearer`: what a listing may show.
     pub kind: String,
     /// What paths are joined to instead of the descriptor's base URL.
     pub base_url: Option<String>,
+    /// The provider's name of the account.
+    pub account: Option<String>,
+    /// What the provider granted, where it said.
+    pub scopes: Option<Vec<String>>,
+    /// Nothing may use it.
+    pub paused: bool,
+    /// Its tokens are not refreshed: another system still does.
+    pub hold_refresh: bool,
+    /// Until when an import is watched.
+    pub watch_until: Option<OffsetDateTime>,
     /// Ciphertext, at most 3 KiB.
     pub sealed: Bytes,
     /// When it was set.
     pub at: OffsetDateTime,
+}
+
+impl Connection {
+    /// Which it is.
+    pub fn reference(&self) -> ConnectionRef {
+        ConnectionRef {
+            installation: self.installation.clone(),
+            slot: self.slot.clone(),
+            user: self.user.clone(),
+        }
+    }
 }
 
 /// A bearer token of the API. The token itself is not kept.
@@ -227,7 +253,7 @@ pub struct InstallationState {
     pub pin: Option<Pin>,
     /// Its configuration.
     pub config: Option<Config>,
-    /// Its connections, sealed.
+    /// The tenant's own connections, sealed. Those of its users are listed apart: there may be thousands.
     pub connections: Vec<Connection>,
 }
 

@@ -9,7 +9,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use keyway_core::Digest;
-use keyway_core::ids::{Actor, Connector, Environment, Installation};
+use keyway_core::ids::{Actor, ConnectionRef, Connector, Environment, Installation, User};
 use keyway_core::release::ReleaseRef;
 use semver::Version;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 use crate::backend::{Commit, Row, within};
 use crate::error::Error;
 use crate::key::Key;
-use crate::model::{Entry, EnvironmentDefault, Pin, Role};
+use crate::model::{Connection, Entry, EnvironmentDefault, Pin, Role};
 
 /// The one format there is.
 const FORMAT: u8 = 1;
@@ -99,8 +99,23 @@ pub(crate) struct ConnectionRow {
 /// What a connection that is set says besides.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ConnectionSet {
+    /// Whose key has a hash instead of the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<User>,
     pub(crate) kind: String,
     pub(crate) base_url: Option<String>,
+    #[serde(default)]
+    pub(crate) epoch: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scopes: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) paused: bool,
+    #[serde(default)]
+    pub(crate) hold_refresh: bool,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub(crate) watch_until: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) at: OffsetDateTime,
 }
@@ -293,6 +308,50 @@ impl From<&ReleaseRef> for ReleaseRow {
 impl From<ReleaseRow> for ReleaseRef {
     fn from(row: ReleaseRow) -> Self {
         Self { connector: row.connector, version: row.version, digest: row.digest }
+    }
+}
+
+// === impl ConnectionRow ===
+
+impl ConnectionRow {
+    /// The connection, unless it was removed.
+    pub(crate) fn of(self, reference: ConnectionRef, sealed: Bytes) -> Option<Connection> {
+        let ConnectionRef { installation, slot, user } = reference;
+        self.set.map(|set| Connection {
+            installation,
+            slot,
+            user,
+            generation: self.generation,
+            // Rows of before there were epochs had a secret with each generation.
+            epoch: if set.epoch == 0 { self.generation } else { set.epoch },
+            kind: set.kind,
+            base_url: set.base_url,
+            account: set.account,
+            scopes: set.scopes,
+            paused: set.paused,
+            hold_refresh: set.hold_refresh,
+            watch_until: set.watch_until,
+            sealed,
+            at: set.at,
+        })
+    }
+}
+
+impl From<&Connection> for ConnectionRow {
+    fn from(connection: &Connection) -> Self {
+        let set = ConnectionSet {
+            user: connection.user.clone(),
+            kind: connection.kind.clone(),
+            base_url: connection.base_url.clone(),
+            epoch: connection.epoch,
+            account: connection.account.clone(),
+            scopes: connection.scopes.clone(),
+            paused: connection.paused,
+            hold_refresh: connection.hold_refresh,
+            watch_until: connection.watch_until,
+            at: connection.at,
+        };
+        Self { generation: connection.generation, set: Some(set) }
     }
 }
 

@@ -19,7 +19,9 @@
 //!    unnoticed.
 //! 3. **A failed step poisons.** After a failed `fsync` the kernel may have dropped the pages and
 //!    called them clean, so trying again proves nothing. No commit is acknowledged any more, and reads
-//!    are refused too: what they see may be what was not made durable.
+//!    are refused too: what they see may be what was not made durable. A read that the machine fails
+//!    is such a step too: sled writes while it reads, and in threads of its own, and once one of these could not,
+//!    little of what is asked of it succeeds any more.
 //! 4. **Rows are small** ([`Commit::VALUE_BYTES_MAX`], [`Key::BYTES_MAX`]) so that no node outgrows a
 //!    quarter of a segment, beyond which sled would put it in a file of its own. That there is no such
 //!    file is checked before every answer.
@@ -44,6 +46,13 @@
 //! It does not mend, and it does not detect that the whole data directory was replaced by an earlier copy
 //! of itself: only a mark kept elsewhere can. It does not shrink: the log keeps about the size of its
 //! busiest time.
+//!
+//! It is made for a disk of the machine. On tmpfs it works, and ends with the machine's power, as all there
+//! does. NFS is not supported, and a start does not notice it: Linux makes of the lock a lock of the server's,
+//! which keeps other machines out only if each of them mounts without `nolock` and `local_lock`, and which
+//! is gone, with the store still open, once the network was away for longer than the server waits. Two hosts
+//! on one store are then found out at the next start, when it is too late. No test has an NFS server, so
+//! nothing is promised there.
 
 #[cfg(test)]
 mod faults;
@@ -53,6 +62,7 @@ mod manifest;
 mod open;
 mod writer;
 
+use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,6 +83,7 @@ use crate::blobs::Blobs;
 use crate::error::{Error, OpenError};
 use crate::key::Key;
 use crate::metrics::Metrics;
+use crate::step::{Step, Steps};
 use crate::store::{Limits, Store};
 
 /// How an embedded store is opened.
@@ -90,29 +101,18 @@ pub struct Options {
     pub limits: Limits,
 }
 
-/// A step towards a durable commit, for tests that make it fail.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Step {
-    Apply,
-    Flush,
-    Sync,
-    HighWater,
-}
-
-/// Asked before each step; an error is taken as the step's own.
-pub(crate) type Failpoint = Arc<dyn Fn(Step) -> std::io::Result<()> + Send + Sync>;
-
 /// Rows in sled.
 pub(crate) struct Embedded {
     clock: Arc<dyn Clock>,
     db: ::sled::Db,
+    steps: Steps,
     shared: Arc<Shared>,
     stall_max: Duration,
     /// None only while it is being dropped.
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<std::thread::JoinHandle<()>>,
     /// Locked until the store is closed.
-    _lock: std::fs::File,
+    _lock: File,
 }
 
 /// What the writer tells everybody else.
@@ -162,23 +162,28 @@ impl Store {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Result<Self, OpenError> {
-        Self::open_with(dir, clock, options, Arc::new(|_| Ok(()))).await
+        Self::open_with(dir, clock, options, Steps::default()).await
     }
 
     pub(crate) async fn open_with(
         dir: &Path,
         clock: Arc<dyn Clock>,
         options: Options,
-        failpoint: Failpoint,
+        steps: Steps,
     ) -> Result<Self, OpenError> {
         let path = dir.to_owned();
         let opening = tokio::task::spawn_blocking(move || {
-            let opened = open::open(&path, &options)?;
+            let opened = open::open(&path, &options, &steps)?;
             let blobs_path = path.join("blobs");
-            let blobs = Blobs::open(&blobs_path).map_err(|e| OpenError::io(blobs_path, e))?;
+            let blobs = Blobs::open(&blobs_path, steps.clone());
+            let blobs = blobs.map_err(|e| OpenError::io(blobs_path, e))?;
+            // The names of all that was opened, also of what a start before this one made and did not get
+            // to sync: nothing is acknowledged in a file that could be without its name.
+            let named = steps.take(Step::Directory, || File::open(&path)?.sync_all());
+            named.map_err(|e| OpenError::io(&path, e))?;
             let metrics = Metrics::default();
             let backend =
-                Embedded::start(opened, Arc::clone(&clock), &options, failpoint, metrics.clone())
+                Embedded::start(opened, Arc::clone(&clock), &options, steps, metrics.clone())
                     .map_err(|e| OpenError::io(path, e))?;
             Ok(Self::over(Box::new(backend), blobs, clock, options.limits, metrics))
         });
@@ -194,7 +199,7 @@ impl Embedded {
         opened: Opened,
         clock: Arc<dyn Clock>,
         options: &Options,
-        failpoint: Failpoint,
+        steps: Steps,
         metrics: Metrics,
     ) -> std::io::Result<Self> {
         let Opened { lock, db, .. } = &opened;
@@ -208,13 +213,13 @@ impl Embedded {
         });
         let (requests, queue) = mpsc::channel(QUEUE_COMMITS_MAX);
         let writer =
-            Writer::new(opened, Arc::clone(&shared), Arc::clone(&clock), failpoint, metrics);
+            Writer::new(opened, Arc::clone(&shared), Arc::clone(&clock), steps.clone(), metrics);
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(queue))?;
         let (requests, writer) = (Some(requests), Some(writer));
         let stall_max = options.stall_max;
-        Ok(Self { clock, db, shared, stall_max, requests, writer, _lock: lock })
+        Ok(Self { clock, db, steps, shared, stall_max, requests, writer, _lock: lock })
     }
 
     /// Reads off the async threads, and answers once what it may have seen is durable.
@@ -222,8 +227,17 @@ impl Embedded {
         &self,
         read: impl FnOnce(&::sled::Db) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let db = self.db.clone();
-        let value = tokio::task::spawn_blocking(move || read(&db)).await;
+        let (db, steps) = (self.db.clone(), self.steps.clone());
+        let work = move || steps.take(Step::Read, || Ok(read(&db))).map_err(Error::unavailable)?;
+        let value = match tokio::task::spawn_blocking(work).await {
+            Ok(value) => value,
+            // The runtime is ending, which is no fault of the store's.
+            Err(ended) if ended.is_cancelled() => return Err(Error::unavailable(ended)),
+            Err(panicked) => Err(Error::unavailable(panicked)),
+        };
+        if let Err(Error::Unavailable { why }) = &value {
+            self.shared.fail(&format!("read: {why}"));
+        }
         let seen = self.shared.applied.load(Ordering::SeqCst);
         let mut durable = self.shared.durable.subscribe();
         let reached = durable.wait_for(|durable| durable.poison.is_some() || durable.seq >= seen);
@@ -231,7 +245,7 @@ impl Embedded {
         let poison = reached.await.map_err(Error::unavailable)?.poison.clone();
         match poison {
             Some(why) => Err(Error::Poisoned { why }),
-            None => value.map_err(Error::unavailable)?,
+            None => value,
         }
     }
 }
@@ -323,6 +337,23 @@ impl Shared {
         self.progress_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// No commit is acknowledged after this, and nothing is read.
+    fn fail(&self, why: &str) -> Arc<str> {
+        let mut first = Arc::from(why);
+        self.durable.send_if_modified(|durable| match &durable.poison {
+            Some(earlier) => {
+                first = Arc::clone(earlier);
+                false
+            }
+            None => {
+                tracing::error!(why, "store takes no more commits; restart the host");
+                durable.poison = Some(Arc::clone(&first));
+                true
+            }
+        });
+        first
+    }
+
     fn poison(&self) -> Option<Arc<str>> {
         self.durable.borrow().poison.clone()
     }
@@ -337,7 +368,10 @@ fn get(db: &::sled::Db, key: &Key) -> Result<Option<Row>, Error> {
 /// What a failure of sled's means to a caller.
 fn failed(error: ::sled::Error) -> Error {
     match error {
-        error @ ::sled::Error::Corruption { .. } => Error::corrupt("a page", error),
+        ::sled::Error::Io(error) if open::of_the_machine(&error) => Error::unavailable(error),
+        error @ (::sled::Error::Corruption { .. } | ::sled::Error::Io(_)) => {
+            Error::corrupt("a page", error)
+        }
         error => Error::unavailable(error),
     }
 }

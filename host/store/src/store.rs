@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use keyway_core::ids::{Connector, Environment, Installation, Slot};
+use keyway_core::ids::{ConnectionRef, Connector, Environment, Installation};
 use keyway_core::ports::Clock;
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Descriptor, Digest, Release};
@@ -209,27 +209,38 @@ impl Store {
         }
     }
 
-    /// One of an installation's connections.
-    pub async fn connection(
-        &self,
-        installation: &Installation,
-        slot: &Slot,
-    ) -> Result<Option<Connection>, Error> {
-        let key = connection_key(installation, slot);
+    /// A connection, unless it was removed.
+    pub async fn connection(&self, of: &ConnectionRef) -> Result<Option<Connection>, Error> {
+        let key = connection_key(of);
         match self.get(&key).await? {
-            Some(row) => connection_of(installation, slot.clone(), &key, &row),
+            Some(row) => connection_of(of.clone(), &key, &row),
             None => Ok(None),
         }
     }
 
-    /// The generation of the connection that was last in this slot, 0 if there never was one. The next
-    /// one has one more, even if that last one was removed: a ciphertext from before stays useless.
-    pub async fn connection_generation(
+    /// The connections of a tenant's users, by slot and user.
+    pub async fn user_connections(
         &self,
         installation: &Installation,
-        slot: &Slot,
-    ) -> Result<u64, Error> {
-        let found = self.read::<ConnectionRow>(&connection_key(installation, slot)).await?;
+    ) -> Result<Vec<Connection>, Error> {
+        let prefix = Key::installation(Space::UserConnection, installation);
+        let mut connections = Vec::new();
+        for (key, row) in self.all(prefix).await? {
+            let [.., slot, _] = parts::<5>(&key)?;
+            let (header, sealed) = row::decode::<ConnectionRow>(&key, &row)?.inline(&key)?;
+            let user = header.set.as_ref().and_then(|set| set.user.clone());
+            let slot = slot.parse().map_err(|error| key.corrupt(error))?;
+            let of = ConnectionRef { installation: installation.clone(), slot, user };
+            connections.extend(header.of(of, sealed));
+        }
+        connections.sort_by(|a, b| (&a.slot, &a.user).cmp(&(&b.slot, &b.user)));
+        Ok(connections)
+    }
+
+    /// The generation of the connection that was last in this slot, 0 if there never was one. The next
+    /// one has one more, even if that last one was removed: a ciphertext from before stays useless.
+    pub async fn connection_generation(&self, of: &ConnectionRef) -> Result<u64, Error> {
+        let found = self.read::<ConnectionRow>(&connection_key(of)).await?;
         Ok(found.map_or(0, |(_, connection)| connection.header.generation))
     }
 
@@ -288,6 +299,17 @@ impl Store {
         let Some((_, found)) = self.read::<CellRow>(&key).await? else { return Ok(None) };
         let (CellRow { version }, value) = found.inline(&key)?;
         Ok(Some(Cell { version, value }))
+    }
+
+    /// Every cell of a space, by key.
+    pub async fn cells(&self, space: &str) -> Result<Vec<(Vec<u8>, Cell)>, Error> {
+        let prefix = Key::of(Space::Cell).part(space);
+        let mut cells = Vec::new();
+        for (key, row) in self.all(prefix).await? {
+            let (CellRow { version }, value) = row::decode::<CellRow>(&key, &row)?.inline(&key)?;
+            cells.push((key.last_part()?, Cell { version, value }));
+        }
+        Ok(cells)
     }
 
     /// Number of the last change of the control plane: that of its audit entry, 0 before the first.
@@ -432,7 +454,8 @@ impl Store {
                 }
                 (Some(CONNECTION), Some(slot)) => {
                     let slot = slot.parse().map_err(|error| key.corrupt(error))?;
-                    state.connections.extend(connection_of(&installation, slot, &key, &row)?);
+                    let of = ConnectionRef { installation, slot, user: None };
+                    state.connections.extend(connection_of(of, &key, &row)?);
                 }
                 _ => return Err(key.corrupt("no part of an installation")),
             }
@@ -498,8 +521,17 @@ pub(crate) fn release_key(connector: &Connector, version: &Version) -> Key {
 }
 
 /// Where a connection is.
-pub(crate) fn connection_key(installation: &Installation, slot: &Slot) -> Key {
-    Key::installation(Space::Installation, installation).part(CONNECTION).part(slot.as_str())
+pub(crate) fn connection_key(of: &ConnectionRef) -> Key {
+    let ConnectionRef { installation, slot, user } = of;
+    match user {
+        None => Key::installation(Space::Installation, installation)
+            .part(CONNECTION)
+            .part(slot.as_str()),
+        Some(user) => Key::installation(Space::UserConnection, installation)
+            .part(slot.as_str())
+            // Their names are longer than a key has room for. 24 bytes of the hash do not collide.
+            .part(&Digest::of(user.as_str().as_bytes()).hex()[..48]),
+    }
 }
 
 /// Where a cell is.
@@ -525,22 +557,9 @@ fn installation_of(
 }
 
 /// A connection, unless the row says that it was removed.
-fn connection_of(
-    installation: &Installation,
-    slot: Slot,
-    key: &Key,
-    row: &Row,
-) -> Result<Option<Connection>, Error> {
+fn connection_of(of: ConnectionRef, key: &Key, row: &Row) -> Result<Option<Connection>, Error> {
     let (header, sealed) = row::decode::<ConnectionRow>(key, row)?.inline(key)?;
-    Ok(header.set.map(|set| Connection {
-        installation: installation.clone(),
-        slot,
-        generation: header.generation,
-        kind: set.kind,
-        base_url: set.base_url,
-        sealed,
-        at: set.at,
-    }))
+    Ok(header.of(of, sealed))
 }
 
 impl From<TokenRow> for Token {

@@ -5,16 +5,17 @@
 //! decide who may change what.
 
 use bytes::Bytes;
-use keyway_core::ids::{Actor, Installation, Slot};
+use keyway_core::ids::{Actor, ConnectionRef};
 use keyway_core::{Digest, Release};
 
 use crate::backend::{Commit, Write, within};
+use crate::batch::CellChange;
 use crate::error::{Collision, Error};
 use crate::key::{Key, Space};
 use crate::model::{Config, Connection, Entry, EnvironmentDefault, Pin, Token};
 use crate::row::{
-    self, AuditRow, ConfigRow, ConnectionRow, ConnectionSet, DigestRow, EnvironmentDefaultRow,
-    PinRow, PublishedRow, TokenNameRow, TokenRow, Touched,
+    self, AuditRow, ConfigRow, ConnectionRow, DigestRow, EnvironmentDefaultRow, PinRow,
+    PublishedRow, TokenNameRow, TokenRow, Touched,
 };
 use crate::store::{AUDIT, CONFIG, PIN, Rounds, Store, connection_key, release_key};
 
@@ -51,7 +52,8 @@ enum Change {
     Default(EnvironmentDefault),
     Config(Config),
     Connection(Connection),
-    Disconnect(Installation, Slot, u64),
+    Disconnect(ConnectionRef, u64),
+    Cell(CellChange),
     AddToken(Token),
     RemoveToken(Actor),
 }
@@ -108,13 +110,25 @@ impl Tx {
 
     /// Removes the connection that has this generation. Its ciphertext is gone from the rows at once;
     /// the generation stays taken.
-    pub fn remove_connection(
+    pub fn remove_connection(self, of: &ConnectionRef, generation: u64) -> Self {
+        self.with(Change::Disconnect(of.clone(), generation))
+    }
+
+    /// Writes a cell with it; as [`Batch::put_cell`](crate::Batch::put_cell).
+    pub fn put_cell(
         self,
-        installation: &Installation,
-        slot: &Slot,
-        generation: u64,
+        space: &str,
+        key: &[u8],
+        expected_version: Option<u64>,
+        value: impl Into<Bytes>,
     ) -> Self {
-        self.with(Change::Disconnect(installation.clone(), slot.clone(), generation))
+        let value = Some(value.into());
+        self.with(Change::Cell(CellChange::new(space, key, expected_version, value)))
+    }
+
+    /// Removes a cell with it; as [`Batch::remove_cell`](crate::Batch::remove_cell).
+    pub fn remove_cell(self, space: &str, key: &[u8], expected_version: u64) -> Self {
+        self.with(Change::Cell(CellChange::new(space, key, Some(expected_version), None)))
     }
 
     /// Adds a token. Neither its name nor its hash may be taken.
@@ -167,9 +181,8 @@ impl Plan {
             Change::Default(default) => self.set_default(store, default).await,
             Change::Config(config) => self.set_config(store, config).await,
             Change::Connection(connection) => self.set_connection(store, connection).await,
-            Change::Disconnect(installation, slot, generation) => {
-                self.disconnect(store, installation, slot, *generation).await
-            }
+            Change::Disconnect(of, generation) => self.disconnect(store, of, *generation).await,
+            Change::Cell(change) => change.plan(store, &mut self.commit).await,
             Change::AddToken(token) => self.add_token(store, token).await,
             Change::RemoveToken(name) => self.remove_token(store, name).await,
         }
@@ -245,17 +258,12 @@ impl Plan {
         connection: &Connection,
     ) -> Result<(), Error> {
         within("a sealed credential", connection.sealed.len(), SEALED_BYTES_MAX)?;
-        let key = connection_key(&connection.installation, &connection.slot);
+        let key = connection_key(&connection.reference());
         let found = store.read::<ConnectionRow>(&key).await?;
         let last = found.as_ref().map(|(_, connection)| connection.header.generation);
         follows(last, connection.generation, Collision::Connection)?;
         self.commit.unchanged(&key, found.as_ref().map(|(row, _)| row));
-        let set = ConnectionSet {
-            kind: connection.kind.clone(),
-            base_url: connection.base_url.clone(),
-            at: connection.at,
-        };
-        let header = ConnectionRow { generation: connection.generation, set: Some(set) };
+        let header = ConnectionRow::from(connection);
         self.commit.put(key, row::encode(&header, &connection.sealed)?);
         self.touched.push(Touched::Installation(connection.installation.clone()));
         Ok(())
@@ -264,11 +272,10 @@ impl Plan {
     async fn disconnect(
         &mut self,
         store: &Store,
-        installation: &Installation,
-        slot: &Slot,
+        of: &ConnectionRef,
         generation: u64,
     ) -> Result<(), Error> {
-        let key = connection_key(installation, slot);
+        let key = connection_key(of);
         let found = store.read::<ConnectionRow>(&key).await?;
         let there = found.filter(|(_, connection)| {
             connection.header.generation == generation && connection.header.set.is_some()
@@ -278,7 +285,7 @@ impl Plan {
         };
         self.commit.unchanged(&key, Some(&row));
         self.commit.put(key, row::encode(&ConnectionRow { generation, set: None }, b"")?);
-        self.touched.push(Touched::Installation(installation.clone()));
+        self.touched.push(Touched::Installation(of.installation.clone()));
         Ok(())
     }
 

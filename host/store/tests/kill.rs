@@ -1,4 +1,5 @@
-//! The kill test in its short form: this binary, run again, is the child.
+//! The kill test in its short form: this binary, run again, is the child. Ten rounds here, 200 by
+//! `just torture store-kill`.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,6 +20,10 @@ async fn no_acknowledged_commit_is_lost_to_kill_9() {
     let figures = torture::run(dir.path(), 10, child).await.unwrap();
     assert_eq!(figures.rounds, 10);
     assert!(figures.acknowledged > 100, "the children did next to nothing: {figures}");
+    // The torture's last line, which is read by programs: one line, and `lost` is in it.
+    let line = figures.to_string();
+    assert!(line.starts_with("kills=10 at-start=2 acknowledged="), "{line}");
+    assert!(line.contains(" lost=0 torn=0 ") && !line.contains('\n'), "{line}");
 }
 
 /// C65 with a real refusal: the shell's limit on the size of a file stands in for a full disk, so `write`

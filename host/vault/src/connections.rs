@@ -1,64 +1,90 @@
-//! Connections: setting a static credential, and handing it to the broker.
+//! Connections: set, handed to the broker, paused, removed.
 //!
 //! A credential is sealed before it reaches the store and opened each time it is used; between uses
-//! only the sealed row is in memory. Setting one is an audited change that names the slot, never the
-//! secret.
+//! only the sealed row is in memory. Every change by a person is audited and names the slot, never the
+//! secret. How tokens are refreshed is [`crate::oauth`]'s business; how they first come here is
+//! [`crate::import`]'s and [`crate::consent`]'s.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use keyway_core::descriptor::Scheme;
-use keyway_core::ids::{Actor, Installation, Slot};
-use keyway_core::ports::{Clock, Credential, Credentials};
+use keyway_core::descriptor::{Scheme, SlotSpec};
+use keyway_core::ids::{Actor, ConnectionRef, Environment, Installation, Slot, User};
+use keyway_core::ports::{Clock, Credential, Credentials, Held, Outbound};
 use keyway_core::{Code, Fault};
 use keyway_store::Store;
 use keyway_store::model::{Connection, Entry, Filter};
-use secrecy::{ExposeSecret, SecretString};
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
-use crate::key::SealingKey;
-use crate::seal::{self, Place, SealError};
+use crate::metrics::Metrics;
+use crate::oauth::client::{ClientInfo, ClientRef, ClientSetting, Clients};
+use crate::oauth::endpoint::Endpoint;
+use crate::oauth::record::{Record, Records, State};
+use crate::oauth::refresh::Tower;
+use crate::seal::{Field, Place, SealError, Sealer};
+use crate::secret::{self, SecretInput};
+use crate::steps::{Listener, Steps};
 
-/// Bytes of a secret: an OAuth token or a PEM-less key fits; a sealed row stays within the store's
-/// largest value.
-pub const SECRET_BYTES_MAX: usize = 2 << 10;
+/// How often a pause looks whether the connection is idle.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
 
-/// Bytes of the shortest secret: a shorter one would be found all over a response that it is scrubbed from.
-pub const SECRET_BYTES_MIN: usize = 4;
-
-/// What an operator gives for a slot.
-#[derive(Debug)]
-pub enum SecretInput {
-    /// A bearer token or an API key.
-    Token(SecretString),
-    /// User and password.
-    Basic {
-        /// RFC 7617: without a colon.
-        user: SecretString,
-        /// Anything printable.
-        password: SecretString,
-    },
-}
+/// For one request that revokes a token. A provider that is down must not keep a person from disconnecting.
+const REVOKE_TIME: Duration = Duration::from_secs(10);
 
 /// Holds the credentials of every installation.
 #[derive(Clone)]
 pub struct Vault {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-/// A sealed row, or that there is none.
-type Row = Option<Arc<Connection>>;
+/// What a vault is made of.
+pub struct Parts {
+    /// Where sealed things are.
+    pub store: Store,
+    /// What seals them.
+    pub sealer: Sealer,
+    /// What tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// The way to authorization servers.
+    pub outbound: Arc<dyn Outbound>,
+    /// Who holds the leases: the same after a restart only where nobody else can have started meanwhile.
+    pub owner: String,
+    /// Who hears of the steps of a refresh. None but in tests.
+    pub listener: Option<Listener>,
+}
 
-struct Shared {
-    store: Store,
-    key: SealingKey,
-    clock: Arc<dyn Clock>,
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) sealer: Sealer,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) outbound: Arc<dyn Outbound>,
+    pub(crate) owner: String,
+    pub(crate) steps: Steps,
+    pub(crate) records: Records,
+    pub(crate) clients: Clients,
+    pub(crate) tower: Tower,
+    pub(crate) metrics: Metrics,
     /// Sealed rows: a call must not wait for the store.
-    rows: RwLock<HashMap<(Installation, Slot), Row>>,
+    rows: RwLock<HashMap<ConnectionRef, Row>>,
     /// Held from commit until `rows` shows it, so that rows change in the order of the commits.
-    changing: tokio::sync::Mutex<()>,
+    pub(crate) changing: tokio::sync::Mutex<()>,
 }
+
+/// A connection as it is, or that there is none.
+#[derive(Clone, Default)]
+struct Row {
+    connection: Option<Arc<Connection>>,
+    /// Held by every use; goes from row to row, so that a use counts until it ends.
+    uses: Arc<Use>,
+}
+
+/// Counts by being held.
+#[derive(Default)]
+struct Use;
 
 /// What a connection is set to.
 #[derive(Debug)]
@@ -67,6 +93,8 @@ pub struct Setting {
     pub installation: Installation,
     /// Which slot.
     pub slot: Slot,
+    /// Of which user; none means the tenant's own.
+    pub user: Option<User>,
     /// What the release declares for the slot.
     pub scheme: Scheme,
     /// What paths are joined to instead of the descriptor's base URL; checked by the caller.
@@ -75,77 +103,146 @@ pub struct Setting {
     pub secret: SecretInput,
 }
 
+/// A connection and where its tokens stand.
+#[derive(Clone, Debug)]
+pub struct Info {
+    /// The connection; its ciphertext is not for showing.
+    pub connection: Connection,
+    /// Of tokens; none for a secret that was set by hand.
+    pub state: Option<State>,
+}
+
+/// Says that a connection was idle and stays so.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// As it is now: paused.
+    pub info: Info,
+    /// When no refresh and no exchange was in flight any more.
+    pub drained_at: OffsetDateTime,
+}
+
+/// A property of a connection that an operator turns on and off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Switch {
+    /// Nothing uses it.
+    Paused,
+    /// Its tokens are not refreshed.
+    HoldRefresh,
+}
+
 // === impl Vault ===
 
 impl Vault {
-    /// A vault that seals with `key`.
-    pub fn new(store: Store, key: SealingKey, clock: Arc<dyn Clock>) -> Self {
+    /// A vault of these parts.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, sealer, clock, outbound, owner, listener } = parts;
         let shared = Shared {
-            store,
-            key,
-            clock,
+            records: Records::new(store.clone(), sealer.clone()),
+            clients: Clients::new(store.clone(), sealer.clone()),
+            tower: Tower::default(),
+            metrics: Metrics::default(),
             rows: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
+            steps: Steps(listener),
+            store,
+            sealer,
+            clock,
+            outbound,
+            owner,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// Opens every credential once: a host with the wrong key must not start and fail call by call. One
     /// that is damaged fails its own tenant's calls, and is only said here.
     pub async fn check_all(&self) -> Result<usize, Fault> {
-        let installations = self.shared.store.installations(&Filter::default()).await?;
-        let connections = installations.iter().flat_map(|state| &state.connections);
         let mut opened = 0;
-        for connection in connections {
-            match self.shared.unseal(connection) {
-                Ok(_) => opened += 1,
-                Err(error @ SealError::Key(_)) => return Err(unopened(connection, error)),
-                Err(error) => {
-                    let Connection { installation, slot, .. } = connection;
-                    tracing::error!(%installation, %slot, %error, "credential does not open");
+        for state in self.shared.store.installations(&Filter::default()).await? {
+            let users = self.shared.store.user_connections(&state.installation).await?;
+            for connection in state.connections.iter().chain(&users) {
+                match self.check(connection).await {
+                    Ok(()) => opened += 1,
+                    Err(fault) if lacks_key(&fault) => return Err(fault),
+                    Err(fault) => {
+                        let connection = connection.reference();
+                        tracing::error!(%connection, problem = fault.chain(), "credential does not open");
+                    }
                 }
             }
         }
         Ok(opened)
     }
 
+    async fn check(&self, connection: &Connection) -> Result<(), Fault> {
+        if held_in_row(connection) {
+            self.shared.open(connection).await.map(drop)
+        } else {
+            self.record(connection).await.map(drop)
+        }
+    }
+
     /// Seals a credential and stores it, in one audited change.
     pub async fn set(&self, setting: Setting, actor: &Actor) -> Result<Connection, Fault> {
-        let Setting { installation, slot, scheme, base_url, secret } = setting;
-        let plain = encode(&scheme, &secret)?;
+        let Setting { installation, slot, user, scheme, base_url, secret } = setting;
+        let plain = secret::encode(&scheme, &secret)?;
+        let of = ConnectionRef { installation, slot, user };
         let _changing = self.shared.changing.lock().await;
-        self.check_one_base_url(&installation, &slot, base_url.as_deref()).await?;
-        let before = self.shared.store.connection(&installation, &slot).await?;
-        let generation = self.shared.store.connection_generation(&installation, &slot).await? + 1;
-        let place = Place { installation: &installation, slot: &slot, generation };
-        let sealed = seal::seal(&self.shared.key, place, &plain).map_err(|error| {
-            Fault::new(Code::Internal, "credential not sealed").caused_by(error)
-        })?;
-        let connection = Connection {
-            generation,
-            kind: scheme.kind().to_owned(),
-            base_url,
-            sealed: sealed.into(),
-            at: self.shared.clock.now(),
-            installation,
-            slot,
-        };
-        let tx = self.shared.store.tx().set_connection(connection.clone());
-        tx.commit(entry("connection.set", &connection, actor, before.is_some())).await?;
-        self.shared.show(&connection, Some(Arc::new(connection.clone())));
+        self.check_one_base_url(&of, base_url.as_deref()).await?;
+        let mut connection = self.next_epoch(&of).await?;
+        secret::kind(&scheme, &secret).clone_into(&mut connection.kind);
+        connection.base_url = base_url;
+        let place = Place::connection(&of, Field::Credential, connection.epoch);
+        let sealed = self.shared.sealer.seal(place, &plain).await;
+        let sealed = sealed.map_err(|error| error.fault("credential not sealed"))?;
+        connection.sealed = sealed.into();
+        let before = self.shared.store.connection(&of).await?;
+        let mut tx = self.shared.store.tx().set_connection(connection.clone());
+        if let Some(before) = &before {
+            tx = self.shared.records.remove(tx, &of, before.epoch).await?;
+        }
+        tx.commit(entry("connection.set", &connection, actor, before.as_ref())).await?;
+        self.show(&of, Some(connection.clone()));
         Ok(connection)
     }
 
+    /// The next connection of a slot, without its secret.
+    pub(crate) async fn next_epoch(&self, of: &ConnectionRef) -> Result<Connection, Fault> {
+        let generation = self.shared.store.connection_generation(of).await? + 1;
+        let ConnectionRef { installation, slot, user } = of.clone();
+        Ok(Connection {
+            installation,
+            slot,
+            user,
+            generation,
+            epoch: generation,
+            kind: String::new(),
+            base_url: None,
+            account: None,
+            scopes: None,
+            paused: false,
+            hold_refresh: false,
+            watch_until: None,
+            sealed: bytes::Bytes::new(),
+            at: self.shared.clock.now(),
+        })
+    }
+
     /// An installation has one base URL, whichever of its slots it was set with.
-    async fn check_one_base_url(
+    pub(crate) async fn check_one_base_url(
         &self,
-        installation: &Installation,
-        slot: &Slot,
+        of: &ConnectionRef,
         wanted: Option<&str>,
     ) -> Result<(), Fault> {
-        let Some(wanted) = wanted else { return Ok(()) };
-        let state = self.shared.store.installation(installation).await?;
-        let others = state.iter().flat_map(|state| &state.connections).filter(|c| c.slot != *slot);
+        // Users may have accounts in different places.
+        let (Some(wanted), None) = (wanted, &of.user) else { return Ok(()) };
+        let state = self.shared.store.installation(&of.installation).await?;
+        let others =
+            state.iter().flat_map(|state| &state.connections).filter(|c| c.slot != of.slot);
         for other in others {
             if let Some(base_url) = other.base_url.as_deref().filter(|base_url| *base_url != wanted)
             {
@@ -156,179 +253,386 @@ impl Vault {
         Ok(())
     }
 
-    /// Removes a credential. False if there was none.
+    /// Removes a connection; where the provider offers it and `spec` says how, its tokens are revoked first. A
+    /// provider that does not answer keeps nobody from disconnecting. False if there was none.
     pub async fn remove(
         &self,
-        installation: &Installation,
-        slot: &Slot,
+        of: &ConnectionRef,
+        spec: Option<&SlotSpec>,
         actor: &Actor,
     ) -> Result<bool, Fault> {
+        let Some(before) = self.shared.store.connection(of).await? else { return Ok(false) };
+        let revoked = self.revoke(&before, spec).await;
         let _changing = self.shared.changing.lock().await;
-        let Some(before) = self.shared.store.connection(installation, slot).await? else {
-            return Ok(false);
-        };
-        let tx = self.shared.store.tx().remove_connection(installation, slot, before.generation);
-        tx.commit(entry("connection.remove", &before, actor, true)).await?;
-        self.shared.show(&before, None);
+        // A refresh may have moved its tokens meanwhile, and a person its row.
+        let Some(before) = self.shared.store.connection(of).await? else { return Ok(false) };
+        let tx = self.shared.store.tx().remove_connection(of, before.generation);
+        let tx = self.shared.records.remove(tx, of, before.epoch).await?;
+        let mut entry = entry("connection.remove", &before, actor, Some(&before));
+        entry.after = revoked;
+        tx.commit(entry).await?;
+        self.show(of, None);
+        self.forget_tokens(of);
         Ok(true)
+    }
+
+    /// What came of revoking a connection's tokens, for the audit; none where there was nothing to revoke.
+    async fn revoke(&self, connection: &Connection, spec: Option<&SlotSpec>) -> Option<String> {
+        let oauth = spec?.scheme.oauth()?;
+        let record = self.record(connection).await.ok()?;
+        let of = ClientRef {
+            environment: connection.installation.environment.clone(),
+            connector: connection.installation.connector.clone(),
+            slot: connection.slot.clone(),
+        };
+        let client = self.shared.clients.open(&of).await.ok()?;
+        let endpoint = Endpoint {
+            outbound: &*self.shared.outbound,
+            environment: &of.environment,
+            oauth,
+            client: &client,
+            timeout: REVOKE_TIME,
+        };
+        let (token, kind) = match &record.tokens.refresh {
+            Some(token) => (token, "refresh_token"),
+            None => (&record.tokens.access, "access_token"),
+        };
+        match endpoint.revoke(token, kind).await {
+            Ok(true) => Some("revoked at the provider".to_owned()),
+            Ok(false) => None,
+            Err(problem) => {
+                tracing::warn!(connection = %connection.reference(), ?problem, "tokens not revoked");
+                Some("not revoked at the provider".to_owned())
+            }
+        }
+    }
+
+    /// Turns a property on or off. Nothing is written where it is so already.
+    pub async fn switch(
+        &self,
+        of: &ConnectionRef,
+        switch: Switch,
+        on: bool,
+        actor: &Actor,
+    ) -> Result<Connection, Fault> {
+        let action = match (switch, on) {
+            (Switch::Paused, true) => "connection.pause",
+            (Switch::Paused, false) => "connection.resume",
+            (Switch::HoldRefresh, true) => "connection.hold-refresh",
+            (Switch::HoldRefresh, false) => "connection.release-refresh",
+        };
+        self.change(of, action, actor, |connection| {
+            let property = match switch {
+                Switch::Paused => &mut connection.paused,
+                Switch::HoldRefresh => &mut connection.hold_refresh,
+            };
+            std::mem::replace(property, on) != on
+        })
+        .await
+    }
+
+    /// Pauses a connection and answers once nothing uses it: no exchange and no refresh is in flight, and none
+    /// begins. Where that takes longer than `wait`, it stays paused and the caller may ask again.
+    pub async fn pause(
+        &self,
+        of: &ConnectionRef,
+        wait: Duration,
+        actor: &Actor,
+    ) -> Result<Receipt, Fault> {
+        self.switch(of, Switch::Paused, true, actor).await?;
+        let deadline = Instant::now() + wait;
+        while self.busy(of) {
+            if Instant::now() >= deadline {
+                let detail = format!("{of} is paused, and still in use");
+                return Err(Fault::new(Code::ConnectionPaused, detail));
+            }
+            sleep(DRAIN_POLL).await;
+        }
+        let drained_at = self.shared.clock.now();
+        Ok(Receipt { info: self.info(self.existing(of).await?).await?, drained_at })
+    }
+
+    fn busy(&self, of: &ConnectionRef) -> bool {
+        let rows = self.shared.rows.read().unwrap_or_else(PoisonError::into_inner);
+        // One is the row's own.
+        let used = rows.get(of).is_some_and(|row| Arc::strong_count(&row.uses) > 1);
+        used || self.in_flight(of)
+    }
+
+    /// A connection and where its tokens stand.
+    pub async fn info(&self, connection: Connection) -> Result<Info, Fault> {
+        let state = if held_in_row(&connection) {
+            None
+        } else {
+            self.shared.records.state(&connection.reference(), connection.epoch).await?
+        };
+        Ok(Info { connection, state })
+    }
+
+    /// The connection, which must be there.
+    pub async fn existing(&self, of: &ConnectionRef) -> Result<Connection, Fault> {
+        self.shared
+            .store
+            .connection(of)
+            .await?
+            .ok_or_else(|| Fault::new(Code::UnknownConnection, format!("there is no {of}")))
+    }
+
+    /// Every connection of an installation: the tenant's own, then its users'.
+    pub async fn connections(&self, installation: &Installation) -> Result<Vec<Info>, Fault> {
+        let state = self.shared.store.installation(installation).await?;
+        let own = state.map(|state| state.connections).unwrap_or_default();
+        let users = self.shared.store.user_connections(installation).await?;
+        let mut infos = Vec::with_capacity(own.len() + users.len());
+        for connection in own.into_iter().chain(users) {
+            infos.push(self.info(connection).await?);
+        }
+        Ok(infos)
+    }
+
+    /// Sets the operator's client at a provider.
+    pub async fn set_client(
+        &self,
+        of: &ClientRef,
+        setting: ClientSetting,
+        actor: &Actor,
+    ) -> Result<ClientInfo, Fault> {
+        self.shared.clients.set(of, setting, actor, self.shared.clock.now()).await
+    }
+
+    /// The operator's clients in an environment.
+    pub async fn clients(&self, environment: &Environment) -> Result<Vec<ClientInfo>, Fault> {
+        self.shared.clients.list(environment).await
+    }
+
+    /// Removes a client. False if there was none.
+    pub async fn remove_client(&self, of: &ClientRef, actor: &Actor) -> Result<bool, Fault> {
+        self.shared.clients.remove(of, actor).await
+    }
+
+    /// Takes note of scopes that a refresh has changed: a provider may have taken some away.
+    pub(crate) async fn note_scopes(&self, of: &ConnectionRef, scopes: Option<Vec<String>>) {
+        let Some(scopes) = scopes else { return };
+        let host: Actor = match "keyway".parse() {
+            Ok(actor) => actor,
+            Err(_) => return,
+        };
+        let changed = self
+            .change(of, "connection.scopes", &host, |connection| {
+                let same = connection.scopes.as_ref() == Some(&scopes);
+                connection.scopes = Some(scopes);
+                !same
+            })
+            .await;
+        if let Err(fault) = changed {
+            tracing::warn!(connection = %of, problem = fault.chain(), "granted scopes not noted");
+        }
+    }
+
+    /// Changes what is said of a connection, in one audited change; its secret stays. `change` says whether there is
+    /// anything to write.
+    pub(crate) async fn change(
+        &self,
+        of: &ConnectionRef,
+        action: &str,
+        actor: &Actor,
+        change: impl FnOnce(&mut Connection) -> bool + Send,
+    ) -> Result<Connection, Fault> {
+        let _changing = self.shared.changing.lock().await;
+        let before = self.existing(of).await?;
+        let mut connection = before.clone();
+        if !change(&mut connection) {
+            return Ok(before);
+        }
+        connection.generation += 1;
+        let tx = self.shared.store.tx().set_connection(connection.clone());
+        tx.commit(entry(action, &connection, actor, Some(&before))).await?;
+        self.show(of, Some(connection.clone()));
+        Ok(connection)
+    }
+
+    /// Lets calls see a change. Uses that began before it count on.
+    pub(crate) fn show(&self, of: &ConnectionRef, connection: Option<Connection>) {
+        let mut rows = self.shared.rows.write().unwrap_or_else(PoisonError::into_inner);
+        rows.entry(of.clone()).or_default().connection = connection.map(Arc::new);
+    }
+
+    /// The credential of a connection as it is now, in use from here on.
+    async fn held(&self, of: &ConnectionRef) -> Result<Option<(Arc<Connection>, Arc<Use>)>, Fault> {
+        let Row { connection, uses } = self.shared.row(of).await?;
+        let Some(connection) = connection else { return Ok(None) };
+        if connection.paused {
+            return Err(Fault::new(Code::ConnectionPaused, format!("{of} is paused")));
+        }
+        Ok(Some((connection, uses)))
     }
 }
 
 #[async_trait]
 impl Credentials for Vault {
-    async fn credential(
-        &self,
-        installation: &Installation,
-        slot: &Slot,
-    ) -> Result<Option<Credential>, Fault> {
-        match self.shared.row(installation, slot).await? {
-            Some(connection) => self.shared.open(&connection).map(Some),
-            None => Ok(None),
+    async fn credential(&self, of: &ConnectionRef, spec: &SlotSpec) -> Result<Option<Held>, Fault> {
+        let Some((connection, uses)) = self.held(of).await? else { return Ok(None) };
+        if !held_in_row(&connection) {
+            return match self.token(&connection, spec).await {
+                Ok(record) => Ok(Some(held(&connection, &record, uses))),
+                // Connected again while we waited: there are tokens, under another epoch.
+                Err(fault) if fault.code == Code::UnknownConnection => match self.held(of).await? {
+                    Some((now, uses)) if now.epoch != connection.epoch => {
+                        let record = self.token(&now, spec).await?;
+                        Ok(Some(held(&now, &record, uses)))
+                    }
+                    _ => Err(fault),
+                },
+                Err(fault) => Err(fault),
+            };
         }
+        Ok(Some(Held {
+            credential: self.shared.open(&connection).await?,
+            version: version(connection.epoch),
+            account: connection.account.as_deref().map(Arc::from),
+            in_use: uses,
+        }))
     }
+
+    async fn rejected(
+        &self,
+        of: &ConnectionRef,
+        spec: &SlotSpec,
+        version: u64,
+    ) -> Result<Option<Held>, Fault> {
+        let Some((connection, uses)) = self.held(of).await? else { return Ok(None) };
+        if held_in_row(&connection) {
+            return Ok(None);
+        }
+        let record = self.other_token(&connection, spec, version).await?;
+        Ok(record.map(|record| held(&connection, &record, uses)))
+    }
+}
+
+fn held(connection: &Connection, record: &Record, uses: Arc<Use>) -> Held {
+    Held {
+        credential: Credential::Token(record.tokens.access.clone()),
+        version: record.state.version,
+        account: connection.account.as_deref().map(Arc::from),
+        in_use: uses,
+    }
+}
+
+/// The first version of an epoch. Versions of two epochs never meet: a million refreshes, one every half an hour,
+/// take fifty years.
+pub(crate) const fn version(epoch: u64) -> u64 {
+    epoch << 20
+}
+
+/// Whether the secret is in the row itself; else it is tokens, which have cells of their own.
+fn held_in_row(connection: &Connection) -> bool {
+    !connection.sealed.is_empty()
 }
 
 // === impl Shared ===
 
 impl Shared {
-    async fn row(&self, installation: &Installation, slot: &Slot) -> Result<Row, Fault> {
-        let place = (installation.clone(), slot.clone());
-        let known = self.rows.read().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
+    async fn row(&self, of: &ConnectionRef) -> Result<Row, Fault> {
+        let known = self.rows.read().unwrap_or_else(PoisonError::into_inner).get(of).cloned();
         if let Some(row) = known {
             return Ok(row);
         }
-        let row = self.store.connection(installation, slot).await?.map(Arc::new);
+        let connection = self.store.connection(of).await?.map(Arc::new);
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         // A change that was shown meanwhile is newer than what was just read.
-        Ok(rows.entry(place).or_insert(row).clone())
+        let row =
+            rows.entry(of.clone()).or_insert_with(|| Row { connection, uses: Arc::default() });
+        Ok(row.clone())
     }
 
-    fn show(&self, changed: &Connection, row: Row) {
-        let place = (changed.installation.clone(), changed.slot.clone());
-        self.rows.write().unwrap_or_else(PoisonError::into_inner).insert(place, row);
+    async fn open(&self, connection: &Connection) -> Result<Credential, Fault> {
+        let plain = self.unseal(connection).await.map_err(|error| unopened(connection, error))?;
+        secret::decode(&plain)
+            .ok_or_else(|| Fault::new(Code::Internal, "credential has an unknown form"))
     }
 
-    fn open(&self, connection: &Connection) -> Result<Credential, Fault> {
-        let plain = self.unseal(connection).map_err(|error| unopened(connection, error))?;
-        decode(&plain).ok_or_else(|| Fault::new(Code::Internal, "credential has an unknown form"))
+    async fn unseal(&self, connection: &Connection) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let of = connection.reference();
+        let place = Place::connection(&of, Field::Credential, connection.epoch);
+        self.sealer.open(place, &connection.sealed).await
     }
+}
 
-    fn unseal(&self, connection: &Connection) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let Connection { installation, slot, generation, sealed, .. } = connection;
-        seal::open(&self.key, Place { installation, slot, generation: *generation }, sealed)
+/// Whether the host has another key than the one that a credential was sealed with.
+fn lacks_key(fault: &Fault) -> bool {
+    let mut cause = std::error::Error::source(fault);
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref(), Some(SealError::Key(_))) {
+            return true;
+        }
+        cause = error.source();
     }
+    false
 }
 
 fn unopened(connection: &Connection, error: SealError) -> Fault {
-    let Connection { installation, slot, .. } = connection;
-    let detail = format!("credential of slot `{slot}` of {installation} does not open");
-    Fault::new(Code::Internal, detail).caused_by(error)
+    error.fault(format!("credential of {} does not open", connection.reference()))
 }
 
-fn entry(action: &str, connection: &Connection, actor: &Actor, replaced: bool) -> Entry {
-    let Connection { installation, slot, generation, kind, .. } = connection;
+pub(crate) fn entry(
+    action: &str,
+    connection: &Connection,
+    actor: &Actor,
+    before: Option<&Connection>,
+) -> Entry {
+    let said = |connection: &Connection| {
+        format!("{} generation {}", connection.kind, connection.generation)
+    };
     Entry {
         actor: actor.clone(),
         action: action.to_owned(),
-        object: format!("{installation} slot {slot}"),
+        object: connection.reference().to_string(),
         reason: None,
-        before: replaced.then(|| "set".to_owned()),
-        after: (action == "connection.set").then(|| format!("{kind} generation {generation}")),
+        before: before.map(said),
+        after: (action != "connection.remove").then(|| said(connection)),
     }
-}
-
-const TOKEN: u8 = 1;
-const BASIC: u8 = 2;
-
-/// One byte of kind, then the secret; a user is ended by a colon, which it cannot contain.
-fn encode(scheme: &Scheme, secret: &SecretInput) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    let refuse = |detail: String| Fault::new(Code::CredentialInvalid, detail);
-    match (scheme, secret) {
-        (Scheme::Basic, SecretInput::Basic { user, password }) => {
-            let (user, password) = (user.expose_secret(), password.expose_secret());
-            check_text("user", user)?;
-            check_text("password", password)?;
-            check_length(&[user, password])?;
-            if user.is_empty() {
-                return Err(refuse("user is empty".to_owned()));
-            }
-            if user.contains(':') {
-                return Err(refuse("user must not contain a colon (RFC 7617)".to_owned()));
-            }
-            Ok(joined(BASIC, &[user.as_bytes(), b":", password.as_bytes()]))
-        }
-        (Scheme::Basic, SecretInput::Token(_)) => {
-            Err(refuse("slot takes `user` and `password`".to_owned()))
-        }
-        (_, SecretInput::Token(token)) => {
-            check_text("token", token.expose_secret())?;
-            check_length(&[token.expose_secret()])?;
-            Ok(joined(TOKEN, &[token.expose_secret().as_bytes()]))
-        }
-        (scheme, SecretInput::Basic { .. }) => {
-            Err(refuse(format!("slot takes a `token` ({})", scheme.kind())))
-        }
-    }
-}
-
-fn joined(kind: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
-    // Sized up front: a buffer that grew would leave a copy of the secret behind.
-    let mut bytes =
-        Zeroizing::new(Vec::with_capacity(1 + parts.iter().map(|p| p.len()).sum::<usize>()));
-    bytes.push(kind);
-    parts.iter().for_each(|part| bytes.extend_from_slice(part));
-    bytes
-}
-
-fn decode(plain: &[u8]) -> Option<Credential> {
-    let (kind, rest) = plain.split_first()?;
-    let text = std::str::from_utf8(rest).ok()?;
-    match *kind {
-        TOKEN => Some(Credential::Token(text.to_owned().into())),
-        BASIC => text.split_once(':').map(|(user, password)| Credential::Basic {
-            user: user.to_owned().into(),
-            password: password.to_owned().into(),
-        }),
-        _ => None,
-    }
-}
-
-/// A secret ends up in a header or a query, where control characters and other alphabets have no place.
-fn check_text(what: &str, text: &str) -> Result<(), Fault> {
-    let problem = if text.len() > SECRET_BYTES_MAX {
-        format!("is over {SECRET_BYTES_MAX} bytes")
-    } else if !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
-        "is not printable ASCII".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(Fault::new(Code::CredentialInvalid, format!("{what} {problem}")))
-}
-
-/// One part at least must be long enough to be told from ordinary text when responses are scrubbed. Which
-/// one is the secret differs: some providers take an API key as the user, with no password.
-fn check_length(parts: &[&str]) -> Result<(), Fault> {
-    if parts.iter().any(|part| part.len() >= SECRET_BYTES_MIN) {
-        return Ok(());
-    }
-    let detail = format!("credential is under {SECRET_BYTES_MIN} bytes");
-    Err(Fault::new(Code::CredentialInvalid, detail))
 }
 
 #[cfg(test)]
 mod tests {
+    use keyway_core::call::Failure;
+    use keyway_core::exchange::{HostRequest, Response};
+    use secrecy::ExposeSecret as _;
+
     use super::*;
+    use crate::secret::SECRET_BYTES_MAX;
 
     struct Fixed;
 
     impl Clock for Fixed {
-        fn now(&self) -> time::OffsetDateTime {
-            time::OffsetDateTime::UNIX_EPOCH
+        fn now(&self) -> OffsetDateTime {
+            OffsetDateTime::UNIX_EPOCH
+        }
+    }
+
+    /// Secrets that are set by hand need nobody outside.
+    struct NoWay;
+
+    #[async_trait]
+    impl Outbound for NoWay {
+        async fn fetch(&self, _: HostRequest) -> Result<Response, Failure> {
+            panic!("nothing is sent for a secret that was set by hand")
         }
     }
 
     fn vault(store: &Store) -> Vault {
-        Vault::new(store.clone(), SealingKey::from_bytes([9; 32]), Arc::new(Fixed))
+        with_key(store, 9)
+    }
+
+    fn with_key(store: &Store, byte: u8) -> Vault {
+        Vault::new(Parts {
+            store: store.clone(),
+            sealer: Sealer::fixed(store, byte),
+            clock: Arc::new(Fixed),
+            outbound: Arc::new(NoWay),
+            owner: "host".to_owned(),
+            listener: None,
+        })
     }
 
     fn setting(tenant: &str, scheme: Scheme, secret: SecretInput) -> Setting {
@@ -339,10 +643,16 @@ mod tests {
                 connector: "a/b".parse().unwrap(),
             },
             slot: "token".parse().unwrap(),
+            user: None,
             scheme,
             base_url: None,
             secret,
         }
+    }
+
+    fn reference(setting: &Setting) -> ConnectionRef {
+        let Setting { installation, slot, user, .. } = setting;
+        ConnectionRef { installation: installation.clone(), slot: slot.clone(), user: user.clone() }
     }
 
     fn token(text: &str) -> SecretInput {
@@ -351,9 +661,16 @@ mod tests {
 
     async fn held(vault: &Vault, tenant: &str) -> Option<String> {
         let setting = setting(tenant, Scheme::Bearer, token("unused"));
-        match vault.credential(&setting.installation, &setting.slot).await.unwrap()? {
+        let spec = SlotSpec {
+            scheme: Scheme::Bearer,
+            scopes: vec![],
+            summary: String::new(),
+            probe: None,
+        };
+        let of = reference(&setting);
+        match vault.credential(&of, &spec).await.unwrap()?.credential {
             Credential::Token(token) => Some(token.expose_secret().to_owned()),
-            Credential::Basic { .. } => panic!("a token was set"),
+            other => panic!("a token was set, not {other:?}"),
         }
     }
 
@@ -378,11 +695,11 @@ mod tests {
         let vault = vault(&store);
         let actor = "ann".parse().unwrap();
         let set = setting("acme", Scheme::Bearer, token("canary-1"));
-        let (installation, slot) = (set.installation.clone(), set.slot.clone());
+        let of = reference(&set);
         vault.set(set, &actor).await.unwrap();
-        assert!(vault.remove(&installation, &slot, &actor).await.unwrap());
+        assert!(vault.remove(&of, None, &actor).await.unwrap());
         assert_eq!(held(&vault, "acme").await, None);
-        assert!(!vault.remove(&installation, &slot, &actor).await.unwrap());
+        assert!(!vault.remove(&of, None, &actor).await.unwrap());
     }
 
     #[tokio::test]
@@ -391,8 +708,7 @@ mod tests {
         let actor = "ann".parse().unwrap();
         vault(&store).set(setting("acme", Scheme::Bearer, token("canary")), &actor).await.unwrap();
         assert_eq!(vault(&store).check_all().await.unwrap(), 1);
-        let other = Vault::new(store, SealingKey::from_bytes([8; 32]), Arc::new(Fixed));
-        assert!(other.check_all().await.is_err());
+        assert!(with_key(&store, 8).check_all().await.is_err());
     }
 
     #[tokio::test]

@@ -1,47 +1,84 @@
-//! Sealing: XChaCha20-Poly1305 with a random nonce and the place of the value as associated data.
+//! Sealing: a value, the place where it belongs, and the data key of whoever it belongs to.
 //!
-//! A sealed value is `KWS1`, the key's id (8 bytes), the nonce (24), ciphertext and tag. The associated
-//! data names environment, tenant, connector, slot and generation, each with its length in front, so a
-//! row that somebody copies to another tenant, another slot or an older generation does not open.
-//! 192-bit nonces may be random: collisions are out of reach (draft-irtf-cfrg-xchacha section 3.1).
+//! A sealed value is `KWYS`, format, algorithm, the data key's id (8 bytes), the nonce (24), ciphertext and tag. The
+//! associated data names field, environment, tenant, connector, slot, user, data key and version, each with its length
+//! in front, so a row that somebody copies to another tenant, another slot or an older version does not open.
+//!
+//! Which data key that is, and where it comes from, is decided in [`keys`](crate::keys).
 
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
-use keyway_core::ids::{Installation, Slot};
-use rand::TryRngCore;
-use rand::rngs::OsRng;
+use keyway_core::ids::{ConnectionRef, Connector, Environment, Slot, Tenant, User};
+use keyway_core::{Code, Fault};
 use zeroize::Zeroizing;
 
-use crate::key::SealingKey;
+use crate::key::{CipherError, joined};
+use crate::keys::{self, DataKeyId, ID_BYTES, Keys, Owner};
 
-const MAGIC: &[u8; 4] = b"KWS1";
-const KEY_ID_BYTES: usize = 8;
-const NONCE_BYTES: usize = 24;
-const HEAD_BYTES: usize = MAGIC.len() + KEY_ID_BYTES + NONCE_BYTES;
+const MAGIC: &[u8; 4] = b"KWYS";
 
-/// Separates this use of the key from any later one.
-const DOMAIN: &[u8] = b"keyway/connection/v1";
+/// The one format of sealed values there is.
+const FORMAT: u8 = 1;
+
+/// XChaCha20-Poly1305, the one algorithm there is.
+const XCHACHA20_POLY1305: u8 = 1;
+
+const HEAD_BYTES: usize = MAGIC.len() + 2 + ID_BYTES;
+
+/// Separates this use of a data key from any later one.
+const DOMAIN: &[u8] = b"keyway/vault/sealed/v1";
+
+/// Seals and opens. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Sealer {
+    keys: Keys,
+}
 
 /// Where a sealed value belongs.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
+    /// What it is.
+    pub field: Field,
+    /// Whose. A secret of an environment, such as an OAuth client's, has no tenant.
+    pub environment: &'a Environment,
     /// Whose.
-    pub installation: &'a Installation,
-    /// Which slot.
+    pub tenant: Option<&'a Tenant>,
+    /// Of what.
+    pub connector: &'a Connector,
+    /// In which slot.
     pub slot: &'a Slot,
-    /// Which setting of it.
-    pub generation: u64,
+    /// Of which user; none means the tenant's own.
+    pub user: Option<&'a User>,
+    /// Which of the secrets that were there.
+    pub version: u64,
+}
+
+/// What a sealed value is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Field {
+    /// A credential that was set by hand.
+    Credential,
+    /// What an authorization server issued.
+    Tokens,
+    /// The secret of an OAuth client.
+    Client,
+    /// What a consent in progress must remember.
+    Consent,
 }
 
 /// Why a value cannot be sealed or opened. Says nothing about its content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum SealError {
     /// Too short, or not ours.
     #[error("sealed value has an unknown format")]
     Format,
-    /// Sealed with a key that this host does not have.
-    #[error("sealed value names key {}, which this host does not have", hex::encode(.0))]
-    Key([u8; KEY_ID_BYTES]),
+    /// Sealed by a later version.
+    #[error("sealed value has the unknown algorithm {0}")]
+    Algorithm(u8),
+    /// This host lacks the key, or has another in its place. Nothing opens until it is put right.
+    #[error("sealed value needs a key that this host does not have")]
+    Key(#[source] keys::Error),
+    /// The key cannot be had now, or is damaged.
+    #[error("the key of a sealed value cannot be had")]
+    Unavailable(#[source] keys::Error),
     /// Changed, or moved from another place.
     #[error("sealed value does not authenticate in its place")]
     Authentication,
@@ -50,132 +87,136 @@ pub enum SealError {
     Random,
 }
 
-/// Seals `plain` for `place`.
-pub fn seal(key: &SealingKey, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
-    let mut nonce = [0; NONCE_BYTES];
-    OsRng.try_fill_bytes(&mut nonce).map_err(|_| SealError::Random)?;
-    let payload = Payload { msg: plain, aad: &place.associated_data() };
-    let sealed = cipher(key)
-        .encrypt(XNonce::from_slice(&nonce), payload)
-        .map_err(|_| SealError::Authentication)?;
-    Ok([MAGIC.as_slice(), &key.id(), &nonce, &sealed].concat())
+/// The data key and the rest of a sealed value.
+fn split(sealed: &[u8]) -> Result<(DataKeyId, &[u8]), SealError> {
+    let (head, rest) = sealed.split_at_checked(HEAD_BYTES).ok_or(SealError::Format)?;
+    let head = head.strip_prefix(MAGIC).ok_or(SealError::Format)?;
+    match head {
+        [FORMAT, XCHACHA20_POLY1305, id @ ..] => {
+            Ok((DataKeyId::from_slice(id).ok_or(SealError::Format)?, rest))
+        }
+        [FORMAT, algorithm, ..] => Err(SealError::Algorithm(*algorithm)),
+        _ => Err(SealError::Format),
+    }
 }
 
-/// Opens what [`seal`] made for the same place.
-pub fn open(
-    key: &SealingKey,
-    place: Place<'_>,
-    sealed: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    let (head, ciphertext) = sealed.split_at_checked(HEAD_BYTES).ok_or(SealError::Format)?;
-    let (magic, rest) = head.split_at(MAGIC.len());
-    let (id, nonce) = rest.split_at(KEY_ID_BYTES);
-    if magic != MAGIC {
-        return Err(SealError::Format);
+// === impl Sealer ===
+
+impl Sealer {
+    /// Seals with these keys.
+    pub const fn new(keys: Keys) -> Self {
+        Self { keys }
     }
-    if id != key.id() {
-        let mut named = [0; KEY_ID_BYTES];
-        named.copy_from_slice(id);
-        return Err(SealError::Key(named));
+
+    /// Seals `plain` for `place`.
+    pub async fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        let key = self.keys.current(&place.owner()).await?;
+        let sealed = key.secret.seal(&place.associated_data(key.id), plain)?;
+        Ok([MAGIC.as_slice(), &[FORMAT, XCHACHA20_POLY1305], &key.id.0, &sealed].concat())
     }
-    let payload = Payload { msg: ciphertext, aad: &place.associated_data() };
-    cipher(key)
-        .decrypt(XNonce::from_slice(nonce), payload)
-        .map(Zeroizing::new)
-        .map_err(|_| SealError::Authentication)
+
+    /// Opens what was sealed for the same place.
+    pub async fn open(
+        &self,
+        place: Place<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let (id, sealed) = split(sealed)?;
+        let key = self.keys.find(id).await?;
+        // The associated data says it again; this way a tenant's key is not even tried on another's value.
+        if key.owner != place.owner() {
+            return Err(SealError::Authentication);
+        }
+        Ok(key.secret.open(&place.associated_data(id), sealed)?)
+    }
 }
 
-fn cipher(key: &SealingKey) -> XChaCha20Poly1305 {
-    XChaCha20Poly1305::new(Key::from_slice(key.expose()))
+// === impl SealError ===
+
+impl SealError {
+    /// What a caller sees for it. `detail` is for what does not pass by itself.
+    pub fn fault(self, detail: impl Into<String>) -> Fault {
+        match self {
+            Self::Unavailable(error) if error.code() != Code::Internal => error.into(),
+            error => Fault::new(Code::Internal, detail).caused_by(error),
+        }
+    }
+}
+
+impl From<keys::Error> for SealError {
+    fn from(error: keys::Error) -> Self {
+        if error.lost() { Self::Key(error) } else { Self::Unavailable(error) }
+    }
+}
+
+impl From<CipherError> for SealError {
+    fn from(error: CipherError) -> Self {
+        match error {
+            CipherError::Authentication => Self::Authentication,
+            CipherError::Random => Self::Random,
+        }
+    }
+}
+
+// === impl Field ===
+
+impl Field {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Credential => "credential",
+            Self::Tokens => "tokens",
+            Self::Client => "client",
+            Self::Consent => "consent",
+        }
+    }
 }
 
 // === impl Place ===
 
-impl Place<'_> {
-    fn associated_data(&self) -> Vec<u8> {
-        let Installation { environment, tenant, connector } = self.installation;
-        let generation = self.generation.to_be_bytes();
-        let parts: [&[u8]; 6] = [
-            DOMAIN,
-            environment.as_str().as_bytes(),
-            tenant.as_str().as_bytes(),
-            connector.as_str().as_bytes(),
-            self.slot.as_str().as_bytes(),
-            &generation,
-        ];
-        let mut data = Vec::new();
-        for part in parts {
-            // Names are at most 128 bytes long.
-            data.extend((part.len() as u32).to_be_bytes());
-            data.extend(part);
+impl<'a> Place<'a> {
+    /// In a connection.
+    pub const fn connection(of: &'a ConnectionRef, field: Field, version: u64) -> Self {
+        let ConnectionRef { installation, slot, user } = of;
+        Self {
+            field,
+            environment: &installation.environment,
+            tenant: Some(&installation.tenant),
+            connector: &installation.connector,
+            slot,
+            user: user.as_ref(),
+            version,
         }
-        data
+    }
+
+    /// Whose data key seals here.
+    fn owner(&self) -> Owner {
+        Owner { environment: self.environment.clone(), tenant: self.tenant.cloned() }
+    }
+
+    fn associated_data(&self, key: DataKeyId) -> Vec<u8> {
+        // Names are never empty, so an absent one is a place of its own.
+        joined(&[
+            DOMAIN,
+            self.field.as_str().as_bytes(),
+            self.environment.as_str().as_bytes(),
+            self.tenant.map_or("", Tenant::as_str).as_bytes(),
+            self.connector.as_str().as_bytes(),
+            self.slot.as_str().as_bytes(),
+            self.user.map_or("", User::as_str).as_bytes(),
+            &key.0,
+            &self.version.to_be_bytes(),
+        ])
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn installation(tenant: &str) -> Installation {
-        Installation {
-            environment: "dev".parse().unwrap(),
-            tenant: tenant.parse().unwrap(),
-            connector: "keyway/hubspot".parse().unwrap(),
-        }
-    }
-
-    #[test]
-    fn opens_in_its_place_only() {
-        let key = SealingKey::from_bytes([1; 32]);
-        let (acme, other) = (installation("acme"), installation("other"));
-        let (token, key_slot) = ("token".parse().unwrap(), "key".parse().unwrap());
-        let place = Place { installation: &acme, slot: &token, generation: 3 };
-        let sealed = seal(&key, place, b"s3cret").unwrap();
-        assert_eq!(open(&key, place, &sealed).unwrap().as_slice(), b"s3cret");
-        for elsewhere in [
-            Place { installation: &other, ..place },
-            Place { slot: &key_slot, ..place },
-            Place { generation: 2, ..place },
-        ] {
-            assert_eq!(open(&key, elsewhere, &sealed), Err(SealError::Authentication));
-        }
-    }
-
-    #[test]
-    fn every_flipped_bit_and_every_cut_is_seen() {
-        let key = SealingKey::from_bytes([1; 32]);
-        let acme = installation("acme");
-        let slot = "token".parse().unwrap();
-        let place = Place { installation: &acme, slot: &slot, generation: 1 };
-        let sealed = seal(&key, place, b"s3cret").unwrap();
-        for bit in 0..sealed.len() * 8 {
-            let mut bad = sealed.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(open(&key, place, &bad).is_err(), "bit {bit}");
-        }
-        for length in 0..sealed.len() {
-            assert!(open(&key, place, &sealed[..length]).is_err(), "length {length}");
-        }
-    }
-
-    #[test]
-    fn the_same_plaintext_never_looks_the_same() {
-        let key = SealingKey::from_bytes([1; 32]);
-        let acme = installation("acme");
-        let slot = "token".parse().unwrap();
-        let place = Place { installation: &acme, slot: &slot, generation: 1 };
-        assert_ne!(seal(&key, place, b"x").unwrap(), seal(&key, place, b"x").unwrap());
-    }
-
-    #[test]
-    fn another_key_is_named() {
-        let acme = installation("acme");
-        let slot = "token".parse().unwrap();
-        let place = Place { installation: &acme, slot: &slot, generation: 1 };
-        let first = SealingKey::from_bytes([1; 32]);
-        let sealed = seal(&first, place, b"x").unwrap();
-        let other = SealingKey::from_bytes([2; 32]);
-        assert_eq!(open(&other, place, &sealed), Err(SealError::Key(first.id())));
+impl Sealer {
+    /// With a sealing key of this byte, for tests.
+    pub(crate) fn fixed(store: &keyway_store::Store, byte: u8) -> Self {
+        use base64::Engine as _;
+        let key = base64::engine::general_purpose::STANDARD.encode([byte; 32]);
+        let ring = keys::KeyRing::parse(&format!("current test-{byte} {key}")).unwrap();
+        let clock = std::sync::Arc::new(keys::tests::Fixed);
+        Self::new(Keys::new(store.clone(), std::sync::Arc::new(ring), clock))
     }
 }

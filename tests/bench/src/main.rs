@@ -1,4 +1,4 @@
-//! Benchmarks and the torture of swaps: each row of the performance budget beside its floor.
+//! Benchmarks and the tortures of swaps and of herds: each row of the performance budget beside its floor.
 //!
 //! Measures and reports; it does not judge by its exit code, which says only whether every row could be
 //! measured. A torture does judge: it ends with 0 only if it held.
@@ -7,10 +7,12 @@
 
 mod action_get;
 mod call;
+mod herd;
 mod idle;
 mod load;
 mod machine;
 mod peers;
+mod proxy_get;
 mod report;
 mod rows;
 mod stats;
@@ -40,7 +42,7 @@ struct Typed {
     #[arg(long)]
     markdown: Option<PathBuf>,
     /// Run a torture instead.
-    #[arg(long, value_parser = [rows::SWAP])]
+    #[arg(long, value_parser = [rows::SWAP, herd::NAME])]
     torture: Option<String>,
     #[command(subcommand)]
     role: Option<Role>,
@@ -51,7 +53,7 @@ async fn main() -> ExitCode {
     let typed = Typed::parse();
     let outcome = match typed {
         Typed { role: Some(role), .. } => role.play().await.map(|never| match never {}),
-        Typed { torture: Some(_), .. } => torture().await,
+        Typed { torture: Some(name), .. } => torture(&name).await,
         typed => bench(&typed).await,
     };
     outcome.unwrap_or_else(|error| {
@@ -60,8 +62,11 @@ async fn main() -> ExitCode {
     })
 }
 
-async fn torture() -> anyhow::Result<ExitCode> {
-    let (held, figures) = swap::torture().await?;
+async fn torture(name: &str) -> anyhow::Result<ExitCode> {
+    let (held, figures) = match name {
+        herd::NAME => herd::torture().await?,
+        _ => swap::torture().await?,
+    };
     println!("{figures}");
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -106,6 +111,7 @@ async fn measure(bench: &str) -> anyhow::Result<Vec<Row>> {
     let task = match bench {
         rows::CALL => tokio::spawn(call::measure()),
         rows::ACTION_GET => tokio::spawn(action_get::measure()),
+        rows::PROXY_GET => tokio::spawn(proxy_get::measure()),
         rows::SWAP => tokio::spawn(swap::measure()),
         rows::IDLE => tokio::spawn(idle::measure()),
         other => anyhow::bail!("nothing measures `{other}`"),

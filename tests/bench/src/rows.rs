@@ -31,6 +31,10 @@ pub(crate) enum Budget {
 pub(crate) const CALL: &str = "call";
 /// An action with one GET.
 pub(crate) const ACTION_GET: &str = "action-get";
+/// A GET through the proxy API.
+pub(crate) const PROXY_GET: &str = "proxy-get";
+/// What a caller's connection takes.
+pub(crate) const PROXY_MEMORY: &str = "proxy-memory";
 /// Pins and reverts under load.
 pub(crate) const SWAP: &str = "swap";
 /// Ten thousand installations.
@@ -65,6 +69,39 @@ pub(crate) const ROWS: &[Spec] = &[
                64 connections.",
         floor: "A bare hyper reverse proxy in a process of its own: the same upstream, the same 1 KiB \
                 of JSON, the same load, 64 connections.",
+    },
+    Spec {
+        name: "proxy-get-1",
+        bench: PROXY_GET,
+        unit: "calls/s",
+        budget: Budget::RatioAtLeast(0.6),
+        ours: "A GET with a credential through the proxy API of the real host, 1 connection.",
+        floor: "The bare hyper reverse proxy of `action-get`, 1 connection.",
+    },
+    Spec {
+        name: "proxy-get-64",
+        bench: PROXY_GET,
+        unit: "calls/s",
+        budget: Budget::RatioAtLeast(0.6),
+        ours: "A GET with a credential through the proxy API of the real host, 64 connections.",
+        floor: "The bare hyper reverse proxy of `action-get`, 64 connections.",
+    },
+    Spec {
+        name: "proxy-get-512",
+        bench: PROXY_GET,
+        unit: "calls/s",
+        budget: Budget::RatioAtLeast(0.6),
+        ours: "A GET with a credential through the proxy API of the real host, 512 connections.",
+        floor: "The bare hyper reverse proxy of `action-get`, 512 connections.",
+    },
+    Spec {
+        name: PROXY_MEMORY,
+        bench: PROXY_GET,
+        unit: "bytes",
+        budget: Budget::AtMost(65_536.0),
+        ours: "Resident memory that one of 512 connections of callers adds to the host while all of them send \
+               requests through the proxy, with its connection to the provider.",
+        floor: "-",
     },
     Spec {
         name: SWAP,

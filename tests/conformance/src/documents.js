@@ -3,6 +3,7 @@
 // Whether a request fits its operation is Prism's business, except for what OpenAPI leaves open and a
 // connector should still not send: parameters and members that the document does not name.
 
+import { createHash } from 'node:crypto'
 import { readFile, readdir } from 'node:fs/promises'
 import path from 'node:path'
 
@@ -17,9 +18,16 @@ export async function load(folder) {
       const text = await readFile(path.join(folder, file), 'utf8')
       const document = withoutExamples(JSON.parse(text))
       if (!document.openapi || !document.paths) throw new Error(`${file} is no OpenAPI document`)
-      return { file, document, operations: operations(file, document) }
+      return { file, text, document, operations: operations(file, document) }
     })
   )
+}
+
+/** SHA-256 over the names and bytes of the documents: whether another run had the same. */
+export function fingerprint(documents) {
+  const hash = createHash('sha256')
+  for (const { file, text } of documents) hash.update(`${file}\0${text.length}\0${text}`)
+  return `sha256:${hash.digest('hex')}`
 }
 
 // Keys below which every key is a name, not a keyword.

@@ -1,13 +1,15 @@
-// The run: documents, Prisms, front, host, both lines, report. Exits 0 only if nothing is wrong.
+// The run: documents, Prisms, front, host, both lines, report. Exits 0 only if nothing is wrong, the count in
+// README.md included; with --record, that count is written instead of compared.
 
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 
-import { Routes, load } from './documents.js'
+import { Routes, fingerprint, load } from './documents.js'
 import { drive } from './drive.js'
 import { Front } from './front.js'
 import { startHost } from './keyway.js'
 import { startAll } from './prism.js'
+import { difference, recorded } from './readme.js'
 import { report } from './report.js'
 import { ROOT, TARGET, need, run } from './run.js'
 
@@ -15,9 +17,10 @@ const BINARY = process.env.KEYWAY_BIN ?? path.join(TARGET, 'debug/keyway')
 const COMPONENTS = ['hubspot_1.wasm', 'hubspot_2.wasm'].map((name) =>
   path.join(ROOT, 'connectors/target/wasm32-wasip2/release', name)
 )
+const README = path.join(ROOT, 'README.md')
 const LOG_LINES_SHOWN = 15
 
-async function main(documentFolder, children, folder) {
+async function main({ documentFolder, record }, children, folder) {
   need(BINARY, 'cargo build -p keyway')
   for (const component of COMPONENTS) need(component, 'script/guests')
   const documents = await load(documentFolder)
@@ -31,9 +34,12 @@ async function main(documentFolder, children, folder) {
     const lines = []
     for (const component of COMPONENTS) lines.push(await line(keyway, component, front))
     console.log('')
-    const passed = report(lines, documents)
-    if (!passed) showLog(log)
-    return passed
+    const found = report(lines, documents)
+    if (!found.passed) {
+      showLog(log)
+      return false
+    }
+    return await counted(record, { ...found, documents: fingerprint(documents) })
   } catch (error) {
     showLog(log)
     throw error
@@ -41,6 +47,20 @@ async function main(documentFolder, children, folder) {
     await children.stop()
     await front.close()
   }
+}
+
+/** Holds README.md against what was found, or writes it. */
+async function counted(record, found) {
+  const readme = await readFile(README, 'utf8')
+  if (record) {
+    await writeFile(README, recorded(readme, found))
+    console.log('README.md has the count of this run')
+    return true
+  }
+  const { wrong, note } = difference(readme, found)
+  if (note) console.log(note)
+  if (wrong) console.error(wrong)
+  return !wrong
 }
 
 /** Publishes one line of the connector, gives it a tenant, and drives it. */
@@ -67,4 +87,6 @@ function showLog(log) {
   for (const one of log.slice(-LOG_LINES_SHOWN)) console.error(`  ${one}`)
 }
 
-run((children, folder) => main(process.argv[2], children, folder))
+const record = process.argv[2] === '--record'
+const documentFolder = process.argv.at(-1)
+run((children, folder) => main({ documentFolder, record }, children, folder))

@@ -1,6 +1,9 @@
 // The table, the counts, and whether the run passed.
 
-/** Prints the report of all lines; answers whether nothing is wrong. */
+/**
+ * Prints the report of all lines; answers whether nothing is wrong, how many of the vendor's operations were
+ * covered, and which of ours no document covers.
+ */
 export function report(lines, documents, print = console.log) {
   const rows = lines.flatMap(({ line, rows }) => rows.map((row) => ({ line, ...row })))
   const cells = rows.map((row) => [
@@ -44,7 +47,13 @@ export function report(lines, documents, print = console.log) {
     `\n${wrong.length === 0 ? 'conforms' : 'DOES NOT CONFORM'}: ${rows.length} calls, ${requests.length} requests, ` +
       `${outcome('rejected')} rejected, ${outcome('unmatched')} unmatched, ${covered.size} of ${all} vendor operations covered`
   )
-  return wrong.length === 0 && rows.length > 0
+  const uncovered = rows.filter(({ requests }) => requests.some(({ outcome }) => outcome === 'undocumented'))
+  return {
+    passed: wrong.length === 0 && rows.length > 0,
+    covered: covered.size,
+    all,
+    undocumented: [...new Set(uncovered.map(({ name }) => name.replace(/^action /, '')))].sort(),
+  }
 }
 
 function count(items) {

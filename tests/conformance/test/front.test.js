@@ -130,7 +130,7 @@ test('the report passes what is right and fails each thing that is wrong', async
   const passes = (requests, problems = []) => {
     said.length = 0
     const rows = [{ name: 'read', answer: '200', requests, problems }]
-    return report([{ line: '1.x', rows }], documents, (line) => said.push(line))
+    return report([{ line: '1.x', rows }], documents, (line) => said.push(line)).passed
   }
   assert.equal(passes([good]), true)
   assert.match(said.at(-1), /1 requests, 0 rejected, 0 unmatched, 1 of 3 vendor operations covered/)
@@ -138,5 +138,16 @@ test('the report passes what is right and fails each thing that is wrong', async
   assert.match(said.join('\n'), /limit must be integer/)
   assert.equal(passes([good, lost]), false)
   assert.equal(passes([good], ['sent nothing']), false)
-  assert.equal(report([], documents, () => {}), false)
+  assert.equal(report([], documents, () => {}).passed, false)
+})
+
+test('the report counts what was accepted, and names what has no document', async () => {
+  const good = (await send('GET', '/greetings/v1/warm')).note
+  const bad = (await send('GET', '/greetings/v1/search?x=1')).note
+  const alone = (await send('GET', '/account-info/v3/details')).note
+  const row = (name, request) => ({ name, answer: '200', requests: [request], problems: [] })
+  const rows = [row('read', good), row('read again', good), row('search', bad), row('action account.info', alone)]
+  const lines = ['1.x', '2.x'].map((line) => ({ line, rows }))
+  const found = report(lines, documents, () => {})
+  assert.deepEqual(found, { passed: false, covered: 1, all: 3, undocumented: ['account.info'] })
 })

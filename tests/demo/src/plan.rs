@@ -1,5 +1,6 @@
 //! Who is in the demonstration, and what each tenant should run at its end.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// What is demonstrated.
@@ -10,6 +11,9 @@ pub(crate) const LINE_1: &str = "1.x";
 
 /// The line on HubSpot's dated API.
 pub(crate) const LINE_2: &str = "2.x";
+
+/// Digest by line.
+pub(crate) type Releases = BTreeMap<&'static str, String>;
 
 /// Tenants.
 pub(crate) const TENANTS: usize = 20;
@@ -28,6 +32,11 @@ pub(crate) fn tenant(number: usize) -> String {
 /// The line that a tenant should run in the end.
 pub(crate) fn expected(number: usize) -> &'static str {
     if (REVERTED..MOVED).contains(&number) { LINE_2 } else { LINE_1 }
+}
+
+/// Pins that a tenant's history should have in the end: the first one, the move, the way back.
+pub(crate) fn pins(number: usize) -> usize {
+    1 + usize::from(number < MOVED) + usize::from(number < REVERTED)
 }
 
 /// A tenant's credential at the mock provider.

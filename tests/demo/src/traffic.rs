@@ -1,18 +1,21 @@
 //! Steady traffic: one task a tenant, each asking for a contact, pausing, and asking again.
 //!
-//! A connection that breaks is a failed call, but while the host is known to be gone: then the task asks
-//! again until it is back, as any caller would, and the call is counted as interrupted.
+//! A connection that breaks is a failed call, but while the host is really gone: then the task asks again
+//! until it is back, as any caller would, and the call is counted as interrupted. An answer from a release
+//! that the tenant was not pinned to while the call ran is a failed call, too.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::Http;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use crate::outage::Outage;
+use crate::pins::Pins;
 use crate::plan::{TENANTS, path};
 
 /// The mock provider's first contact; the next ones follow.
@@ -34,11 +37,20 @@ pub(crate) struct Traffic {
 }
 
 /// What the tasks and whoever started them know of each other.
-#[derive(Default)]
 struct Shared {
     stop: AtomicBool,
-    outage: AtomicBool,
+    outage: Arc<Outage>,
+    pins: Arc<Pins>,
     calls: AtomicU64,
+}
+
+/// One tenant's caller, on a connection of its own.
+struct Caller {
+    http: Http,
+    tenant: usize,
+    shared: Arc<Shared>,
+    answered_at: Instant,
+    ledger: Ledger,
 }
 
 /// What traffic saw.
@@ -69,10 +81,20 @@ struct Ledger {
 
 impl Traffic {
     /// Starts a task for each tenant.
-    pub(crate) fn start(address: SocketAddr, token: &str) -> Self {
-        let shared = Arc::<Shared>::default();
-        let task =
-            |tenant| tokio::spawn(ask(Http::new(address, token), tenant, Arc::clone(&shared)));
+    pub(crate) fn start(
+        address: SocketAddr,
+        token: &str,
+        outage: Arc<Outage>,
+        pins: Arc<Pins>,
+    ) -> Self {
+        let (stop, calls) = (AtomicBool::new(false), AtomicU64::new(0));
+        let shared = Arc::new(Shared { stop, outage, pins, calls });
+        let task = |tenant| {
+            let http = Http::new(address, token);
+            let (shared, ledger) = (Arc::clone(&shared), Ledger::default());
+            let caller = Caller { http, tenant, shared, answered_at: Instant::now(), ledger };
+            tokio::spawn(caller.run())
+        };
         let tasks = (0..TENANTS).map(task).collect();
         Self { shared, tasks }
     }
@@ -80,11 +102,6 @@ impl Traffic {
     /// Calls answered so far.
     pub(crate) fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::Relaxed)
-    }
-
-    /// Says that the host is about to be gone, or is back.
-    pub(crate) fn expect_outage(&self, outage: bool) {
-        self.shared.outage.store(outage, Ordering::SeqCst);
     }
 
     /// Lets every task finish its call, and collects what they saw.
@@ -98,46 +115,65 @@ impl Traffic {
     }
 }
 
-async fn ask(mut http: Http, tenant: usize, shared: Arc<Shared>) -> Ledger {
-    let mut ledger = Ledger::default();
-    let path = path(tenant, "/actions/contacts.get");
-    let mut id = tenant;
-    while !shared.stop.load(Ordering::Relaxed) {
-        id += 1;
-        let input = json!({"id": (FIRST_CONTACT + id % 100).to_string()}).to_string();
-        ledger.one(&mut http, &path, &input, &shared).await;
-        shared.calls.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(PAUSE).await;
+// === impl Caller ===
+
+impl Caller {
+    async fn run(mut self) -> Ledger {
+        let path = path(self.tenant, "/actions/contacts.get");
+        let mut id = self.tenant;
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            id += 1;
+            let input = json!({"id": (FIRST_CONTACT + id % 100).to_string()}).to_string();
+            self.one(&path, &input).await;
+            self.shared.calls.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.ledger
     }
-    ledger
+
+    async fn one(&mut self, path: &str, input: &str) {
+        for attempt in 0..RETRIES_MAX {
+            let sent = Instant::now();
+            // The host that the kept connection led to is gone.
+            if self.shared.outage.met(self.answered_at, sent) {
+                self.http.disconnect();
+            }
+            let (method, body) = (http::Method::POST, input.to_owned().into());
+            let outcome = self.http.try_send(method, path, "application/json", body).await;
+            let ended = Instant::now();
+            match outcome {
+                Ok(reply) => {
+                    self.answered_at = ended;
+                    let digest = reply.header("keyway-digest");
+                    let pinned = self.shared.pins.allow(self.tenant, digest, sent, ended);
+                    return self.ledger.record(&reply, pinned, attempt > 0);
+                }
+                Err(_) if self.shared.outage.met(sent, ended) => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                Err(gone) => return self.ledger.failures.push(format!("no answer: {gone}")),
+            }
+        }
+        self.ledger.failures.push(format!("no answer after {RETRIES_MAX} tries"));
+    }
 }
 
 // === impl Ledger ===
 
 impl Ledger {
-    async fn one(&mut self, http: &mut Http, path: &str, input: &str, shared: &Shared) {
-        for attempt in 0..RETRIES_MAX {
-            let body = input.to_owned().into();
-            match http.try_send(http::Method::POST, path, "application/json", body).await {
-                Ok(reply) => return self.record(&reply, attempt > 0),
-                Err(_) if shared.outage.load(Ordering::SeqCst) => {
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
-                Err(gone) => return self.failures.push(format!("no answer: {gone}")),
-            }
-        }
-        self.failures.push(format!("no answer after {RETRIES_MAX} tries"));
-    }
-
-    fn record(&mut self, reply: &harness::Reply, interrupted: bool) {
-        let (_, version) = reply.header("keyway-release").split_once('@').unwrap_or_default();
+    fn record(&mut self, reply: &harness::Reply, pinned: bool, interrupted: bool) {
+        let (release, digest) = (reply.header("keyway-release"), reply.header("keyway-digest"));
+        let (_, version) = release.split_once('@').unwrap_or_default();
         let counts = self.by_release.entry(version.to_owned()).or_default();
         counts.calls += 1;
         counts.interrupted += u64::from(interrupted);
-        self.last = Some((version.to_owned(), reply.header("keyway-digest").to_owned()));
+        self.last = Some((version.to_owned(), digest.to_owned()));
         if !reply.status.is_success() {
             counts.failures += 1;
             self.failures.push(format!("{} {}", reply.status, reply.json()));
+        } else if !pinned {
+            counts.failures += 1;
+            self.failures.push(format!("{release} {digest} ran, and no pin said so"));
         }
     }
 }

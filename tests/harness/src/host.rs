@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::{env, fs};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use crate::http::Http;
 
@@ -12,13 +14,49 @@ use crate::http::Http;
 pub const ANY_PORT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
+/// Longer than a start takes on a machine that is busy with other tests.
+const READY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks at whether a host has ended.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Unit of the shell's limit on the size of a file (POSIX, `ulimit -f`).
+const BLOCK_BYTES: u64 = 512;
+
 /// A running host. Dropping it kills it.
 pub struct Host {
     child: Child,
+    log: Log,
     /// Where it listens.
     pub address: SocketAddr,
-    /// The admin token of its data directory.
+    /// The admin token of its data directory; empty if its file was deleted.
     pub token: String,
+    /// What it printed on standard output until it was ready, line by line.
+    pub printed: Vec<String>,
+}
+
+/// How to start a host.
+pub struct Start<'a> {
+    data: &'a Path,
+    config: &'a str,
+    listen: SocketAddr,
+    file_bytes_max: Option<u64>,
+    variable: Option<(&'a str, &'a str)>,
+}
+
+/// A host that ended by itself, or never was ready.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// What it said on standard error since this start.
+    pub said: String,
+}
+
+/// Standard error of a host: a file beside its data directory, which every start goes on with.
+struct Log {
+    path: PathBuf,
+    from: u64,
 }
 
 impl Host {
@@ -31,38 +69,12 @@ impl Host {
     /// As [`Self::start`], on an address: a restart where clients look for it.
     pub fn start_at(data: &Path, config: &str, listen: SocketAddr) -> Self {
         Self::try_start(data, config, listen)
-            .unwrap_or_else(|why| panic!("host did not start: {why}"))
+            .unwrap_or_else(|ended| panic!("host did not start: {ended:?}"))
     }
 
-    /// As [`Self::start_at`]; an error has what the host said on standard error.
-    pub fn try_start(data: &Path, config: &str, listen: SocketAddr) -> Result<Self, String> {
-        fs::create_dir_all(data).expect("data directory");
-        let file = data.with_extension("toml");
-        fs::write(&file, config).expect("configuration file");
-        let log = data.with_extension("log");
-        let stderr = fs::File::options().create(true).append(true).open(&log).expect("log file");
-        let mut child = Command::new(binary("keyway"))
-            .args(["serve", "--listen", &listen.to_string(), "--data"])
-            .arg(data)
-            .arg("--config")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .expect("keyway starts");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        match ready(stdout) {
-            Some(address) => {
-                let token = fs::read_to_string(data.join("admin.token")).expect("admin token");
-                Ok(Self { child, address, token: token.trim().to_owned() })
-            }
-            None => {
-                let status = child.wait().expect("child ends");
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                Err(format!("{status}: {said}"))
-            }
-        }
+    /// As [`Self::start_at`]; an error has what the host said.
+    pub fn try_start(data: &Path, config: &str, listen: SocketAddr) -> Result<Self, Ended> {
+        Start::new(data, config).listen(listen).run()
     }
 
     /// A client with the admin token, on a connection of its own.
@@ -80,6 +92,18 @@ impl Host {
         self.end();
     }
 
+    /// Waits until the host has ended by itself, and panics if it does not within `patience`.
+    pub async fn ended(mut self, patience: Duration) -> Ended {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return Ended { code: status.code(), said: self.log.said() };
+            }
+            assert!(begun.elapsed() < patience, "still running: {}", self.log.said());
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+    }
+
     fn end(&mut self) {
         // Already ended is as good: there is nothing left to kill.
         drop(self.child.kill());
@@ -93,13 +117,111 @@ impl Drop for Host {
     }
 }
 
-/// The address from the line that says so; none if the output ends without it.
-fn ready(stdout: impl BufRead + Send + 'static) -> Option<SocketAddr> {
-    let mut lines = stdout.lines().map_while(Result::ok);
-    let address = lines.find_map(|line| line.rsplit_once("http://")?.1.trim().parse().ok())?;
-    // Kept read, so that the host never blocks on a full pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-    Some(address)
+// === impl Start ===
+
+impl<'a> Start<'a> {
+    /// On a data directory, with the text of a configuration file, on any port of the loopback interface.
+    pub fn new(data: &'a Path, config: &'a str) -> Self {
+        Self { data, config, listen: ANY_PORT, file_bytes_max: None, variable: None }
+    }
+
+    /// On this address.
+    pub fn listen(self, listen: SocketAddr) -> Self {
+        Self { listen, ..self }
+    }
+
+    /// With this limit on the size of every file it writes, in whole blocks of the shell: what a full disk
+    /// is to one that grows.
+    pub fn file_bytes_max(self, bytes: u64) -> Self {
+        Self { file_bytes_max: Some(bytes), ..self }
+    }
+
+    /// With this variable in its environment.
+    pub fn variable(self, name: &'a str, value: &'a str) -> Self {
+        Self { variable: Some((name, value)), ..self }
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub fn run(self) -> Result<Host, Ended> {
+        let Self { data, config, listen, .. } = self;
+        // Not `data` itself: making that, for nobody else to enter, is the host's business.
+        fs::create_dir_all(data.parent().expect("a folder around it")).expect("writable");
+        let file = data.with_extension("toml");
+        fs::write(&file, config).expect("configuration file");
+        let (log, stderr) = Log::append(data.with_extension("log"));
+        let mut child = self
+            .program()
+            .args(["serve", "--listen", &listen.to_string(), "--data"])
+            .arg(data)
+            .arg("--config")
+            .arg(&file)
+            .envs(self.variable)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .expect("keyway starts");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        match ready(stdout) {
+            Some((address, printed)) => {
+                let token = fs::read_to_string(data.join("admin.token")).unwrap_or_default();
+                Ok(Host { child, log, address, token: token.trim().to_owned(), printed })
+            }
+            None => {
+                // It has ended, or will never be ready.
+                drop(child.kill());
+                let status = child.wait().expect("child ends");
+                Err(Ended { code: status.code(), said: log.said() })
+            }
+        }
+    }
+
+    fn program(&self) -> Command {
+        let keyway = binary("keyway");
+        let Some(bytes) = self.file_bytes_max else { return Command::new(keyway) };
+        let mut shell = Command::new("sh");
+        // Without the trap, the limit would be a signal and not an error.
+        let script = r#"trap '' XFSZ; ulimit -f "$0"; exec "$@""#;
+        shell.args(["-c", script, &(bytes / BLOCK_BYTES).to_string()]).arg(keyway);
+        shell
+    }
+}
+
+// === impl Log ===
+
+impl Log {
+    /// The file, to be written to after what is in it.
+    fn append(path: PathBuf) -> (Self, fs::File) {
+        let file = fs::File::options().create(true).append(true).open(&path).expect("log file");
+        let from = file.metadata().expect("log file").len();
+        (Self { path, from }, file)
+    }
+
+    fn said(&self) -> String {
+        let bytes = fs::read(&self.path).expect("log file");
+        let from = usize::try_from(self.from).expect("a log fits into memory");
+        String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned()
+    }
+}
+
+/// The address from the line that says so, with all lines up to it; none if the output ends without it, or
+/// it does not come in time.
+fn ready(stdout: impl BufRead + Send + 'static) -> Option<(SocketAddr, Vec<String>)> {
+    let (said, lines) = mpsc::channel();
+    // To the end, so that the host never blocks on a full pipe.
+    thread::spawn(move || {
+        stdout.lines().map_while(Result::ok).for_each(|line| drop(said.send(line)));
+    });
+    let begun = Instant::now();
+    let mut printed = Vec::new();
+    loop {
+        let line = lines.recv_timeout(READY_PATIENCE.saturating_sub(begun.elapsed())).ok()?;
+        let address = line.rsplit_once("http://").and_then(|(_, text)| text.trim().parse().ok());
+        printed.push(line);
+        if let Some(address) = address {
+            return Some((address, printed));
+        }
+    }
 }
 
 /// Path of a binary of this workspace, in the profile that the caller was built with.
@@ -114,7 +236,8 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// A component that `script/guests` built: `connectors` or `fixtures/guests`, and the crate's name.
+/// A component that `script/guests` built: `connectors`, `fixtures/guests` or `sdk`, and the crate's name, or
+/// the example's after `examples/`.
 pub fn component(workspace: &str, name: &str) -> Vec<u8> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let file = format!("{workspace}/target/wasm32-wasip2/release/{}.wasm", name.replace('-', "_"));

@@ -44,6 +44,11 @@ impl Http {
         Self { address, token, connection: None }
     }
 
+    /// Gives up the kept connection: the next request makes a new one.
+    pub fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
     /// `GET path`.
     pub async fn get(&mut self, path: &str) -> Reply {
         self.send(Method::GET, path, "application/json", Bytes::new()).await

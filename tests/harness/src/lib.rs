@@ -3,8 +3,10 @@
 //!
 //! Ends only processes that it started. Panics with a text where a test would fail anyway.
 
+pub mod herd;
 mod host;
 mod http;
+pub mod parties;
 
-pub use host::{ANY_PORT, Host, binary, component};
+pub use host::{ANY_PORT, Ended, Host, Start, binary, component};
 pub use http::{Http, Reply};

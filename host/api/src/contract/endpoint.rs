@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
+use keyway_exchanges::har::MEDIA_TYPE;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::{call, installation, problem, release, token};
+use super::{call, connect, connection, exchange, installation, keys, problem, release, token};
 
 /// An endpoint.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub enum Method {
     Post,
     /// Removes.
     Delete,
+    /// Whichever the caller has.
+    Any,
 }
 
 /// Who may use an endpoint. Where the path names an environment, the token must cover it; where it does
@@ -84,8 +87,12 @@ pub enum Body {
     Component,
     /// Any JSON.
     Json,
+    /// Anything, or nothing.
+    Bytes,
     /// JSON of this shape.
     Shape(Shape),
+    /// JSON of this shape, one a line.
+    Lines(Shape),
 }
 
 /// What a success is.
@@ -120,12 +127,32 @@ const fn json<T: ToSchema>(status: u16, summary: &'static str) -> Answer {
     Answer { status, summary, body: Some((JSON, Some(shape::<T>()))) }
 }
 
+const fn lines<T: ToSchema>(summary: &'static str) -> Answer {
+    Answer { status: 200, summary, body: Some((super::LINES_TYPE, Some(shape::<T>()))) }
+}
+
 const fn any_json(summary: &'static str) -> Answer {
     Answer { status: 200, summary, body: Some((JSON, None)) }
 }
 
+const fn any_bytes(summary: &'static str) -> Answer {
+    Answer { status: 200, summary, body: Some(("*/*", None)) }
+}
+
+const fn archive(summary: &'static str) -> Answer {
+    Answer { status: 200, summary, body: Some((MEDIA_TYPE, None)) }
+}
+
 const fn nothing(summary: &'static str) -> Answer {
     Answer { status: 204, summary, body: None }
+}
+
+const fn page(summary: &'static str) -> Answer {
+    Answer { status: 200, summary, body: Some(("text/html", None)) }
+}
+
+const fn elsewhere(summary: &'static str) -> Answer {
+    Answer { status: 303, summary, body: None }
 }
 
 const fn text(name: &'static str, summary: &'static str) -> Query {
@@ -136,7 +163,26 @@ const fn number(name: &'static str, summary: &'static str) -> Query {
     Query { name, summary, number: true }
 }
 
+// Which exchanges: what a page and a stream have in common.
+const OF_TENANT: Query = text("tenant", "Only of this tenant");
+const OF_CONNECTOR: Query = text("connector", "Only of this connector, `publisher/name`");
+const OF_CALL: Query = text("call", "Only of this call, `call_…`");
+const OF_RELEASE: Query =
+    text("release", "Only of this release: a version, a digest, or 12 or more digits of it");
+const OF_HOST: Query = text("host", "Only with this host");
+const OF_STATUS: Query =
+    text("status", "Only with this status, `429`, or a status of this class, `4xx`");
+const IF_STOPPED: Query = text("stopped", "`true`: only those of which no response was handed on");
+const IF_FAILED: Query =
+    text("failed", "`true`: only those, and responses with a status from 400 on");
+const OF_PURPOSE: Query =
+    text("purpose", "Only for this: `call`, `proxy`, or one of the host's own, such as `token`");
+
 const LIMIT: Query = number("limit", "How many at most: 1 to 1000, 100 if absent");
+
+const USER: Query = text("user", "Of this user's connection instead of the tenant's own");
+
+const DRY_RUN: Query = text("dry_run", "`true`: try everything and change nothing");
 
 macro_rules! endpoints {
     ($($name:ident = $method:ident $path:expr, $access:ident, $summary:literal,
@@ -170,6 +216,13 @@ macro_rules! installation {
             "/v1/environments/{environment}/tenants/{tenant}/connectors/{publisher}/{name}",
             $rest
         )
+    };
+}
+
+/// The path of an OAuth client.
+macro_rules! client {
+    () => {
+        "/v1/environments/{environment}/connectors/{publisher}/{name}/clients/{slot}"
     };
 }
 
@@ -229,14 +282,80 @@ endpoints! {
         [], Body::Nothing, [json::<installation::Config>(200, "The configuration")];
     CONNECTION_SET = Put installation!("/connections/{slot}"), Operate,
         "Set the credential of a slot",
-        [], Body::Shape(shape::<installation::SetConnection>()),
-        [json::<installation::Connection>(200, "The connection, without its secret")];
+        [USER], Body::Shape(shape::<connection::SetConnection>()),
+        [json::<connection::Connection>(200, "The connection, without its secret")];
     CONNECTION_REMOVE = Delete installation!("/connections/{slot}"), Operate,
-        "Remove the credential of a slot",
-        [], Body::Nothing, [nothing("Removed")];
+        "Remove the credential of a slot; tokens are revoked at the provider where it offers that",
+        [USER], Body::Nothing, [nothing("Removed")];
     CONNECTION_LIST = Get installation!("/connections"), View,
-        "List the slots that have a credential",
-        [], Body::Nothing, [json::<installation::ConnectionList>(200, "The connections")];
+        "List an installation's connections: the tenant's own and its users'",
+        [], Body::Nothing, [json::<connection::ConnectionList>(200, "The connections")];
+    CONNECTION_PAUSE = Post installation!("/connections/{slot}/pause"), Operate,
+        "Pause a connection, and answer once no exchange and no refresh of it is in flight",
+        [USER, number("wait_seconds", "How long to wait for that: 0 to 300, 30 if absent")],
+        Body::Nothing, [json::<connection::PauseReceipt>(200, "It is idle")];
+    CONNECTION_RESUME = Post installation!("/connections/{slot}/resume"), Operate,
+        "Let calls use a connection again",
+        [USER], Body::Nothing, [json::<connection::Connection>(200, "The connection")];
+    CONNECTION_HOLD_REFRESH = Post installation!("/connections/{slot}/hold-refresh"), Operate,
+        "Keep a connection's tokens as they are: another system refreshes them",
+        [USER], Body::Nothing, [json::<connection::Connection>(200, "The connection")];
+    CONNECTION_RELEASE_REFRESH = Post installation!("/connections/{slot}/release-refresh"), Operate,
+        "Refresh a connection's tokens again",
+        [USER], Body::Nothing, [json::<connection::Connection>(200, "The connection")];
+    CONNECTION_REFRESH = Post installation!("/connections/{slot}/refresh"), Operate,
+        "Refresh a connection's tokens now",
+        [USER], Body::Shape(shape::<connection::RefreshConnection>()),
+        [json::<connection::TokenState>(200, "Where they stand")];
+    CONNECTION_IMPORT = Post installation!("/connections/{slot}/import"), Operate,
+        "Take tokens from another system, after trying them at the provider",
+        [USER, DRY_RUN], Body::Shape(shape::<connection::ImportConnection>()),
+        [json::<connection::Imported>(200, "They work, and were taken unless it was a dry run")];
+    CONNECTION_EXPORT = Post installation!("/connections/{slot}/export"), Operate,
+        "Hand out a connection's tokens, sealed to a recipient; in the clear only to an admin",
+        [USER], Body::Shape(shape::<connection::ExportConnection>()),
+        [json::<connection::ExportedConnection>(200, "One line of an import")];
+    CONNECTION_IMPORT_MANY = Post "/v1/environments/{environment}/connections/import", Operate,
+        "Take tokens of many connections, one a line; a line that fails leaves the others",
+        [DRY_RUN], Body::Lines(shape::<connection::ImportLine>()),
+        [lines::<connection::LineOutcome>("What came of each line, one a line")];
+    SCOPES_GET = Get installation!("/scopes"), View,
+        "Show what a release needs of its provider, and what was granted",
+        [text("release", "As in `SetPin`; absent: the one that the installation runs")],
+        Body::Nothing, [json::<connection::Scopes>(200, "By slot")];
+    CLIENT_LIST = Get "/v1/environments/{environment}/clients", Administer,
+        "List the operator's OAuth clients, without their secrets",
+        [], Body::Nothing, [json::<connection::ClientList>(200, "The clients")];
+    CLIENT_SET = Put client!(), Administer,
+        "Set the operator's OAuth client for a slot of a connector",
+        [], Body::Shape(shape::<connection::SetClient>()),
+        [json::<connection::Client>(200, "The client, without its secret")];
+    CLIENT_GET = Get client!(), Administer,
+        "Show the operator's OAuth client for a slot of a connector",
+        [], Body::Nothing, [json::<connection::Client>(200, "The client, without its secret")];
+    CLIENT_REMOVE = Delete client!(), Administer,
+        "Remove the operator's OAuth client for a slot of a connector",
+        [], Body::Nothing, [nothing("Removed")];
+
+    CONNECT_BEGIN = Post installation!("/connect-sessions"), Operate,
+        "Begin a connect session: a link for a person, or where the caller is to send one",
+        [], Body::Shape(shape::<connect::BeginConnect>()),
+        [json::<connect::ConnectSession>(201, "The session; what is in it is shown once")];
+    CONNECT_COMPLETE = Post "/v1/environments/{environment}/connect-sessions/complete", Operate,
+        "Hand in what a provider answered to a headless session",
+        [], Body::Shape(shape::<connect::CompleteConnect>()),
+        [json::<connect::Connected>(200, "Connected: calls that begin now use it")];
+    CONNECT_PAGE = Get "/connect/{token}", Open,
+        "The page that a person is sent to",
+        [], Body::Nothing, [page("What is asked for, and a button")];
+    CONNECT_START = Post "/connect/{token}/start", Open,
+        "What the page's button does",
+        [], Body::Nothing, [elsewhere("To the provider")];
+    CONNECT_CALLBACK = Get "/connect/callback", Open,
+        "Where a provider sends the person back to",
+        [text("state", "Whose answer it is"), text("code", "What is exchanged for tokens"),
+         text("iss", "Whose answer it says it is"), text("error", "Why there is no code")],
+        Body::Nothing, [page("It is done"), elsewhere("To the session's `return_url`")];
 
     ACTION_INVOKE = Post installation!("/actions/{action}"), Operate,
         "Run an action: its input is the body, its output the answer",
@@ -254,6 +373,23 @@ endpoints! {
         "Write one batch of an object",
         [], Body::Shape(shape::<call::Write>()),
         [json::<call::Outcomes>(200, "What became of each item, in their order")], call;
+    PROXY = Any installation!("/proxy/{*path}"), Operate,
+        "Send a request to the provider with the installation's credential; the answer is the provider's own",
+        [], Body::Bytes, [any_bytes("Whatever the provider answers, with its status")], call;
+
+    EXCHANGE_LIST = Get "/v1/environments/{environment}/exchanges", View,
+        "List exchanges with providers, as the log has them",
+        [OF_TENANT, OF_CONNECTOR, OF_CALL, OF_RELEASE, OF_HOST, OF_STATUS, IF_STOPPED, IF_FAILED, OF_PURPOSE,
+         text("since", "Only what began then or later: RFC 3339, or how long ago, such as `10m`"),
+         text("until", "Only what began then or earlier, likewise"),
+         number("after", "`next` of the page before"), LIMIT,
+         text("order", "`newest` first, as if absent, or `oldest`"),
+         text("format", "`json` or `har`; if absent, what the request accepts")],
+        Body::Nothing, [json::<exchange::ExchangeList>(200, "The exchanges"), archive("The exchanges")];
+    EXCHANGE_FOLLOW = Get "/v1/environments/{environment}/exchanges/follow", View,
+        "Follow exchanges with providers as they end; the answer goes on until the caller goes",
+        [OF_TENANT, OF_CONNECTOR, OF_CALL, OF_RELEASE, OF_HOST, OF_STATUS, IF_STOPPED, IF_FAILED, OF_PURPOSE],
+        Body::Nothing, [lines::<exchange::ExchangeLine>("A line for each")];
 
     TOKEN_LIST = Get "/v1/tokens", Administer,
         "List tokens, without their secrets",
@@ -265,6 +401,13 @@ endpoints! {
     TOKEN_REVOKE = Delete "/v1/tokens/{token}", Administer,
         "End a token",
         [], Body::Nothing, [nothing("Ended")];
+    KEYS_GET = Get "/v1/keys", Administer,
+        "List the sealing keys, and how many data keys each wraps",
+        [], Body::Nothing, [json::<keys::Keys>(200, "The keys, without themselves")];
+    KEYS_ROTATE = Post "/v1/keys/rotate", Administer,
+        "Exchange the sealing key, or data keys",
+        [], Body::Shape(shape::<keys::RotateKeys>()),
+        [json::<keys::KeysRotated>(200, "Exchanged")];
     AUDIT_LIST = Get "/v1/audit", Operate,
         "List changes of the control plane, oldest first",
         [number("after", "Only entries behind this number"), LIMIT],
@@ -293,7 +436,8 @@ pub(crate) const PROBLEM: Shape = shape::<problem::Problem>();
 impl Endpoint {
     /// Names in the path, in order.
     pub fn path_names(&self) -> impl Iterator<Item = &'static str> {
-        self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        let name = |part: &'static str| part.strip_prefix('{')?.strip_suffix('}');
+        self.path.split('/').filter_map(name).map(|name| name.trim_start_matches('*'))
     }
 
     /// Whether it is about one environment.
@@ -312,6 +456,7 @@ impl Method {
             Self::Put => "PUT",
             Self::Post => "POST",
             Self::Delete => "DELETE",
+            Self::Any => "ANY",
         }
     }
 }

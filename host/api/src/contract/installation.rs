@@ -1,4 +1,4 @@
-//! What installations run and are set to: pins, defaults, the matrix, configuration, connections.
+//! What installations run and are set to: pins, defaults, the matrix, configuration.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -20,6 +20,10 @@ pub struct SetPin {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub generation: Option<u64>,
+    /// Pin also a release that needs scopes which the tenant's connections were not granted. The reason then says
+    /// which.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_missing_scopes: bool,
 }
 
 /// A way back, wanted.
@@ -183,53 +187,4 @@ pub struct Config {
     /// The configuration.
     #[schema(value_type = Object)]
     pub config: Box<RawValue>,
-}
-
-// Has no `Debug` and is not `Serialize`: it cannot be printed or sent by accident.
-/// A credential, wanted: `token`, or `user` and `password`, as the slot's scheme asks.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SetConnection {
-    /// A bearer token or an API key.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, format = Password)]
-    pub token: Option<secrecy::SecretString>,
-    /// A user, for a slot of scheme `basic`.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false)]
-    pub user: Option<secrecy::SecretString>,
-    /// Its password.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, format = Password)]
-    pub password: Option<secrecy::SecretString>,
-    /// What the connector's paths are joined to instead of the descriptor's base URL.
-    #[serde(default)]
-    #[schema(nullable = false)]
-    pub base_url: Option<String>,
-}
-
-/// A credential that is set. The secret never comes back.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct Connection {
-    /// Which slot.
-    pub slot: String,
-    /// Scheme of the credential, such as `bearer`.
-    pub kind: String,
-    /// 1 for the first, one more with each.
-    pub generation: u64,
-    /// What the connector's paths are joined to, if not the descriptor's base URL.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub base_url: Option<String>,
-    /// When it was set.
-    #[serde(with = "time::serde::rfc3339")]
-    #[schema(value_type = String, format = DateTime)]
-    pub at: OffsetDateTime,
-}
-
-/// Credentials that are set.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
-pub struct ConnectionList {
-    /// By slot.
-    pub connections: Vec<Connection>,
 }

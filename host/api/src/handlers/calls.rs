@@ -8,18 +8,19 @@ mod render;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use keyway_core::call::{Operation, Output, ReadRequest, WriteItem, WriteRequest};
 use keyway_core::descriptor::WriteOperation;
-use keyway_core::ids::{Action, CallId, Installation, Object};
+use keyway_core::exchange::Pace;
+use keyway_core::ids::{Action, CallId, Installation, Object, User};
 use keyway_core::ports::Call;
 use keyway_core::{Code, Digest, Fault};
 
 use super::{Answer, json, json_text};
 use crate::api::Host;
 use crate::body::{Json, JsonText};
-use crate::contract::{TIMEOUT_HEADER, call as contract};
+use crate::contract::{PACE_HEADER, TIMEOUT_HEADER, USER_HEADER, call as contract};
 use crate::place::{At, Names};
 use crate::problem::{Noted, Refusal, Trace};
 
@@ -93,8 +94,14 @@ async fn run(
     operation: Operation,
     headers: &HeaderMap,
 ) -> Answer {
-    let time = timeout(headers)?;
-    let answer = api.dispatch.call(Call { installation, operation, time }).await;
+    let call = Call {
+        time: timeout(headers)?,
+        user: user(headers)?,
+        pace: pace(headers)?,
+        installation,
+        operation,
+    };
+    let answer = api.dispatch.call(call).await;
     let trace = Trace { call: answer.call, release: answer.release };
     match answer.result.and_then(body) {
         Ok(mut response) => {
@@ -138,13 +145,34 @@ fn check_input(
 }
 
 /// The time that the caller gives the call.
-fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Fault> {
+pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Fault> {
     let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(None) };
     let millis = value.to_str().ok().and_then(|text| text.parse::<u32>().ok());
     match millis {
         Some(millis) if millis > 0 => Ok(Some(Duration::from_millis(millis.into()))),
         _ => {
             let detail = format!("`{TIMEOUT_HEADER}` is a number of milliseconds, 1 or more");
+            Err(Fault::new(Code::InvalidRequest, detail))
+        }
+    }
+}
+
+/// The user that the call is for.
+pub(crate) fn user(headers: &HeaderMap) -> Result<Option<User>, Fault> {
+    let Some(value) = headers.get(USER_HEADER) else { return Ok(None) };
+    let user = value.to_str().ok().and_then(|text| text.parse().ok());
+    user.map(Some).ok_or_else(|| {
+        Fault::new(Code::InvalidName, format!("`{USER_HEADER}` is not the name of a user"))
+    })
+}
+
+/// What is done when the provider asks to wait.
+pub(crate) fn pace(headers: &HeaderMap) -> Result<Pace, Fault> {
+    match headers.get(PACE_HEADER).map(HeaderValue::as_bytes) {
+        None | Some(b"pass-through") => Ok(Pace::PassThrough),
+        Some(b"throttle") => Ok(Pace::Throttle),
+        Some(_) => {
+            let detail = format!("`{PACE_HEADER}` is `pass-through` or `throttle`");
             Err(Fault::new(Code::InvalidRequest, detail))
         }
     }

@@ -1,106 +1,316 @@
-//! Credentials: set, removed, listed. Never shown.
+//! Connections: set, removed, listed, paused, refreshed. Their secrets are never shown.
+//!
+//! How tokens come from another system and go to one is in [`super::moves`].
+
+use std::time::Duration;
 
 use axum::extract::State;
-use keyway_core::descriptor::Scheme;
-use keyway_core::ids::{Installation, Slot};
+use keyway_core::descriptor::{Scheme, SlotSpec};
+use keyway_core::ids::{ConnectionRef, Installation, User};
+use keyway_core::release::Release;
 use keyway_core::{Code, Fault};
+use keyway_releases::find::Selector;
+use keyway_releases::scopes::{self as granted, SlotScopes};
 use keyway_vault::SecretInput;
-use keyway_vault::connections::Setting;
-use keyway_vault::model::Connection;
+use keyway_vault::connections::{Info, Receipt, Setting, Switch};
+use keyway_vault::oauth::record::{Phase, State as Tokens};
+use serde::Deserialize;
 
+use super::releases::reference;
 use super::{Answer, finish, json, nothing};
 use crate::api::Host;
 use crate::auth::Identity;
-use crate::body::JsonText;
-use crate::contract::installation as contract;
-use crate::place::{At, Names};
+use crate::body::{Json, JsonText};
+use crate::contract::connection as contract;
+use crate::place::{self, At, Names, Query};
+
+/// How long a pause waits for the connection to be idle when the caller does not say.
+const WAIT_DEFAULT: u64 = 30;
+
+/// How long at most: longer than any exchange may take.
+const WAIT_MAX: u64 = 300;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UserQuery {
+    user: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PauseQuery {
+    user: Option<String>,
+    wait_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScopesQuery {
+    release: Option<String>,
+}
+
+// === impl UserQuery ===
+
+impl UserQuery {
+    /// The user named, if any.
+    pub(super) fn user(self) -> Option<String> {
+        self.user
+    }
+}
 
 pub(crate) async fn set(
     State(api): State<Host>,
     At(installation): At,
     names: Names,
+    Query(query): Query<UserQuery>,
     who: Identity,
     JsonText(text): JsonText,
 ) -> Answer {
-    let slot: Slot = names.get("slot")?;
-    let (secret, base_url) = parse(&text)?;
-    let scheme = declared(&api, &installation, &slot, base_url.as_deref()).await?;
-    let setting = Setting { installation, slot, scheme, base_url, secret };
+    let of = reference_of(installation, &names, query.user)?;
+    let body = parse(&text)?;
+    let (release, spec) = declared(&api, &of).await?;
+    if let Some(base_url) = &body.base_url {
+        api.policy.check_base_url(&release.descriptor, base_url)?;
+    }
+    let base_url = body.base_url.clone();
+    let secret = secret(body, &spec.scheme)?;
+    let ConnectionRef { installation, slot, user } = of;
+    let setting = Setting { installation, slot, user, scheme: spec.scheme, base_url, secret };
     let actor = who.actor().clone();
-    let connection = finish(async move {
+    let info = finish(async move {
         let connection = api.vault.set(setting, &actor).await?;
         api.releases.refresh(&connection.installation).await?;
-        Ok(connection)
+        api.vault.info(connection).await
     })
     .await?;
-    json(&render(connection))
+    json(&render(info))
 }
 
 pub(crate) async fn remove(
     State(api): State<Host>,
     At(installation): At,
     names: Names,
+    Query(query): Query<UserQuery>,
     who: Identity,
 ) -> Answer {
-    let slot: Slot = names.get("slot")?;
+    let of = reference_of(installation, &names, query.user)?;
     let actor = who.actor().clone();
     finish(async move {
-        if !api.vault.remove(&installation, &slot, &actor).await? {
-            let detail = format!("no credential is set for slot `{slot}`");
-            return Err(Fault::new(Code::UnknownSlot, detail));
+        // Without a release there is nobody to say where tokens are revoked; they go all the same.
+        let release = api.releases.declared(&of.installation).await.ok();
+        let spec = release.as_ref().and_then(|release| release.descriptor.slots.get(&of.slot));
+        if !api.vault.remove(&of, spec, &actor).await? {
+            return Err(absent(&of));
         }
-        api.releases.refresh(&installation).await
+        api.releases.refresh(&of.installation).await
     })
     .await?;
     Ok(nothing())
 }
 
-pub(crate) async fn list(State(api): State<Host>, At(installation): At) -> Answer {
-    let state = super::config::state(&api, &installation).await?;
-    let connections = state.connections.into_iter().map(render).collect();
-    json(&contract::ConnectionList { connections })
-}
-
-/// How the installation's release wants the slot's credential; refuses what it does not declare.
-async fn declared(
-    api: &Host,
-    installation: &Installation,
-    slot: &Slot,
-    base_url: Option<&str>,
-) -> Result<Scheme, Fault> {
-    let release = api.releases.declared(installation).await?;
-    let Some(spec) = release.descriptor.slots.get(slot) else {
-        let detail = format!("{} declares no slot `{slot}`", release.reference);
-        return Err(Fault::new(Code::UnknownSlot, detail));
-    };
-    if let Some(base_url) = base_url {
-        api.policy.check_base_url(&release.descriptor, base_url)?;
+/// That there is nothing to remove. A slot without the tenant's own connection has always been told so.
+fn absent(of: &ConnectionRef) -> Fault {
+    match of.user {
+        None => {
+            Fault::new(Code::UnknownSlot, format!("no credential is set for slot `{}`", of.slot))
+        }
+        Some(_) => Fault::new(Code::UnknownConnection, format!("there is no {of}")),
     }
-    Ok(spec.scheme.clone())
 }
 
-fn parse(text: &str) -> Result<(SecretInput, Option<String>), Fault> {
-    // A parser's complaint quotes what it complains about, which here may be the secret.
-    let refuse = || {
-        let detail =
-            "the body is `token`, or `user` and `password`, all text, and `base_url` if wanted";
-        Fault::new(Code::InvalidRequest, detail)
-    };
-    let body: contract::SetConnection = crate::json::object(text).map_err(|_| refuse())?;
-    let secret = match (body.token, body.user, body.password) {
-        (Some(token), None, None) => SecretInput::Token(token),
-        (None, Some(user), Some(password)) => SecretInput::Basic { user, password },
-        _ => return Err(refuse()),
-    };
-    Ok((secret, body.base_url))
+pub(crate) async fn list(State(api): State<Host>, At(installation): At) -> Answer {
+    let infos = api.vault.connections(&installation).await?;
+    if infos.is_empty() {
+        // Says which of the two it is: no such installation, or one without connections.
+        super::config::state(&api, &installation).await?;
+    }
+    json(&contract::ConnectionList { connections: infos.into_iter().map(render).collect() })
 }
 
-fn render(connection: Connection) -> contract::Connection {
+pub(crate) async fn pause(
+    State(api): State<Host>,
+    At(installation): At,
+    names: Names,
+    Query(query): Query<PauseQuery>,
+    who: Identity,
+) -> Answer {
+    let of = reference_of(installation, &names, query.user)?;
+    let wait = query.wait_seconds.unwrap_or(WAIT_DEFAULT);
+    if wait > WAIT_MAX {
+        let detail = format!("`wait_seconds` is 0 to {WAIT_MAX}");
+        return Err(Fault::new(Code::InvalidRequest, detail).into());
+    }
+    let actor = who.actor().clone();
+    let receipt = finish(async move {
+        let receipt = api.vault.pause(&of, Duration::from_secs(wait), &actor).await;
+        // Also where it is not idle yet: it is paused, and the route shows what the row says.
+        api.releases.refresh(&of.installation).await?;
+        receipt
+    });
+    let Receipt { info, drained_at } = receipt.await?;
+    json(&contract::PauseReceipt { connection: render(info), drained_at })
+}
+
+pub(crate) async fn resume(
+    State(api): State<Host>,
+    At(installation): At,
+    names: Names,
+    Query(query): Query<UserQuery>,
+    who: Identity,
+) -> Answer {
+    let of = reference_of(installation, &names, query.user)?;
+    switch(api, of, Switch::Paused, false, &who).await
+}
+
+pub(crate) async fn hold_refresh(
+    State(api): State<Host>,
+    At(installation): At,
+    names: Names,
+    Query(query): Query<UserQuery>,
+    who: Identity,
+) -> Answer {
+    let of = reference_of(installation, &names, query.user)?;
+    switch(api, of, Switch::HoldRefresh, true, &who).await
+}
+
+pub(crate) async fn release_refresh(
+    State(api): State<Host>,
+    At(installation): At,
+    names: Names,
+    Query(query): Query<UserQuery>,
+    who: Identity,
+) -> Answer {
+    let of = reference_of(installation, &names, query.user)?;
+    switch(api, of, Switch::HoldRefresh, false, &who).await
+}
+
+async fn switch(api: Host, of: ConnectionRef, switch: Switch, on: bool, who: &Identity) -> Answer {
+    let actor = who.actor().clone();
+    let info = finish(async move {
+        let connection = api.vault.switch(&of, switch, on, &actor).await?;
+        api.releases.refresh(&of.installation).await?;
+        api.vault.info(connection).await
+    });
+    json(&render(info.await?))
+}
+
+pub(crate) async fn refresh(
+    State(api): State<Host>,
+    At(installation): At,
+    names: Names,
+    Query(query): Query<UserQuery>,
+    Json(body): Json<contract::RefreshConnection>,
+) -> Answer {
+    let of = reference_of(installation, &names, query.user)?;
+    let state = finish(async move {
+        let (_, spec) = declared(&api, &of).await?;
+        let state = api.vault.refresh(&of, &spec, body.force).await;
+        // The provider may have changed what it grants.
+        api.releases.refresh(&of.installation).await?;
+        state
+    });
+    json(&render_state(state.await?))
+}
+
+pub(crate) async fn scopes(
+    State(api): State<Host>,
+    At(installation): At,
+    Query(query): Query<ScopesQuery>,
+) -> Answer {
+    let release = match query.release.as_deref().map(str::parse::<Selector>).transpose()? {
+        Some(selector) => api.releases.find(&installation.connector, &selector).await?,
+        None => api.releases.declared(&installation).await?,
+    };
+    let infos = api.vault.connections(&installation).await?;
+    let (own, users): (Vec<_>, Vec<_>) =
+        infos.into_iter().map(|info| info.connection).partition(|of| of.user.is_none());
+    let slots = granted::compare(&release.descriptor, &own);
+    let render = |SlotScopes { slot, required, granted, missing }: SlotScopes| {
+        let users = users.iter().filter(|of| of.slot == slot).filter_map(|of| {
+            let missing = granted::missing(&required, of.scopes.as_deref());
+            let user = of.user.as_ref()?.to_string();
+            (!missing.is_empty()).then_some(contract::UserScopes { user, missing })
+        });
+        let users = users.collect();
+        contract::SlotScopes { slot: slot.to_string(), required, granted, missing, users }
+    };
+    let slots = slots.into_iter().map(render).collect();
+    json(&contract::Scopes { release: reference(&release.reference), slots })
+}
+
+/// The connection that a path and a query name.
+pub(super) fn reference_of(
+    installation: Installation,
+    names: &Names,
+    user: Option<String>,
+) -> Result<ConnectionRef, Fault> {
+    let user: Option<User> = user.as_deref().map(place::parse).transpose()?;
+    Ok(ConnectionRef { installation, slot: names.get("slot")?, user })
+}
+
+/// The release that the installation runs, and how it wants the slot's credential; refuses what it does not
+/// declare.
+pub(super) async fn declared(api: &Host, of: &ConnectionRef) -> Result<(Release, SlotSpec), Fault> {
+    let release = api.releases.declared(&of.installation).await?;
+    match release.descriptor.slots.get(&of.slot).cloned() {
+        Some(spec) => Ok((release, spec)),
+        None => {
+            let detail = format!("{} declares no slot `{}`", release.reference, of.slot);
+            Err(Fault::new(Code::UnknownSlot, detail))
+        }
+    }
+}
+
+/// A parser's complaint quotes what it complains about, which here may be the secret.
+fn refusal() -> Fault {
+    let detail = "the body is `token`, or `user` and `password`, all text, and `base_url` if wanted; \
+                  `{}` for a slot of scheme `none`";
+    Fault::new(Code::InvalidRequest, detail)
+}
+
+fn parse(text: &str) -> Result<contract::SetConnection, Fault> {
+    crate::json::object(text).map_err(|_| refusal())
+}
+
+fn secret(body: contract::SetConnection, scheme: &Scheme) -> Result<SecretInput, Fault> {
+    match (body.token, body.user, body.password) {
+        (Some(token), None, None) => Ok(SecretInput::Token(token)),
+        (None, Some(user), Some(password)) => Ok(SecretInput::Basic { user, password }),
+        (None, None, None) if *scheme == Scheme::None => Ok(SecretInput::None),
+        _ => Err(refusal()),
+    }
+}
+
+pub(super) fn render(Info { connection, state }: Info) -> contract::Connection {
     contract::Connection {
         slot: connection.slot.to_string(),
+        user: connection.user.map(|user| user.to_string()),
         kind: connection.kind,
         generation: connection.generation,
         base_url: connection.base_url,
+        account: connection.account,
+        scopes: connection.scopes,
+        paused: connection.paused,
+        hold_refresh: connection.hold_refresh,
+        watch_until: connection.watch_until,
+        state: state.map(render_state),
         at: connection.at,
+    }
+}
+
+fn render_state(state: Tokens) -> contract::TokenState {
+    contract::TokenState {
+        phase: match state.phase {
+            Phase::Ready => contract::TokenPhase::Ready,
+            Phase::Refreshing { .. } => contract::TokenPhase::Refreshing,
+            Phase::Uncertain { .. } => contract::TokenPhase::Uncertain,
+            Phase::NeedsReauth { .. } => contract::TokenPhase::NeedsReauth,
+        },
+        expires_at: state.expires_at,
+        obtained_at: state.obtained_at,
+        retry_at: state.retry_at,
+        problem: state.problem,
+        refreshable: state.refreshable,
+        failures: state.failures,
     }
 }

@@ -47,6 +47,7 @@ pub(crate) async fn set(
         actor: who.actor().clone(),
         reason: body.reason,
         seen_generation: body.generation,
+        allow_missing_scopes: body.allow_missing_scopes,
     };
     let releases = api.releases.clone();
     let pin = finish(async move { releases.pin(request).await }).await?;

@@ -8,7 +8,13 @@ mod bad_input;
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod document;
+#[cfg(test)]
+mod exchanges;
+#[cfg(test)]
+mod keys;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::world::{World, at, limited};
+use crate::world::{PATIENCE, World, at, limited};
 
 struct Serving {
     world: Arc<World>,
@@ -31,7 +31,12 @@ async fn serve(world: World) -> Serving {
 }
 
 async fn connect(address: std::net::SocketAddr) -> TcpStream {
-    TcpSocket::new_v4().unwrap().connect(address).await.unwrap()
+    try_connect(address).await.unwrap()
+}
+
+async fn try_connect(address: std::net::SocketAddr) -> std::io::Result<TcpStream> {
+    #[expect(clippy::disallowed_methods, reason = "a client of the host under test")]
+    TcpSocket::new_v4()?.connect(address).await
 }
 
 async fn read(stream: &mut TcpStream) -> String {
@@ -62,7 +67,7 @@ async fn a_call_under_way_is_answered_before_the_server_ends() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with("42"), "{answer}");
     serving.server.await.unwrap();
-    assert!(TcpSocket::new_v4().unwrap().connect(serving.address).await.is_err(), "it is gone");
+    assert!(try_connect(serving.address).await.is_err(), "it is gone");
 }
 
 #[tokio::test]
@@ -84,6 +89,29 @@ async fn a_call_that_outlasts_the_drain_is_cut_off() {
     serving.drain.send(()).unwrap();
     serving.server.await.unwrap();
     assert_eq!(read(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn a_stream_without_an_end_ends_when_the_server_does() {
+    let config = keyway_api::Config {
+        drain_time_max: Duration::from_secs(3_600),
+        ..keyway_api::Config::default()
+    };
+    let serving = serve(World::with(config).await).await;
+    let mut stream = connect(serving.address).await;
+    let head = format!(
+        "GET /v1/environments/dev/exchanges/follow HTTP/1.1\r\nhost: keyway\r\nauthorization: Bearer {}\r\n\r\n",
+        serving.world.admin
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut begun = [0; 12];
+    stream.read_exact(&mut begun).await.unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200");
+    serving.drain.send(()).unwrap();
+    let ended = tokio::time::timeout(PATIENCE, serving.server).await;
+    ended.expect("long before the drain's time is over").unwrap();
+    let rest = read(&mut stream).await;
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "in order: {rest}");
 }
 
 #[tokio::test]

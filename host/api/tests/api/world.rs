@@ -13,23 +13,26 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use keyway_api::{Api, Config, Deps, Health, Limits, Metrics, Reads};
 use keyway_artifacts::Artifacts;
-use keyway_core::call::{Operation, Output, Page, Record};
+use keyway_core::call::{Failure, Operation, Output, Page, Record};
+use keyway_core::exchange::{HostRequest, Response};
 use keyway_core::ids::{CallId, Connector, Environment, Installation};
 use keyway_core::ports::{
     self, Admission, Admitted, Answer, Call, Clock, Dispatch, EgressPolicy, Ended, Loader,
-    Outcomes, Outside, Routes,
+    Outbound, Outcomes, Outside, RelayAnswer, RelayCall, Routes,
 };
 use keyway_core::release::{Release, ReleaseRef};
 use keyway_core::{Code, Descriptor, Digest, Fault};
+use keyway_exchanges::{Exchanges, Options};
 use keyway_releases::Releases;
 use keyway_releases::executed::Executed;
 use keyway_releases::model::{AuditEntry, EnvironmentDefault, InstallationState, Pin, Role};
 use keyway_store::Store;
 use keyway_vault::tokens::Grant;
-use keyway_vault::{SealingKey, Tokens, Vault};
+use keyway_vault::{KeyRing, Keys, Parts, Sealer, Tokens, Vault};
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
@@ -41,9 +44,13 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) dispatch: Arc<FakeDispatch>,
     pub(crate) loader: Arc<FakeLoader>,
+    pub(crate) outbound: Arc<FakeOutbound>,
+    pub(crate) exchanges: Exchanges,
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) admin: String,
     tokens: Tokens,
+    /// Of the exchange log.
+    _folder: TempDir,
 }
 
 /// An answer, read to its end.
@@ -74,12 +81,24 @@ pub(crate) struct FakeLoader {
     pub(crate) broken: AtomicBool,
 }
 
+/// A provider: takes tokens that begin with `good`, for the account that follows, and issues others.
+#[derive(Default)]
+pub(crate) struct FakeOutbound {
+    /// Purpose and URL of each request.
+    pub(crate) seen: Mutex<Vec<String>>,
+    /// Requests wait for the test while somebody holds it.
+    pub(crate) gate: tokio::sync::Mutex<()>,
+}
+
 /// A component of these tests is its descriptor's JSON.
 struct FakeAdmission;
 struct FakePolicy;
 struct FakeConnector(ReleaseRef, Arc<Descriptor>);
 struct StoreReads(Store);
 struct TestHealth(Arc<AtomicBool>);
+
+/// One sealing key, 32 bytes of 7.
+const RING: &str = "current test BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 /// How long a test waits for what must happen before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -134,6 +153,19 @@ impl World {
             gate: Semaphore::new(1_000),
         });
         let tokens = Tokens::new(store.clone(), clock.clone());
+        let outbound = Arc::new(FakeOutbound::default());
+        let ring = KeyRing::parse(RING).unwrap();
+        let keys = Keys::new(store.clone(), Arc::new(ring), clock.clone());
+        let vault = Vault::new(Parts {
+            store: store.clone(),
+            sealer: Sealer::new(keys.clone()),
+            clock: clock.clone(),
+            outbound: outbound.clone(),
+            owner: "test".to_owned(),
+            listener: None,
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let exchanges = Exchanges::open(folder.path(), clock.clone(), log_options()).unwrap();
         let ready = Arc::new(AtomicBool::new(true));
         let metrics = Metrics::default();
         let mut registry = Registry::default();
@@ -149,11 +181,13 @@ impl World {
                     clock.clone(),
                 ),
                 releases,
-                vault: Vault::new(store.clone(), SealingKey::from_bytes([7; 32]), clock.clone()),
+                vault,
+                keys,
                 tokens: tokens.clone(),
                 dispatch: dispatch.clone(),
                 policy,
                 reads: Arc::new(StoreReads(store.clone())),
+                exchanges: exchanges.clone(),
                 health: Arc::new(TestHealth(ready.clone())),
                 clock: clock.clone(),
                 metrics,
@@ -161,7 +195,19 @@ impl World {
             },
         );
         let admin = issue(&tokens, "root", Role::Admin, None).await;
-        Self { api, store, clock, dispatch, loader, ready, admin, tokens }
+        Self {
+            api,
+            store,
+            clock,
+            dispatch,
+            loader,
+            outbound,
+            exchanges,
+            ready,
+            admin,
+            tokens,
+            _folder: folder,
+        }
     }
 
     /// With two releases published, and the first one pinned for `acme` in `dev`.
@@ -243,8 +289,12 @@ impl World {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
+        let endless = request.uri().path().ends_with("/exchanges/follow");
         let response = self.api.router().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
+        let (parts, mut body) = response.into_parts();
+        if endless && parts.status.is_success() {
+            body = Body::empty();
+        }
         let body = body.collect().await.unwrap().to_bytes();
         Reply { status: parts.status, headers: parts.headers, body }
     }
@@ -269,6 +319,17 @@ pub(crate) async fn issue(
     };
     let issued = tokens.issue(grant, &"test".parse().unwrap()).await.unwrap();
     issued.secret.expose_secret().to_owned()
+}
+
+/// An exchange log that keeps a little of bodies, and whose followers are soon too many or too slow.
+fn log_options() -> Options {
+    Options {
+        body_bytes_max: 1_000,
+        followers_max: 2,
+        follower_lag_max: 8,
+        waiting_max: 100_000,
+        ..Options::default()
+    }
 }
 
 /// Limits that a test reaches quickly.
@@ -327,6 +388,11 @@ impl Clock for TestClock {
 
 #[async_trait]
 impl Dispatch for FakeDispatch {
+    async fn relay(&self, call: RelayCall) -> RelayAnswer {
+        let fault = Fault::new(Code::Unsupported, format!("nothing answers {}", call.request.url));
+        RelayAnswer { call: CallId(7), release: None, result: Err(fault) }
+    }
+
     async fn call(&self, call: Call) -> Answer {
         self.calls.lock().unwrap().push(call.clone());
         let id = CallId(7);
@@ -349,6 +415,33 @@ impl Dispatch for FakeDispatch {
             fault: result.as_ref().err().cloned(),
         });
         Answer { call: id, release: Some(release), result }
+    }
+}
+
+#[async_trait]
+impl Outbound for FakeOutbound {
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
+        let seen = format!("{} {}", request.purpose, request.url);
+        self.seen.lock().unwrap().push(seen);
+        drop(self.gate.lock().await);
+        let (status, body) = match request.purpose {
+            "probe" => {
+                let token = request.headers[AUTHORIZATION].to_str().unwrap();
+                match token.strip_prefix("Bearer good-") {
+                    Some(account) => (200, json!({"account": account})),
+                    None => (401, json!({})),
+                }
+            }
+            "token" => {
+                let scope = "contacts.read";
+                let tokens = json!({"access_token": "good-renewed", "refresh_token": "canary-next",
+                    "token_type": "Bearer", "expires_in": 3600, "scope": scope});
+                (200, tokens)
+            }
+            _ => (200, json!({})),
+        };
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        Ok(Response { status, headers, body: body.to_string().into() })
     }
 }
 

@@ -34,9 +34,14 @@ async fn undeclared_destinations_are_refused_without_a_lookup() {
         "https://[::1]/",
         "https://[::ffff:169.254.169.254]/",
         "https://[64:ff9b::a9fe:a9fe]/",
+        "https://[64:ff9b:1::1]/",
         "https://[2002:7f00:1::]/",
+        "https://[2001:0:4136:e378:8000:63bf:3fff:fdd2]/",
         "https://[fe80::1%25eth0]/",
         "https://[fd00:ec2::254]/",
+        "https://[fec0::1]/",
+        "https://[5f00::1]/",
+        "https://[100::1]/",
         // C6
         "https://168.63.129.16/",
         "https://100.100.100.200/",
@@ -109,11 +114,76 @@ async fn headers_and_places_of_the_host_are_refused() {
     assert_eq!(upstream.connections(), 0);
 }
 
+/// C18: bytes that would begin another line, end a text or be seen by one parser only, in each place that a
+/// connector writes.
+#[tokio::test]
+async fn bytes_that_break_lines_are_refused_wherever_they_stand() {
+    let upstream = Upstream::start(|_, _| ok("")).await;
+    let bench = bench(&upstream, "");
+    for byte in ["\r", "\n", "\r\n", "\0", "\x7f", "\r\n ", "\u{e4}", "\u{2028}"] {
+        let text = |before: &str| format!("{before}{byte}x");
+        for url in
+            [text("/"), text("/?a="), text("/?a"), text("https://api.example.com"), text("/#")]
+        {
+            let stopped = bench.stop(get(&url)).await;
+            assert_eq!(stopped, (Reason::UrlMalformed, false), "{url:?}");
+        }
+        let method = Request { method: text("GET"), ..get("/") };
+        assert_eq!(bench.stop(method).await, (Reason::MethodRefused, false), "{byte:?}");
+        for (name, value) in [(text("x-own"), "v".to_owned()), ("x-own".to_owned(), text("v"))] {
+            let headers = vec![(name, value)];
+            let stopped = bench.stop(Request { headers, ..get("/") }).await;
+            assert_eq!(stopped, (Reason::HeaderMalformed, false), "{byte:?}");
+        }
+        let stopped = bench.stop(with_slot(&text("bearer"), get("/"))).await;
+        assert_eq!(stopped, (Reason::UndeclaredSlot, false), "{byte:?}");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+/// C24: a release that declares the port on which this host listens, and whose name server answers with the
+/// host's own addresses.
+#[tokio::test]
+async fn the_hosts_own_listeners_are_not_reached() {
+    for listens_on in ["0.0.0.0:0", "127.0.0.1:0"] {
+        let own = std::net::TcpListener::bind(listens_on).unwrap();
+        own.set_nonblocking(true).unwrap();
+        let host = format!("own.example.com:{}", own.local_addr().unwrap().port());
+        for address in [
+            "127.0.0.1",
+            "127.8.8.8",
+            "0.0.0.0",
+            "::1",
+            "::",
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+        ] {
+            let bench = bench_of("allow-networks = ['10.0.0.0/8', '64:ff9b::/96']", &[&host], 0);
+            bench.names.answer("own.example.com", vec![addresses(&[address])]);
+            let stopped = bench.stop(get(&format!("https://{host}/v1/tenants"))).await;
+            assert_eq!(stopped, (Reason::AddressBlocked, false), "{address}");
+        }
+        assert_eq!(own.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+}
+
 #[tokio::test]
 async fn blocked_addresses_are_not_dialled() {
-    for address in
-        ["127.0.0.1", "10.0.0.1", "169.254.169.254", "168.63.129.16", "::1", "64:ff9b::a00:1"]
-    {
+    for address in [
+        "127.0.0.1",
+        "10.0.0.1",
+        "169.254.169.254",
+        "168.63.129.16",
+        "::1",
+        "64:ff9b::a00:1",
+        "64:ff9b:1::1",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "fec0::1",
+        "5f00::1",
+        "100::1",
+    ] {
         let bench = resolving("", vec![addresses(&[address])]);
         assert_eq!(bench.stop(get("/")).await, (Reason::AddressBlocked, false), "{address}");
         assert_eq!(bench.names.asked(), 1);

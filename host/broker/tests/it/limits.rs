@@ -1,14 +1,16 @@
 //! How much and how long (C20). Each limit at its number and one beyond.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use keyway_broker::Reason;
 use keyway_core::call::FailureKind;
 use keyway_core::exchange::Request;
 use keyway_core::ports::Egress as _;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::support::{Step, Upstream, bench, get, ok, post, stopped, text};
+use crate::support::{Step, Upstream, bench, get, ok, post, stopped, text, with_slot};
 
 #[tokio::test]
 async fn bodies_are_read_to_the_limit_and_no_further() {
@@ -137,6 +139,48 @@ async fn nobody_listens() {
     let config = format!("[[stand-in]]\nhost = 'api.example.com'\naddress = 'http://{address}'");
     let bench = crate::support::bench_of(&config, &["api.example.com"], 0);
     assert_eq!(bench.stop(get("/")).await, (Reason::ConnectFailed, false));
+}
+
+/// A listener that has all the connections it takes and accepts none of them: the next is not answered.
+pub(crate) struct Backlog {
+    listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Backlog {
+    pub(crate) async fn listen(at: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(at).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (mut waiting, mut unanswered) = (Vec::new(), 0);
+        // Twice, because once may be a machine that is busy.
+        while unanswered < 2 {
+            #[expect(clippy::disallowed_methods, reason = "the test fills a queue of its own")]
+            let attempt = TcpSocket::new_v4().unwrap().connect(address);
+            match tokio::time::timeout(Duration::from_millis(500), attempt).await {
+                Ok(connected) => waiting.push(connected.unwrap()),
+                Err(_) => unanswered += 1,
+            }
+            assert!(waiting.len() < 100, "this system's queue has no end");
+        }
+        Self { listener, _waiting: waiting }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_answered_is_given_its_time() {
+    let full = Backlog::listen("127.0.0.1:0".parse().unwrap()).await;
+    let address = full.listener.local_addr().unwrap();
+    let config = format!(
+        "[limits]\nconnect-timeout = '200ms'\n[[stand-in]]\nhost = 'api.example.com'\naddress = 'http://{address}'"
+    );
+    let bench = crate::support::bench_of(&config, &["api.example.com"], 0);
+    let began = Instant::now();
+    let failure = bench.send(with_slot("bearer", get("/"))).await.unwrap_err();
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    assert_eq!(failure.code.as_deref(), Some(Reason::ConnectTimeout.as_str()));
+    assert_eq!((failure.kind, failure.request_sent), (FailureKind::Transient, false));
 }
 
 #[tokio::test]

@@ -5,11 +5,14 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 mod deny;
+mod frames;
 mod framing;
+mod handshake;
 mod http2;
 mod limits;
 mod pool;
 mod redirects;
+mod relay;
 mod secrets;
 mod send;
 mod support;

@@ -1,5 +1,6 @@
 //! Which connections are used again, and for whom (C23).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -7,8 +8,9 @@ use keyway_broker::{Config, Reason};
 use keyway_core::ports::Egress as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Barrier;
 
-use crate::support::{Step, Upstream, answer, bench, get, ok, post, text};
+use crate::support::{Bench, Step, Upstream, answer, bench, get, ok, post, text};
 
 #[tokio::test]
 async fn a_connection_serves_one_tenant_under_one_policy() {
@@ -33,7 +35,7 @@ async fn a_connection_serves_one_tenant_under_one_policy() {
 
     // The same policy again is another policy.
     let config: Config = toml::from_str(&upstream.stand_in("api.example.com")).unwrap();
-    bench.broker.replace_policy(config).unwrap();
+    bench.wire.replace_policy(config).unwrap();
     upstream.ended(4).await;
     bench.send(get("/")).await.unwrap();
     bench.send(get("/")).await.unwrap();
@@ -47,11 +49,11 @@ async fn a_policy_that_denies_counts_at_once() {
     bench.send(get("/")).await.unwrap();
     let config =
         format!("deny-hosts = ['api.example.com']\n{}", upstream.stand_in("api.example.com"));
-    bench.broker.replace_policy(toml::from_str(&config).unwrap()).unwrap();
+    bench.wire.replace_policy(toml::from_str(&config).unwrap()).unwrap();
     assert_eq!(bench.stop(get("/")).await, (Reason::HostNotAllowed, false));
     // A policy that cannot be taken changes nothing.
     let config: Config = toml::from_str("extra-roots = ['/nonexistent']").unwrap();
-    assert!(bench.broker.replace_policy(config).is_err());
+    assert!(bench.wire.replace_policy(config).is_err());
     assert_eq!(bench.stop(get("/")).await, (Reason::HostNotAllowed, false));
 }
 
@@ -71,7 +73,7 @@ async fn an_exchange_ends_under_the_policy_it_began_with_and_leaves_no_connectio
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     bench
-        .broker
+        .wire
         .replace_policy(toml::from_str(&upstream.stand_in("api.example.com")).unwrap())
         .unwrap();
     running.await.unwrap().unwrap();
@@ -129,6 +131,51 @@ async fn idle_connections_are_closed_in_time_and_number() {
     upstream.ended(1).await;
     bench.send(get("/")).await.unwrap();
     assert_eq!(upstream.connections(), 2);
+}
+
+/// Sends this many exchanges, all of which are under way at once.
+async fn together(bench: &Bench, exchanges: usize) {
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..exchanges {
+        let (broker, origin) = (bench.broker.clone(), bench.origin.clone());
+        running.spawn(async move { broker.exchange(&origin, get("/")).await });
+    }
+    for result in running.join_all().await {
+        assert_eq!(result.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn of_one_hosts_idle_connections_as_many_are_kept_as_the_limit_says() {
+    // Answers come when all three of a round are there, so each has a connection of its own.
+    let barrier = Arc::new(Barrier::new(3));
+    let upstream = Upstream::start(move |_, _| {
+        let mut steps = vec![Step::Meet(Arc::clone(&barrier))];
+        steps.extend(ok(""));
+        steps
+    })
+    .await;
+    let bench = bench(&upstream, "limits.idle-per-host-max = 2");
+    together(&bench, 3).await;
+    assert_eq!(upstream.connections(), 3);
+    upstream.ended(1).await;
+    assert!(bench.metrics().contains("pooled_connections 2"), "{}", bench.metrics());
+    // The two that were kept serve again; only the third is new.
+    together(&bench, 3).await;
+    assert_eq!(upstream.connections(), 4);
+
+    // At the limit none is closed.
+    let barrier = Arc::new(Barrier::new(3));
+    let upstream = Upstream::start(move |_, _| {
+        let mut steps = vec![Step::Meet(Arc::clone(&barrier))];
+        steps.extend(ok(""));
+        steps
+    })
+    .await;
+    let bench = crate::support::bench(&upstream, "limits.idle-per-host-max = 3");
+    together(&bench, 3).await;
+    together(&bench, 3).await;
+    assert_eq!(upstream.connections(), 3);
 }
 
 #[tokio::test]

@@ -4,10 +4,14 @@ use keyway_broker::Reason;
 use keyway_core::exchange::Request;
 
 use crate::support::{
-    BASIC_PASSWORD, Bench, SECRET, Step, Upstream, bench_of, get, header, ok, post, text, with_slot,
+    Answer, BASIC_PASSWORD, Bench, SECRET, Step, Upstream, bench_of, get, header, ok, post, text,
+    with_slot,
 };
 
 const HOSTS: [&str; 2] = ["a.example.com", "b.example.com"];
+
+/// Every status that sends a request on.
+const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 
 fn to(status: u16, location: &str) -> Vec<Step> {
     vec![text(&format!(
@@ -53,9 +57,96 @@ async fn each_hop_passes_the_policy() {
     // A name that leads inward.
     let upstream = Upstream::start(|_, _| to(302, "https://b.example.com/")).await;
     let bench = bench_of(&upstream.stand_in("a.example.com"), &HOSTS, 5);
-    let inward = crate::support::Answer::Addresses(vec![[10, 0, 0, 1].into()]);
+    let inward = Answer::Addresses(vec![[10, 0, 0, 1].into()]);
     bench.names.answer("b.example.com", vec![inward]);
     assert_eq!(bench.stop(get("/")).await, (Reason::AddressBlocked, true));
+}
+
+/// C16, whole: each way of being sent on, to each place where nothing may go. What the connector then has is
+/// the reason, and the place has seen nothing.
+#[tokio::test]
+async fn no_status_leads_past_the_policy() {
+    let inward = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    inward.set_nonblocking(true).unwrap();
+    let own = inward.local_addr().unwrap();
+    let places = [
+        (format!("http://{own}/"), Reason::SchemeRefused),
+        (format!("https://{own}/"), Reason::UndeclaredHost),
+        ("https://10.0.0.1/".to_owned(), Reason::UndeclaredHost),
+        ("https://169.254.169.254/latest/meta-data/".to_owned(), Reason::UndeclaredHost),
+        ("https://[::1]/".to_owned(), Reason::UndeclaredHost),
+        ("https://[::ffff:10.0.0.1]/".to_owned(), Reason::UrlAmbiguous),
+        ("https://[::ffff:a00:1]/".to_owned(), Reason::UndeclaredHost),
+        ("https://93.184.216.34/".to_owned(), Reason::UndeclaredHost),
+        ("https://0x7f000001/".to_owned(), Reason::UrlAmbiguous),
+        ("http://b.example.com/".to_owned(), Reason::SchemeRefused),
+        ("//evil.com/".to_owned(), Reason::UndeclaredHost),
+        // Another declared host whose address leads inward.
+        ("https://inward.example.com/".to_owned(), Reason::AddressBlocked),
+        ("//inward.example.com/".to_owned(), Reason::AddressBlocked),
+    ];
+    for status in STATUSES {
+        for (location, reason) in &places {
+            let (sent_to, what) = (location.clone(), format!("{status} {location}"));
+            let upstream = Upstream::start(move |_, _| to(status, &sent_to)).await;
+            let hosts = ["a.example.com", "b.example.com", "inward.example.com"];
+            let bench = bench_of(&upstream.stand_in("a.example.com"), &hosts, 5);
+            let answer = Answer::Addresses(vec![[10, 0, 0, 1].into()]);
+            bench.names.answer("inward.example.com", vec![answer]);
+            let request = with_slot("bearer", post("/", "body"));
+            assert_eq!(bench.stop(request).await, (*reason, true), "{what}");
+            assert_eq!(upstream.requests().len(), 1, "{what}");
+        }
+    }
+    assert_eq!(inward.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// And each way where it may go: the other declared host, a path, a path without a scheme's name.
+#[tokio::test]
+async fn every_status_leads_where_the_policy_lets_it() {
+    for status in STATUSES {
+        for (location, host) in [
+            ("https://b.example.com/x", "b.example.com"),
+            ("//b.example.com/x", "b.example.com"),
+            ("/x", "a.example.com"),
+            ("x", "a.example.com"),
+        ] {
+            let upstream = Upstream::start(move |number, _| match number {
+                0 => to(status, location),
+                _ => ok("there"),
+            })
+            .await;
+            let request = with_slot("bearer", get("/"));
+            let response = two(&upstream, 1).send(request).await.unwrap();
+            assert_eq!(&response.body[..], b"there", "{status} {location}");
+            let sent = upstream.requests().remove(1);
+            assert!(sent.starts_with("GET /x HTTP/1.1\r\n"), "{status} {location}: {sent}");
+            assert!(sent.contains(&format!("host: {host}\r\n")), "{status} {location}: {sent}");
+            // The credential is for the origin that it was asked for.
+            let carries = sent.contains("authorization");
+            assert_eq!(carries, host == "a.example.com", "{status} {location}: {sent}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_status_ends_its_loops_and_its_sixth_hop() {
+    for status in STATUSES {
+        let upstream = Upstream::start(move |_, _| to(status, "/")).await;
+        let stopped = two(&upstream, 5).stop(get("/")).await;
+        assert_eq!((stopped, upstream.requests().len()), ((Reason::RedirectLoop, true), 1));
+
+        // There and back again, as another request than the first.
+        let upstream = Upstream::start(move |number, _| to(status, ["/b", "/a"][number % 2])).await;
+        let stopped = two(&upstream, 5).stop(post("/a", "body")).await;
+        assert_eq!(stopped, (Reason::RedirectLoop, true), "{status}");
+        assert!(upstream.requests().len() <= 3, "{status}: {:?}", upstream.requests());
+
+        let upstream =
+            Upstream::start(move |number, _| to(status, &format!("/{}", number + 1))).await;
+        let stopped = two(&upstream, 5).stop(get("/")).await;
+        assert_eq!((stopped, upstream.requests().len()), ((Reason::TooManyRedirects, true), 6));
+    }
 }
 
 #[tokio::test]
@@ -141,18 +232,21 @@ async fn loops_and_long_ways_end() {
 
 #[tokio::test]
 async fn one_location_is_needed() {
-    for headers in
-        ["", "location: /x\r\nlocation: /y\r\n", "location: \u{e4}\r\n", "location: /a b\r\n"]
-    {
+    let lines = [
+        "",
+        "location: /x\r\nlocation: /y\r\n",
+        "location: /x\r\nLocation: /x\r\n",
+        "location: \u{e4}\r\n",
+        "location: /a b\r\n",
+    ];
+    for (status, headers) in STATUSES.iter().flat_map(|status| lines.map(|line| (*status, line))) {
         let upstream = Upstream::start(move |_, _| {
-            vec![text(&format!("HTTP/1.1 302 Found\r\n{headers}content-length: 0\r\n\r\n"))]
+            vec![text(&format!("HTTP/1.1 {status} Moved\r\n{headers}content-length: 0\r\n\r\n"))]
         })
         .await;
-        assert_eq!(
-            two(&upstream, 5).stop(get("/")).await,
-            (Reason::RedirectMalformed, true),
-            "{headers:?}"
-        );
+        let stopped = two(&upstream, 5).stop(get("/")).await;
+        assert_eq!(stopped, (Reason::RedirectMalformed, true), "{status} {headers:?}");
+        assert_eq!(upstream.requests().len(), 1);
     }
 }
 

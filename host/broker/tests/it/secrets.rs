@@ -7,6 +7,8 @@ use async_compression::tokio::bufread::GzipEncoder;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use keyway_broker::Reason;
+use keyway_core::call::FailureKind;
 use keyway_core::exchange::Response;
 use tokio::io::AsyncReadExt as _;
 use tracing_subscriber::filter::dynamic_filter_fn;
@@ -33,6 +35,31 @@ async fn each_scheme_is_sent_in_its_place() {
         requests[3].starts_with("GET /x?a=b&hapikey=pat-na1-C4n4ry%2B0f%2FS3cr3t%3D HTTP/1.1\r\n")
     );
     assert!(!requests[4].contains("C4n4ry") && !requests[4].contains("authorization"));
+}
+
+/// A credential that cannot be had, or cannot stand where its scheme puts it: nothing is looked up or opened
+/// for it, and what is wrong with it is the log's to know.
+#[tokio::test]
+async fn credentials_that_are_none_end_the_exchange_before_it_begins() {
+    let upstream = Upstream::start(|_, _| ok("")).await;
+    let bench = bench(&upstream, "");
+    for (slot, reason, kind) in [
+        ("unfit", Reason::CredentialUnfit, FailureKind::Unauthenticated),
+        ("unreadable", Reason::CredentialUnavailable, FailureKind::Transient),
+        ("unset", Reason::CredentialMissing, FailureKind::Unauthenticated),
+    ] {
+        let failure = bench.send(with_slot(slot, get("/"))).await.unwrap_err();
+        assert_eq!(failure.code.as_deref(), Some(reason.as_str()), "{slot}");
+        assert_eq!((failure.kind, failure.request_sent), (kind, false), "{slot}");
+        let seen = format!("{failure:?}");
+        assert!(seen.contains(slot), "{seen}");
+        for part in ["on fire", "open sesame", "alice"] {
+            assert!(!seen.contains(part), "{part} in {seen}");
+        }
+    }
+    assert_eq!((upstream.connections(), bench.names.asked()), (0, 0));
+    // The next exchange is not the worse for it.
+    bench.send(with_slot("bearer", get("/"))).await.unwrap();
 }
 
 /// No spelling of the canary is in what a connector sees.

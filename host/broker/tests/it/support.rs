@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use keyway_broker::{Broker, Config, Reason, Resolve, ResolveError};
+use keyway_broker::{Broker, Config, Reason, Resolve, ResolveError, Wire};
 use keyway_core::call::Failure;
-use keyway_core::exchange::{Origin, Request, Response};
-use keyway_core::ids::{CallId, Installation, Slot};
-use keyway_core::ports::{Credential, Credentials, Egress as _};
+use keyway_core::descriptor::SlotSpec;
+use keyway_core::exchange::{Origin, Pace, Request, Response};
+use keyway_core::ids::{CallId, ConnectionRef, Installation};
+use keyway_core::ports::{Clock, Credential, Credentials, Egress as _, Held};
 use keyway_core::release::ReleaseRef;
-use keyway_core::{Descriptor, Digest, Fault};
+use keyway_core::{Code, Descriptor, Digest, Fault};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
 
 /// One thing that the upstream does after it has read a request.
@@ -28,6 +30,8 @@ pub(crate) enum Step {
     Flood(Bytes),
     /// Does nothing for a while.
     Pause(Duration),
+    /// Waits until as many requests as this is for are there.
+    Meet(Arc<Barrier>),
     /// Keeps the connection open and says nothing more.
     Hang,
     /// Ends the connection in good order.
@@ -75,6 +79,7 @@ pub(crate) struct Secrets(pub(crate) HashMap<&'static str, Credential>);
 
 /// A broker, what it was made of, and on whose behalf it is asked.
 pub(crate) struct Bench {
+    pub(crate) wire: Wire,
     pub(crate) broker: Broker,
     pub(crate) names: Arc<Names>,
     pub(crate) origin: Origin,
@@ -136,7 +141,9 @@ pub(crate) fn origin(tenant: &str, hosts: &[&str], redirects: u8) -> Origin {
             "basic":{{"scheme":{{"kind":"basic"}}}},
             "header":{{"scheme":{{"kind":"api-key-header","name":"X-Api-Key"}}}},
             "query":{{"scheme":{{"kind":"api-key-query","name":"hapikey"}}}},
-            "unset":{{"scheme":{{"kind":"bearer"}}}}}}}}"#,
+            "unset":{{"scheme":{{"kind":"bearer"}}}},
+            "unfit":{{"scheme":{{"kind":"bearer"}}}},
+            "unreadable":{{"scheme":{{"kind":"bearer"}}}}}}}}"#,
         hosts[0],
     );
     let descriptor = Descriptor::parse(&descriptor).unwrap();
@@ -147,6 +154,8 @@ pub(crate) fn origin(tenant: &str, hosts: &[&str], redirects: u8) -> Origin {
             tenant: tenant.parse().unwrap(),
             connector: "acme/crm".parse().unwrap(),
         },
+        user: None,
+        pace: Pace::PassThrough,
         release: ReleaseRef {
             connector: descriptor.name.clone(),
             version: descriptor.version.clone(),
@@ -173,14 +182,16 @@ pub(crate) fn bench_of(config: &str, hosts: &[&str], redirects: u8) -> Bench {
     };
     let secrets = Secrets(HashMap::from([
         ("bearer", token(SECRET)),
+        ("unfit", basic.clone()),
         ("basic", basic),
         ("header", token(SECRET)),
         ("query", token(SECRET)),
     ]));
     let names = Arc::new(Names::default());
-    let broker =
-        Broker::new(config, Arc::new(secrets), Arc::clone(&names) as Arc<dyn Resolve>).unwrap();
-    Bench { broker, names, origin: origin("t1", hosts, redirects) }
+    let wire =
+        Wire::new(config, Arc::clone(&names) as Arc<dyn Resolve>, None, Arc::new(Fixed)).unwrap();
+    let broker = Broker::new(&wire, Arc::new(secrets));
+    Bench { wire, broker, names, origin: origin("t1", hosts, redirects) }
 }
 
 /// A canary: anything of it that a connector sees is a defect.
@@ -279,6 +290,10 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, script: &Script,
                     tokio::time::sleep(time).await;
                     false
                 }
+                Step::Meet(barrier) => {
+                    barrier.wait().await;
+                    false
+                }
                 Step::Hang => {
                     // Ends when the other side does.
                     while matches!(stream.read(&mut [0; 64]).await, Ok(1..)) {}
@@ -349,16 +364,44 @@ impl Resolve for Names {
     }
 }
 
+/// A clock that stands.
+pub(crate) struct Fixed;
+
+impl Clock for Fixed {
+    fn now(&self) -> time::OffsetDateTime {
+        time::OffsetDateTime::UNIX_EPOCH
+    }
+}
+
 // === impl Secrets ===
 
 #[async_trait]
 impl Credentials for Secrets {
     async fn credential(
         &self,
-        _installation: &Installation,
-        slot: &Slot,
-    ) -> Result<Option<Credential>, Fault> {
-        Ok(self.0.get(slot.as_str()).cloned())
+        of: &ConnectionRef,
+        _spec: &SlotSpec,
+    ) -> Result<Option<Held>, Fault> {
+        if of.slot.as_str() == "unreadable" {
+            let fault = Fault::new(Code::StoreUnavailable, "the key store is on fire");
+            return Err(fault);
+        }
+        let credential = self.0.get(of.slot.as_str()).cloned();
+        Ok(credential.map(|credential| Held {
+            credential,
+            version: 1,
+            account: None,
+            in_use: Arc::new(()),
+        }))
+    }
+
+    async fn rejected(
+        &self,
+        _of: &ConnectionRef,
+        _spec: &SlotSpec,
+        _version: u64,
+    ) -> Result<Option<Held>, Fault> {
+        Ok(None)
     }
 }
 
@@ -372,7 +415,7 @@ impl Bench {
     /// The page that Prometheus would read.
     pub(crate) fn metrics(&self) -> String {
         let mut registry = prometheus_client::registry::Registry::default();
-        self.broker.metrics().register(&mut registry);
+        self.wire.metrics().register(&mut registry);
         let mut page = String::new();
         prometheus_client::encoding::text::encode(&mut page, &registry).unwrap();
         page

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::limits::Backlog;
 use crate::support::{Answer, Bench, Step, Upstream, bench_of, get, ok, post, text, with_slot};
 
 /// A server's certificate, and the file that makes a client trust it.
@@ -28,6 +29,7 @@ pub(crate) struct Identity {
     _folder: TempDir,
 }
 
+/// `name` is what the certificate is for: a name, or an address.
 pub(crate) fn identity(name: &str, alpn: &[&[u8]], year_end: i32) -> Identity {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -47,6 +49,18 @@ pub(crate) fn identity(name: &str, alpn: &[&[u8]], year_end: i32) -> Identity {
         .unwrap();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Identity { acceptor: TlsAcceptor::from(Arc::new(config)), root, _folder: folder }
+}
+
+impl Identity {
+    /// For a server of another kind.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(self.acceptor.config())
+    }
+
+    /// What a configuration names to trust it.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
 }
 
 async fn serve(identity: &Identity) -> Upstream {
@@ -88,6 +102,10 @@ async fn other_certificates_are_not() {
         ("self-signed", identity("api.example.com", &[], 4000)),
         ("wrong name", identity("other.example.com", &[], 4000)),
         ("expired", identity("api.example.com", &[], 2021)),
+        // An address in the certificate is the upstream's, and the name is another's.
+        ("address only", identity("127.0.0.1", &[], 4000)),
+        ("a wildcard of the level above", identity("*.com", &[], 4000)),
+        ("a wildcard of the level below", identity("*.api.example.com", &[], 4000)),
     ] {
         let upstream = serve(&shown).await;
         // A wrong name and an expired one fail although their root is trusted.
@@ -144,6 +162,40 @@ async fn one_resolution_a_dial_and_each_answer_is_looked_at() {
     let stopped = crate::support::stopped(bench.broker.exchange(&other, get("/")).await);
     assert_eq!((stopped, bench.names.asked()), ((Reason::AddressBlocked, false), 2));
     assert_eq!(upstream.connections(), 1);
+}
+
+/// Nobody listens at the first four addresses and the upstream at the fifth.
+#[tokio::test]
+async fn as_many_addresses_are_tried_as_the_limit_says() {
+    let identity = identity("api.example.com", &[b"http/1.1"], 4000);
+    let upstream = serve(&identity).await;
+    let host = format!("api.example.com:{}", upstream.address.port());
+    let nobody = (2..=5).map(|last| IpAddr::from([127, 0, 0, last]));
+    let addresses: Vec<_> = nobody.chain([IpAddr::from([127, 0, 0, 1])]).collect();
+    for (limit, reached) in [("", false), ("addresses-tried-max = 5", true)] {
+        let config = format!(
+            "extra-roots = [{:?}]\nallow-networks = ['127.0.0.0/8']\n[limits]\n{limit}",
+            identity.root
+        );
+        let bench = bench_of(&config, &[&host], 0);
+        bench.names.answer("api.example.com", vec![Answer::Addresses(addresses.clone())]);
+        match reached {
+            true => assert_eq!(&bench.send(get("/")).await.unwrap().body[..], b"secure"),
+            false => assert_eq!(bench.stop(get("/")).await, (Reason::ConnectFailed, false)),
+        }
+        assert_eq!(upstream.connections(), usize::from(reached), "{limit}");
+    }
+    // One that does not answer has its share of the time, and leaves the others theirs.
+    let silent = format!("127.0.0.2:{}", upstream.address.port());
+    let _silent = Backlog::listen(silent.parse().unwrap()).await;
+    let config = format!(
+        "extra-roots = [{:?}]\nallow-networks = ['127.0.0.0/8']\nlimits.connect-timeout = '4s'",
+        identity.root
+    );
+    let bench = bench_of(&config, &[&host], 0);
+    let addresses = vec![[127, 0, 0, 2].into(), [127, 0, 0, 1].into()];
+    bench.names.answer("api.example.com", vec![Answer::Addresses(addresses)]);
+    assert_eq!(&bench.send(get("/")).await.unwrap().body[..], b"secure");
 }
 
 #[tokio::test]

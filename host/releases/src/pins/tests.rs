@@ -91,6 +91,7 @@ impl Bench {
                 actor: "ann".parse().unwrap(),
                 reason: "because".to_owned(),
                 seen_generation: seen,
+                allow_missing_scopes: false,
             })
             .await
     }
@@ -276,6 +277,7 @@ async fn reasons_say_something() {
             actor: "ann".parse().unwrap(),
             reason,
             seen_generation: None,
+            allow_missing_scopes: false,
         };
         assert_eq!(bench.releases.pin(request).await.unwrap_err().code, Code::InvalidRequest);
     }

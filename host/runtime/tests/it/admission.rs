@@ -222,19 +222,17 @@ async fn needs_beyond_one_calls_limits_are_refused() {
         limits.call.memory_bytes_max = 64 << 16;
         limits.call.table_elements_max = 100;
         limits.call.tables_max = 2;
-        limits.call.core_instances_max = 4;
+        limits.call.memories_max = 1;
     });
     let table = |size: u32| format!("(table {size} funcref)");
-    let instances: String = (0..5)
-        .map(|index| format!("(core module $m{index}) (core instance (instantiate $m{index}))"))
-        .collect();
     for (what, component, fits) in [
         ("memory", Guest::echo().memory("64").build(), true),
         ("memory", Guest::echo().memory("65").build(), false),
         ("a table", Guest::echo().functions(&table(100)).build(), true),
         ("a table", Guest::echo().functions(&table(101)).build(), false),
+        ("tables", Guest::echo().functions(&table(1).repeat(2)).build(), true),
         ("tables", Guest::echo().functions(&table(1).repeat(3)).build(), false),
-        ("instances", importing(&instances), false),
+        ("memories", Guest::echo().functions("(memory $second 1)").build(), false),
     ] {
         match host.admit(&component).await {
             Ok(admitted) => {
@@ -247,6 +245,75 @@ async fn needs_beyond_one_calls_limits_are_refused() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn memories_and_instances_are_held_at_the_limit() {
+    let host = Host::limited(|limits| {
+        limits.call.memories_max = 3;
+        limits.call.core_instances_max = 4;
+    });
+    let memories = |count: usize| Guest::echo().functions(&"(memory 1)".repeat(count)).build();
+    assert!(host.admit(&memories(2)).await.is_ok(), "with its own that is three");
+    assert_eq!(host.refusal(&memories(3)).await.0, Code::ResourcesExceeded);
+    // The component has one instance of its own, and describes itself as nothing at all.
+    let instances = |count: usize| {
+        let more =
+            (0..count).map(|n| format!("(core module $m{n}) (core instance (instantiate $m{n}))"));
+        importing(&more.collect::<String>())
+    };
+    assert_eq!(host.refusal(&instances(3)).await.0, Code::DescriptorInvalid);
+    assert_eq!(host.refusal(&instances(4)).await.0, Code::ResourcesExceeded);
+}
+
+#[tokio::test]
+async fn compiled_code_is_held_at_the_limit() {
+    let limited = |bytes: usize| Host::limited(|limits| limits.admission.code_bytes_max = bytes);
+    let echo = Guest::echo().build();
+    let host = limited(1);
+    let (code, detail) = host.refusal(&echo).await;
+    assert_eq!(code, Code::AdmissionFailed);
+    assert!(host.cached().is_empty(), "code that was refused was kept");
+    let bytes = detail.split(' ').next().and_then(|bytes| bytes.parse::<usize>().ok());
+    let bytes = bytes.unwrap_or_else(|| panic!("it does not begin with a number: {detail}"));
+    assert!(limited(bytes).admit(&echo).await.is_ok(), "{bytes}");
+    assert_eq!(limited(bytes - 1).refusal(&echo).await.0, Code::AdmissionFailed);
+}
+
+#[tokio::test]
+async fn no_more_processes_than_allowed_check_at_once() {
+    const MOST: usize = 2;
+    let folder = tempfile::tempdir().unwrap();
+    let (log, go) = (folder.path().join("log"), folder.path().join("go"));
+    // Says that it began, waits until it may go, says that it ends.
+    let script = format!(
+        "echo + >> '{log}'; while [ ! -e '{go}' ]; do sleep 0.01; done; echo - >> '{log}'",
+        log = log.display(),
+        go = go.display(),
+    );
+    let host = Host::with(|config| {
+        config.worker =
+            Worker { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+        config.limits.admission.processes_max = MOST.try_into().unwrap();
+    });
+    let echo = Guest::echo().build();
+    let opens_the_door = async {
+        let begun = || std::fs::read_to_string(&log).unwrap_or_default().len() >= 2 * MOST;
+        while !begun() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        std::fs::write(&go, "").unwrap();
+    };
+    let all = futures_util::future::join_all((0..3 * MOST).map(|_| host.refusal(&echo)));
+    let (refusals, ()) = tokio::join!(all, opens_the_door);
+    assert!(refusals.iter().all(|(code, _)| *code == Code::AdmissionFailed), "{refusals:?}");
+    let (mut running, mut ended) = (0, 0);
+    for line in std::fs::read_to_string(&log).unwrap().lines() {
+        (running, ended) =
+            if line == "+" { (running + 1, ended) } else { (running - 1, ended + 1) };
+        assert!(running <= MOST, "{running} at once");
+    }
+    assert_eq!((running, ended), (0, 3 * MOST));
 }
 
 #[tokio::test]

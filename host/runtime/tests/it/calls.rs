@@ -136,6 +136,29 @@ async fn ends_of_guests_are_told_apart() {
 }
 
 #[tokio::test]
+async fn names_of_a_guests_functions_do_nothing_to_the_log() {
+    // Ten frames of it, so that the chain would be long as well.
+    let name =
+        format!("\\1b[2J\\0aERROR forged\\c2\\9b\\e2\\80\\ae\\e2\\80\\a8\\00{}", "x".repeat(2_000));
+    let guest = Guest::action("named", "(call $begin (i32.const 10))").functions(&format!(
+        r#"(func $begin (@name "{name}") (param $left i32) (result i32)
+             (if (i32.eqz (local.get $left)) (then (unreachable)))
+             (i32.add (call $begin (i32.sub (local.get $left) (i32.const 1))) (i32.const 1)))"#
+    ));
+    let host = Host::new();
+    let fault = run(&host.loaded(&guest).await, "{}").await.unwrap_err();
+    assert_eq!(fault.code, Code::GuestTrap);
+    assert!(fault.detail.contains("forged"), "the name is told: {}", fault.detail);
+    for text in [&fault.detail, &fault.chain()] {
+        let raw = text
+            .chars()
+            .find(|letter| letter.is_control() || ['\u{202e}', '\u{2028}'].contains(letter));
+        assert_eq!(raw, None, "{:?}", text.chars().take(1_000).collect::<String>());
+        assert!(text.len() < 8 << 10, "{} bytes", text.len());
+    }
+}
+
+#[tokio::test]
 async fn growth_that_is_refused_and_borne_is_no_fault() {
     let body = format!(
         "(i32.store8 (i32.const 0x200) (i32.const 49))

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keyway_core::Digest;
-use keyway_core::ids::Installation;
+use keyway_core::ids::{ConnectionRef, Installation};
 use time::macros::datetime;
 
 use super::{Subject, entry, installation, name, pin, reference, release};
+use crate::model::Cell;
 use crate::{Collision, Config, Connection, EnvironmentDefault, Error, Filter, Role, Token};
 
 /// What a change must be refused with.
@@ -230,9 +231,16 @@ fn connection(slot: &str, generation: u64, sealed: Bytes) -> Connection {
     Connection {
         installation: installation("acme"),
         slot: name(slot),
+        user: None,
         generation,
+        epoch: generation,
         kind: "bearer".to_owned(),
         base_url: Some("https://api.example.com/".to_owned()),
+        account: Some("4711".to_owned()),
+        scopes: Some(vec!["contacts.read".to_owned()]),
+        paused: generation.is_multiple_of(2),
+        hold_refresh: !generation.is_multiple_of(2),
+        watch_until: Some(datetime!(2026-02-04 12:00 UTC)),
         sealed,
         at: datetime!(2026-02-02 12:00 UTC),
     }
@@ -241,33 +249,85 @@ fn connection(slot: &str, generation: u64, sealed: Bytes) -> Connection {
 /// A generation is used once, even across a removal.
 pub async fn connections_rotate_and_go(subject: &Subject) {
     let store = &subject.store;
-    let (acme, slot) = (installation("acme"), name("oauth"));
+    let acme = installation("acme");
+    let of = ConnectionRef { installation: acme.clone(), slot: name("oauth"), user: None };
     let set = async |generation| {
         let sealed = Bytes::from(vec![generation as u8; 200]);
         let change = store.tx().set_connection(connection("oauth", generation, sealed));
         change.commit(entry("connection")).await
     };
     let remove = async |generation| {
-        let change = store.tx().remove_connection(&acme, &slot, generation);
+        let change = store.tx().remove_connection(&of, generation);
         change.commit(entry("connection")).await
     };
     refused!(remove(0).await, Connection);
-    assert_eq!(store.connection_generation(&acme, &slot).await.expect("read"), 0);
+    assert_eq!(store.connection_generation(&of).await.expect("read"), 0);
     set(1).await.expect("set");
     set(2).await.expect("rotate");
     refused!(set(2).await, Connection);
     refused!(remove(1).await, Connection);
-    let found = store.connection(&acme, &slot).await.expect("read");
+    let found = store.connection(&of).await.expect("read");
     assert_eq!(found, Some(connection("oauth", 2, Bytes::from(vec![2; 200]))));
     remove(2).await.expect("remove");
     refused!(remove(2).await, Connection);
-    assert_eq!(store.connection(&acme, &slot).await.expect("read"), None);
+    assert_eq!(store.connection(&of).await.expect("read"), None);
     let state = store.installation(&acme).await.expect("read").expect("its rows are there");
     assert_eq!(state.connections, []);
     refused!(set(1).await, Connection);
     refused!(set(2).await, Connection);
-    assert_eq!(store.connection_generation(&acme, &slot).await.expect("read"), 2);
+    assert_eq!(store.connection_generation(&of).await.expect("read"), 2);
     set(3).await.expect("set anew");
+}
+
+/// A user's connection and the tenant's in the same slot are two.
+pub async fn users_have_connections_of_their_own(subject: &Subject) {
+    let store = &subject.store;
+    let set = async |user: Option<&str>, generation, text: &'static str| {
+        let mut connection = connection("oauth", generation, Bytes::from_static(text.as_bytes()));
+        connection.user = user.map(name);
+        let change = store.tx().set_connection(connection.clone());
+        change.commit(entry("connection")).await.expect("set");
+        connection
+    };
+    let tenants = set(None, 1, "tenant").await;
+    let ann = set(Some("ann@example.com"), 1, "ann").await;
+    set(Some("bob"), 1, "bob").await;
+    let bob = set(Some("bob"), 2, "bob again").await;
+    for connection in [&tenants, &ann, &bob] {
+        let found = store.connection(&connection.reference()).await.expect("read");
+        assert_eq!(found.as_ref(), Some(connection));
+    }
+    let acme = installation("acme");
+    let state = store.installation(&acme).await.expect("read").expect("there");
+    assert_eq!(state.connections, std::slice::from_ref(&tenants));
+    assert_eq!(store.user_connections(&acme).await.expect("read"), [ann.clone(), bob]);
+    let removal = store.tx().remove_connection(&ann.reference(), 1);
+    removal.commit(entry("connection")).await.expect("remove");
+    assert_eq!(store.connection(&ann.reference()).await.expect("read"), None);
+    assert_eq!(store.user_connections(&acme).await.expect("read").len(), 1);
+    let kept = store.connection(&tenants.reference()).await.expect("read");
+    assert_eq!(kept, Some(tenants));
+}
+
+/// A cell that is written with a change of the control plane lands with it or not at all.
+pub async fn cells_land_with_a_change(subject: &Subject) {
+    let store = &subject.store;
+    let set = async |generation, expected: Option<u64>| {
+        let row = connection("oauth", generation, Bytes::from_static(b"sealed"));
+        let tx = store.tx().set_connection(row).put_cell("tokens", b"acme", expected, "secret");
+        tx.commit(entry("connection")).await
+    };
+    set(1, None).await.expect("both");
+    refused!(set(2, None).await, Cell);
+    refused!(set(1, Some(1)).await, Connection);
+    let of = connection("oauth", 1, Bytes::new()).reference();
+    assert_eq!(store.connection_generation(&of).await.expect("read"), 1);
+    let cells = store.cells("tokens").await.expect("read");
+    assert_eq!(cells, [(b"acme".to_vec(), Cell { version: 1, value: "secret".into() })]);
+    let removal = store.tx().remove_connection(&of, 1).remove_cell("tokens", b"acme", 1);
+    removal.commit(entry("connection")).await.expect("remove");
+    assert_eq!(store.cells("tokens").await.expect("read"), []);
+    refused!(store.batch().remove_cell("tokens", b"acme", 1).commit().await, Cell);
 }
 
 /// 3 KiB and not a byte more.

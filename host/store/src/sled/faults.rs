@@ -1,10 +1,12 @@
 //! Faults: a failing step, damaged and missing files, a second process, files of another time.
 //!
-//! These look below the port, at rows and files, and are therefore here and not beside the suite.
+//! These look below the port, at rows and files, and are therefore here and not beside the suite. Steps that
+//! fail are in [`steps`]; places that are no disk of one's own are in `tests/places.rs`.
+
+mod steps;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -14,16 +16,16 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::manifest::{self, Manifest};
-use super::{Failpoint, Options, Step, frame};
+use super::{Options, frame};
 use crate::backend::Row;
 use crate::conformance::{HandClock, entry, installation, pin, release};
 use crate::key::Key;
+use crate::step::{Failpoint, Step, Steps};
 use crate::{Error, OpenError, Store};
 
-/// A failpoint that can be told to fail or to wait, and counts.
+/// A failpoint that can be told to wait, and counts.
 #[derive(Default)]
 struct Switch {
-    fails: Mutex<Option<(Step, io::ErrorKind)>>,
     held: Mutex<Option<Step>>,
     /// How often the held step was reached.
     reached: AtomicUsize,
@@ -41,15 +43,8 @@ impl Switch {
             if step == Step::Sync {
                 switch.syncs.fetch_add(1, Ordering::SeqCst);
             }
-            match *switch.fails.lock().unwrap() {
-                Some((at, kind)) if at == step => Err(kind.into()),
-                _ => Ok(()),
-            }
+            Ok(())
         })
-    }
-
-    fn fail(&self, at: Option<(Step, io::ErrorKind)>) {
-        *self.fails.lock().unwrap() = at;
     }
 
     fn hold(&self, at: Option<Step>) {
@@ -64,7 +59,8 @@ async fn open(dir: &Path) -> Result<Store, OpenError> {
 
 async fn open_with(dir: &Path, options: Options, switch: &Arc<Switch>) -> Store {
     let clock = Arc::new(HandClock::default());
-    Store::open_with(dir, clock, options, switch.failpoint()).await.unwrap()
+    let steps = Steps::failing(switch.failpoint());
+    Store::open_with(dir, clock, options, steps).await.unwrap()
 }
 
 async fn put(store: &Store, key: &str, value: Vec<u8>) -> Result<(), Error> {
@@ -150,60 +146,6 @@ async fn detected_or_harmless(dir: &Path, intact: &BTreeMap<Key, Row>, what: &st
                 false
             }
         },
-    }
-}
-
-/// C64, C65, C66: whichever step fails, and however, nothing more is acknowledged or shown, and what was
-/// acknowledged is there at the next start.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_failed_step_poisons_and_loses_nothing() {
-    use io::ErrorKind::{Other, ReadOnlyFilesystem, StorageFull};
-    for step in [Step::Apply, Step::Flush, Step::Sync, Step::HighWater] {
-        for kind in [Other, StorageFull, ReadOnlyFilesystem] {
-            let dir = tempfile::tempdir().unwrap();
-            let switch = Arc::new(Switch::default());
-            let store = open_with(dir.path(), Options::default(), &switch).await;
-            put(&store, "before", vec![1]).await.unwrap();
-            switch.fail(Some((step, kind)));
-            let failed = put(&store, "during", vec![1]).await;
-            assert!(matches!(failed, Err(Error::Poisoned { .. })), "{step:?}: {failed:?}");
-            // The cause may pass; a store that missed a step does not come back by itself.
-            switch.fail(None);
-            let after = put(&store, "after", vec![1]).await;
-            assert!(matches!(after, Err(Error::Poisoned { .. })), "{step:?}: {after:?}");
-            let read = store.cell("s", b"before").await;
-            assert!(matches!(read, Err(Error::Poisoned { .. })), "{step:?}: {read:?}");
-            assert!(matches!(store.healthy(), Err(Error::Poisoned { .. })));
-
-            drop(store);
-            let store = open(dir.path()).await.unwrap();
-            store.healthy().unwrap();
-            assert!(store.cell("s", b"before").await.unwrap().is_some(), "{step:?}");
-            assert!(store.cell("s", b"after").await.unwrap().is_none(), "{step:?}");
-            put(&store, "again", vec![1]).await.unwrap();
-        }
-    }
-}
-
-/// A failure that is a panic is no exception.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_panic_below_poisons_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let armed = Arc::new(AtomicUsize::new(0));
-    let failpoint: Failpoint = {
-        let armed = Arc::clone(&armed);
-        Arc::new(move |_| {
-            assert_eq!(armed.load(Ordering::SeqCst), 0, "told to panic");
-            Ok(())
-        })
-    };
-    let clock = Arc::new(HandClock::default());
-    let store = Store::open_with(dir.path(), clock, Options::default(), failpoint).await.unwrap();
-    put(&store, "before", vec![1]).await.unwrap();
-    armed.store(1, Ordering::SeqCst);
-    for key in ["during", "after"] {
-        let failed = put(&store, key, vec![1]).await;
-        assert!(matches!(failed, Err(Error::Poisoned { .. })), "{failed:?}");
     }
 }
 
@@ -461,9 +403,9 @@ async fn a_stale_missing_or_foreign_row_is_noticed() {
     }
 }
 
-/// C69: a second process, a lock file that was left behind, a place that cannot be written.
+/// C69: a lock file that was left behind, a second opening by the same process, a place that is none.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_process_at_a_time() {
+async fn one_opening_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("lock"), "process 1\n").unwrap();
     let store = open(dir.path()).await.expect("a file that nobody locks is no lock");

@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::manifest::{self, Manifest};
+use crate::step::{Step, Steps};
 
 /// The open file.
 pub(super) struct HighWater {
@@ -30,13 +31,13 @@ const BYTES: usize = manifest::BYTES + 4;
 
 impl HighWater {
     /// Makes the file, whole or not at all. The caller syncs the directory.
-    pub(super) fn create(path: &Path, mark: &Manifest) -> io::Result<()> {
+    pub(super) fn create(path: &Path, mark: &Manifest, steps: &Steps) -> io::Result<()> {
         let temporary = path.with_extension("new");
         let mut file = File::create(&temporary)?;
         file.write_all(&encode(mark))?;
         file.set_len(PLACE + BYTES as u64)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
+        steps.take(Step::MarkSync, || file.sync_all())?;
+        steps.take(Step::MarkRename, || std::fs::rename(&temporary, path))
     }
 
     /// Opens the file. None for the mark means that neither place is good.
@@ -88,7 +89,7 @@ mod tests {
     fn a_torn_mark_leaves_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("high-water");
-        HighWater::create(&path, &mark(0)).unwrap();
+        HighWater::create(&path, &mark(0), &Steps::default()).unwrap();
         for seq in 1..=6 {
             let (mut file, before) = HighWater::open(&path).unwrap();
             assert_eq!(before, Some(mark(seq - 1)));

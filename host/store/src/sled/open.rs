@@ -19,6 +19,7 @@ use super::{Options, frame};
 use crate::backend::Row;
 use crate::error::OpenError;
 use crate::key::Key;
+use crate::step::{Step, Steps};
 
 /// Tries to get a lock that is held, and the pause between two: half a second, many times what a child
 /// process takes from its fork to its program.
@@ -52,18 +53,18 @@ const QUARANTINED: &str = "sled.quarantined-";
 const HIGH_WATER: &str = "high-water";
 const LOCK: &str = "lock";
 
-/// Opens the store in `dir`, or makes one if there never was one.
-pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
+/// Opens the store in `dir`, or makes one if there never was one. The caller syncs `dir`.
+pub(super) fn open(dir: &Path, options: &Options, steps: &Steps) -> Result<Opened, OpenError> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |error| OpenError::io(path, error)
     };
-    fs::create_dir_all(dir).map_err(at(dir))?;
+    make(dir).map_err(at(dir))?;
     let lock = lock(dir)?;
     let (sled, marks) = (dir.join(SLED), dir.join(HIGH_WATER));
     if !sled.try_exists().map_err(at(&sled))? {
         never_was(dir, &marks)?;
-        create(dir, &marks, options)?;
+        create(dir, &marks, options, steps)?;
     }
     let (mut high_water, mark) = match HighWater::open(&marks) {
         Ok((file, Some(mark))) => (file, mark),
@@ -87,6 +88,17 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     log.sync_all().map_err(at(&sled))?;
     high_water.write(&manifest).map_err(at(&marks))?;
     Ok(Opened { lock, db, log, oversize: sled.join("blobs"), high_water, manifest })
+}
+
+/// Makes the data directory, if it is not there, and its name durable.
+fn make(dir: &Path) -> io::Result<()> {
+    let missing: Vec<_> = dir.ancestors().take_while(|path| !path.exists()).collect();
+    fs::create_dir_all(dir)?;
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        let here = parent.as_os_str().is_empty();
+        File::open(if here { Path::new(".") } else { parent })?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Keeps other processes out. The system drops the lock with the process, so none is ever stale.
@@ -138,9 +150,15 @@ fn never_was(dir: &Path, marks: &Path) -> Result<(), OpenError> {
 }
 
 /// Makes an empty store. It is there once it has its name, and complete by then.
-fn create(dir: &Path, marks: &Path, options: &Options) -> Result<(), OpenError> {
+fn create(dir: &Path, marks: &Path, options: &Options, steps: &Steps) -> Result<(), OpenError> {
     let fresh = dir.join(SLED_NEW);
-    let steps = || -> io::Result<()> {
+    let sync = || {
+        for entry in fs::read_dir(&fresh)? {
+            File::open(entry?.path())?.sync_all()?;
+        }
+        File::open(&fresh)?.sync_all()
+    };
+    let made = || -> io::Result<()> {
         if fresh.try_exists()? {
             fs::remove_dir_all(&fresh)?;
         }
@@ -151,15 +169,11 @@ fn create(dir: &Path, marks: &Path, options: &Options) -> Result<(), OpenError> 
         db.flush()?;
         // Waits for sled's own threads; then its files are only ours.
         drop(db);
-        for entry in fs::read_dir(&fresh)? {
-            File::open(entry?.path())?.sync_all()?;
-        }
-        File::open(&fresh)?.sync_all()?;
-        HighWater::create(marks, &manifest)?;
-        fs::rename(&fresh, dir.join(SLED))?;
-        File::open(dir)?.sync_all()
+        steps.take(Step::FreshSync, sync)?;
+        HighWater::create(marks, &manifest, steps)?;
+        steps.take(Step::FreshRename, || fs::rename(&fresh, dir.join(SLED)))
     };
-    steps().map_err(|error| OpenError::io(fresh.clone(), error))
+    made().map_err(|error| OpenError::io(fresh.clone(), error))
 }
 
 /// Opens sled and compares everything in it with what it should be.
@@ -232,6 +246,12 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
         .unwrap_or_else(|panic| Err(Refusal::Damaged(panic_text(panic.as_ref()))))
 }
 
+/// Whether the machine failed, and not what a read says of a file that is shorter or other than sled left it.
+pub(super) fn of_the_machine(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    !matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+}
+
 /// Sets sled's directory aside under a name of its own.
 fn quarantine(dir: &Path, why: &str) -> OpenError {
     let Some(path) = quarantined(dir, |path| !path.exists()).next() else {
@@ -279,14 +299,8 @@ fn config(path: &Path, options: &Options) -> ::sled::Config {
 
 impl From<::sled::Error> for Refusal {
     fn from(error: ::sled::Error) -> Self {
-        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
         match error {
-            // What a read says of a file that is shorter or other than sled left it.
-            ::sled::Error::Io(error)
-                if !matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof) =>
-            {
-                Self::Machine(error)
-            }
+            ::sled::Error::Io(error) if of_the_machine(&error) => Self::Machine(error),
             error => Self::Damaged(error.to_string()),
         }
     }

@@ -16,11 +16,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::high_water::HighWater;
 use super::manifest::Manifest;
 use super::open::Opened;
-use super::{Durable, Failpoint, Shared, Step, frame, get};
+use super::{Shared, frame, get};
 use crate::backend::{Commit, Row, Verdict};
 use crate::error::Error;
 use crate::key::Key;
 use crate::metrics::Metrics;
+use crate::step::{Step, Steps};
 
 /// A commit that somebody waits for.
 pub(super) struct Request {
@@ -39,7 +40,7 @@ pub(super) struct Writer {
     manifest: Manifest,
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
-    failpoint: Failpoint,
+    steps: Steps,
     metrics: Metrics,
 }
 
@@ -60,11 +61,11 @@ impl Writer {
         opened: Opened,
         shared: Arc<Shared>,
         clock: Arc<dyn Clock>,
-        failpoint: Failpoint,
+        steps: Steps,
         metrics: Metrics,
     ) -> Self {
         let Opened { db, log, oversize, high_water, manifest, lock: _ } = opened;
-        Self { db, log, oversize, high_water, manifest, shared, clock, failpoint, metrics }
+        Self { db, log, oversize, high_water, manifest, shared, clock, steps, metrics }
     }
 
     /// Runs until nobody can send any more and everything sent is answered.
@@ -91,8 +92,8 @@ impl Writer {
             // sled answers some damage with a panic; it must not end as a silent writer.
             None => match catch_unwind(AssertUnwindSafe(|| self.commit(commits))) {
                 Ok(Ok(answers)) => Ok(answers),
-                Ok(Err(why)) => Err(self.poison(&why)),
-                Err(panic) => Err(self.poison(&panic_text(panic.as_ref()))),
+                Ok(Err(why)) => Err(self.shared.fail(&why)),
+                Err(panic) => Err(self.shared.fail(&panic_text(panic.as_ref()))),
             },
         };
         self.shared.answered(replies.len());
@@ -109,7 +110,11 @@ impl Writer {
         let mut draft = Draft { rows: BTreeMap::new(), manifest: self.manifest.clone() };
         let mut answers = Vec::with_capacity(commits.len());
         for commit in commits {
-            answers.push(self.evaluate(&mut draft, commit));
+            match self.evaluate(&mut draft, commit) {
+                // sled writes while it reads, and in threads of its own: this is one of their failures.
+                Err(Error::Unavailable { why }) => return Err(format!("read: {why}")),
+                answer => answers.push(answer),
+            }
         }
         if draft.manifest.seq > self.manifest.seq {
             self.persist(&draft)?;
@@ -123,7 +128,7 @@ impl Writer {
         let revision = draft.manifest.seq + 1;
         let read = |key: &Key| match draft.rows.get(key) {
             Some(row) => Ok(row.clone()),
-            None => get(&self.db, key),
+            None => self.read(key),
         };
         let Some(effect) = commit.evaluate(revision, self.clock.now(), read)? else {
             return Ok(Verdict::Refused);
@@ -143,6 +148,12 @@ impl Writer {
         Ok(Verdict::Committed { appended: effect.appended })
     }
 
+    /// A row as it is before this group.
+    fn read(&self, key: &Key) -> Result<Option<Row>, Error> {
+        let read = self.steps.take(Step::Read, || Ok(get(&self.db, key)));
+        read.map_err(Error::unavailable)?
+    }
+
     /// Applies a draft, step by step. The order is the module's promise.
     fn persist(&mut self, draft: &Draft) -> Result<(), String> {
         let mut batch = ::sled::Batch::default();
@@ -157,32 +168,22 @@ impl Writer {
         let key = Manifest::key();
         batch.insert(key.as_bytes(), frame::encode(&key, &row));
 
-        self.before(Step::Apply)?;
-        // Before the batch can be seen: a reader that sees it then also sees that it must wait.
-        self.shared.applied.store(seq, Ordering::SeqCst);
-        self.db.apply_batch(batch).map_err(|error| format!("apply: {error}"))?;
-        self.before(Step::Flush)?;
-        self.db.flush().map_err(|error| format!("flush: {error}"))?;
-        self.before(Step::Sync)?;
-        self.log.sync_all().map_err(|error| format!("fsync of the log: {error}"))?;
+        let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+        let apply = || {
+            // Before the batch can be seen: a reader that sees it then also sees that it must wait.
+            self.shared.applied.store(seq, Ordering::SeqCst);
+            self.db.apply_batch(batch).map_err(io::Error::from)
+        };
+        self.steps.take(Step::Apply, apply).map_err(failed("apply"))?;
+        let flush = || self.db.flush().map_err(io::Error::from);
+        self.steps.take(Step::Flush, flush).map_err(failed("flush"))?;
+        let sync = || self.log.sync_all();
+        self.steps.take(Step::Sync, sync).map_err(failed("fsync of the log"))?;
         no_oversize(&self.oversize)?;
-        self.before(Step::HighWater)?;
-        let written = self.high_water.write(&draft.manifest);
-        written.map_err(|error| format!("high-water file: {error}"))?;
-        self.shared.durable.send_replace(Durable { seq, poison: None });
+        let mark = || self.high_water.write(&draft.manifest);
+        self.steps.take(Step::HighWater, mark).map_err(failed("high-water file"))?;
+        self.shared.durable.send_modify(|durable| durable.seq = seq);
         Ok(())
-    }
-
-    fn before(&self, step: Step) -> Result<(), String> {
-        (self.failpoint)(step).map_err(|error: io::Error| format!("{step:?}: {error}"))
-    }
-
-    /// No commit is acknowledged after this, and nothing is read.
-    fn poison(&self, why: &str) -> Arc<str> {
-        tracing::error!(why, "store takes no more commits; restart the host");
-        let why: Arc<str> = why.into();
-        self.shared.durable.send_modify(|durable| durable.poison = Some(Arc::clone(&why)));
-        why
     }
 }
 

@@ -10,15 +10,15 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use harness::binary;
 use keyway_core::call::{Failure, Operation, Output};
-use keyway_core::exchange::{Origin, Request, Response};
+use keyway_core::exchange::{Origin, Pace, Relay, Relayed, Request, Response};
 use keyway_core::ids::{Action, Connector, Installation};
 use keyway_core::ports::{
-    Admission as _, Call, Clock, Components, Dispatch as _, Egress, Loader as _, Route, Routes,
-    Settings,
+    Admission as _, Call, Clock, Components, Dispatch as _, Egress, Loader as _, Proxy, Route,
+    Routes, Settings,
 };
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Digest, Fault};
-use keyway_dispatch::Dispatch;
+use keyway_dispatch::{Dispatch, Ways};
 use keyway_releases::executed::Executed;
 use keyway_runtime::{Allocation, CacheKey, Config, Limits, Runtime, Worker};
 use time::OffsetDateTime;
@@ -79,7 +79,7 @@ impl Ours {
         let dispatch = Dispatch::new(
             keyway_dispatch::Config::default(),
             Arc::new(OneRoute(Arc::new(route))),
-            Arc::new(NoWayOut),
+            Ways { egress: Arc::new(NoWayOut), proxy: Arc::new(NoWayOut) },
             Arc::new(Executed::new(Arc::clone(&clock))),
             clock,
         );
@@ -89,7 +89,13 @@ impl Ours {
     /// One call, from the words of a caller to the words of the guest.
     pub(super) async fn call(&self, input: &str) -> Result<String, Fault> {
         let operation = Operation::Invoke { action: self.action.clone(), input: input.to_owned() };
-        let call = Call { installation: self.installation.clone(), operation, time: None };
+        let call = Call {
+            installation: self.installation.clone(),
+            operation,
+            time: None,
+            user: None,
+            pace: Pace::PassThrough,
+        };
         match self.dispatch.call(call).await.result? {
             Output::Json(answer) => Ok(answer),
             other => Err(Fault::new(Code::Internal, format!("an action answered {other:?}"))),
@@ -106,6 +112,13 @@ impl Routes for OneRoute {
 }
 
 // === impl NoWayOut ===
+
+#[async_trait]
+impl Proxy for NoWayOut {
+    async fn relay(&self, _: &Origin, _: Relayed) -> Result<Relay, Failure> {
+        Err(Failure::denied("no-way-out", "this call goes nowhere"))
+    }
+}
 
 #[async_trait]
 impl Egress for NoWayOut {

@@ -1,0 +1,111 @@
+//! The operator's OAuth clients: set, shown, removed. Their secrets are never shown.
+
+use axum::extract::State;
+use keyway_core::ids::{Connector, Environment};
+use keyway_core::{Code, Fault};
+use keyway_vault::oauth::client::{ClientInfo, ClientRef, ClientSetting};
+
+use super::{Answer, finish, json, nothing};
+use crate::api::Host;
+use crate::auth::Identity;
+use crate::body::JsonText;
+use crate::contract::connection as contract;
+use crate::place::{Names, Of};
+
+pub(crate) async fn set(
+    State(api): State<Host>,
+    names: Names,
+    Of(connector): Of,
+    who: Identity,
+    JsonText(text): JsonText,
+) -> Answer {
+    let of = named(&names, connector)?;
+    // A parser's complaint quotes what it complains about, which here may be the secret.
+    let body: contract::SetClient = crate::json::object(&text).map_err(|_| {
+        Fault::new(Code::InvalidRequest, "the body is `client_id` and `client_secret`, both text")
+    })?;
+    declared(&api, &of).await?;
+    let setting = ClientSetting { id: body.client_id, secret: body.client_secret };
+    let actor = who.actor().clone();
+    let info = finish(async move { api.vault.set_client(&of, setting, &actor).await }).await?;
+    json(&render(info))
+}
+
+pub(crate) async fn get(State(api): State<Host>, names: Names, Of(connector): Of) -> Answer {
+    let of = named(&names, connector)?;
+    let clients = api.vault.clients(&of.environment).await?;
+    let client = clients.into_iter().find(|client| client.of == of);
+    json(&render(client.ok_or_else(|| absent(&of))?))
+}
+
+pub(crate) async fn remove(
+    State(api): State<Host>,
+    names: Names,
+    Of(connector): Of,
+    who: Identity,
+) -> Answer {
+    let of = named(&names, connector)?;
+    let actor = who.actor().clone();
+    finish(async move {
+        if api.vault.remove_client(&of, &actor).await? { Ok(()) } else { Err(absent(&of)) }
+    })
+    .await?;
+    Ok(nothing())
+}
+
+pub(crate) async fn list(State(api): State<Host>, names: Names) -> Answer {
+    let environment: Environment = names.get("environment")?;
+    let clients = api.vault.clients(&environment).await?;
+    json(&contract::ClientList { clients: clients.into_iter().map(render).collect() })
+}
+
+fn named(names: &Names, connector: Connector) -> Result<ClientRef, Fault> {
+    Ok(ClientRef { environment: names.get("environment")?, connector, slot: names.get("slot")? })
+}
+
+/// Refuses a client that no release of the connector would ever use. It is set before anything is pinned, so any
+/// release will do.
+async fn declared(api: &Host, of: &ClientRef) -> Result<(), Fault> {
+    let releases = api.reads.releases(Some(&of.connector)).await?;
+    if releases.is_empty() {
+        let detail = format!("no release of {} is published", of.connector);
+        return Err(Fault::new(Code::UnknownConnector, detail));
+    }
+    let specs = releases.iter().filter_map(|release| release.descriptor.slots.get(&of.slot));
+    if specs.map(|spec| spec.scheme.oauth()).any(|oauth| oauth.is_some()) {
+        return Ok(());
+    }
+    let detail =
+        format!("no release of {} declares a slot `{}` of scheme `oauth2`", of.connector, of.slot);
+    Err(Fault::new(Code::UnknownSlot, detail))
+}
+
+fn absent(of: &ClientRef) -> Fault {
+    let ClientRef { environment, connector, slot } = of;
+    let detail =
+        format!("environment {environment} has no OAuth client for {connector} slot `{slot}`");
+    Fault::new(Code::OauthClientMissing, detail)
+}
+
+fn render(info: ClientInfo) -> contract::Client {
+    let ClientInfo { of, id, secret, generation, at, shared_with } = info;
+    let shared_with: Vec<_> = shared_with.iter().map(ToString::to_string).collect();
+    let warning = (!shared_with.is_empty()).then(|| {
+        format!(
+            "environment {} has the same client: each environment can revoke the other's tokens; \
+             register one client for each",
+            shared_with.join(" and "),
+        )
+    });
+    contract::Client {
+        environment: of.environment.to_string(),
+        connector: of.connector.to_string(),
+        slot: of.slot.to_string(),
+        client_id: id,
+        has_secret: secret,
+        generation,
+        shared_with,
+        warning,
+        at,
+    }
+}

@@ -1,0 +1,374 @@
+//! People connect an account: sessions for operators, pages for people, and what a provider sends back.
+//!
+//! ```text
+//!   operator ──POST connect-sessions──> link ──person──> page ──button──> start ──303──> provider
+//!   provider ──303──> callback: state, browser and issuer are checked ──> done, failed, or the operator's page
+//! ```
+//!
+//! Whether an answer is believed is the vault's business; here a browser is told apart by its cookie, and spoken to in
+//! [`page`]s that say nothing of the host. **Invariant:** no page, address or log line has a code, a token or a cause.
+
+mod browser;
+mod page;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use keyway_core::descriptor::{Descriptor, Grant, SlotSpec};
+use keyway_core::ids::{ConnectionRef, Environment, Slot, User};
+use keyway_core::{Code, Fault};
+use keyway_vault::connections::Info;
+use keyway_vault::consent::{Begun, Returned, Session};
+use keyway_vault::import::Trial;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use self::page::{Page, Request};
+use super::{Answer, finish, json, json_as};
+use crate::api::Host;
+use crate::auth::Identity;
+use crate::body::Json;
+use crate::connect::{Brand, PublicUrl, web};
+use crate::contract::connect as contract;
+use crate::place::{self, At, Names};
+use crate::problem::Noted;
+
+/// Where providers send people back to.
+const CALLBACK: &str = "/connect/callback";
+
+/// The query of a callback, as pairs.
+type Pairs = axum::extract::Query<Vec<(String, String)>>;
+
+pub(crate) async fn begin(
+    State(api): State<Host>,
+    At(installation): At,
+    who: Identity,
+    Json(body): Json<contract::BeginConnect>,
+) -> Answer {
+    let release = api.releases.declared(&installation).await?;
+    let (slot, spec) = wanted_slot(&release.descriptor, body.slot.as_deref())?;
+    let user: Option<User> = body.user.as_deref().map(place::parse).transpose()?;
+    let of = ConnectionRef { installation, slot: slot.clone(), user };
+    let to = destination(&api, &body)?;
+    let (spec, actor) = (spec.clone(), who.actor().clone());
+    let session = finish(async move {
+        let vault = &api.vault;
+        let (token, session) = vault.begin_session(of, &spec, body.return_url, &actor).await?;
+        match to {
+            Destination::Page(public) => Ok(hosted(&public, &token.0, session)),
+            Destination::Caller(redirect_uri) => {
+                Ok(headless(vault.begin_consent(&token.0, &spec, &redirect_uri).await?, session))
+            }
+        }
+    })
+    .await?;
+    json_as(StatusCode::CREATED, &session)
+}
+
+pub(crate) async fn complete(
+    State(api): State<Host>,
+    names: Names,
+    Json(body): Json<contract::CompleteConnect>,
+) -> Answer {
+    let environment: Environment = names.get("environment")?;
+    let session = api.vault.session_of(&body.state).await?;
+    if session.of.installation.environment != environment {
+        return Err(foreign().into());
+    }
+    let contract::CompleteConnect { state, code, iss, error, binding } = body;
+    let returned = Returned { state, code, issuer: iss, error, binding: Some(binding) };
+    let info = finish(establish(api, returned)).await?;
+    json(&connected(info))
+}
+
+/// The page that a link leads to. Looking at it changes nothing: programs that check links do so, too.
+pub(crate) async fn show(State(api): State<Host>, names: Names) -> Response {
+    shown(&api, names).await.unwrap_or_else(|fault| failed(&Brand::default(), &fault))
+}
+
+async fn shown(api: &Host, names: Names) -> Result<Response, Fault> {
+    let token = token(&names)?;
+    let session = api.vault.session(&token).await?;
+    let release = api.releases.declared(&session.of.installation).await?;
+    let descriptor = &release.descriptor;
+    let spec = slot_spec(descriptor, &session.of.slot)?;
+    let provider = spec.scheme.oauth().and_then(|oauth| oauth.authorize_url.as_deref());
+    let request = Request {
+        connector: if descriptor.summary.is_empty() {
+            descriptor.name.to_string()
+        } else {
+            descriptor.summary.clone()
+        },
+        purpose: &spec.summary,
+        scopes: &spec.scopes,
+        provider: provider.and_then(page::host),
+        action: public_url(api)?.join(&format!("/connect/{}/start", token.expose_secret())),
+        return_url: session.return_url.as_deref(),
+    };
+    Ok(Page::request(&request).render(brand(api, &session), StatusCode::OK))
+}
+
+/// Sends a person to the provider.
+pub(crate) async fn start(State(api): State<Host>, names: Names, headers: HeaderMap) -> Response {
+    started(api, names, &headers).await.unwrap_or_else(|fault| failed(&Brand::default(), &fault))
+}
+
+async fn started(api: Host, names: Names, headers: &HeaderMap) -> Result<Response, Fault> {
+    // Another site must not take a person past the page that says what is asked for.
+    if !browser::from_here(headers) {
+        return Err(foreign());
+    }
+    let token = token(&names)?;
+    let session = api.vault.session(&token).await?;
+    let release = api.releases.declared(&session.of.installation).await?;
+    let spec = slot_spec(&release.descriptor, &session.of.slot)?.clone();
+    let public = public_url(&api)?;
+    let redirect_uri = public.join(CALLBACK);
+    let begun =
+        finish(async move { api.vault.begin_consent(&token, &spec, &redirect_uri).await }).await?;
+    let cookie = browser::remember(&public, &state_of(&begun), &begun.binding);
+    Ok(browser::go(begun.authorize_url.as_str(), &cookie))
+}
+
+/// Takes what a provider sends a person back with.
+pub(crate) async fn callback(
+    State(api): State<Host>,
+    headers: HeaderMap,
+    pairs: Result<Pairs, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let pairs = pairs.map(|axum::extract::Query(pairs)| pairs).unwrap_or_default();
+    let read = returned(pairs).and_then(|returned| Ok((returned, public_url(&api)?)));
+    let (mut returned, public) = match read {
+        Ok(read) => read,
+        Err(fault) => return failed(&Brand::default(), &fault),
+    };
+    returned.binding = browser::remembered(&headers, &public, &returned.state);
+    let forget = browser::forget(&public, &returned.state);
+    // Before it is used up: afterwards nobody can tell whose page to show.
+    let session = api.vault.session_of(&returned.state).await.ok();
+    let outcome = finish(establish(api.clone(), returned)).await;
+    let brand =
+        session.as_ref().map_or_else(Brand::default, |session| brand(&api, session).clone());
+    let outcome = outcome.map(drop);
+    // Whoever is not the one that was sent learns no address of the operator's.
+    let ours = outcome.as_ref().err().is_none_or(|fault| fault.code != Code::ConnectStateInvalid);
+    let back = session.and_then(|session| session.return_url).filter(|_| ours);
+    let mut response = match (back, &outcome) {
+        (Some(url), _) => browser::back(&url, outcome.as_ref().err().map(|fault| fault.code)),
+        (None, Ok(())) => Page::done().render(&brand, StatusCode::OK),
+        (None, Err(fault)) => failed(&brand, fault),
+    };
+    browser::set_cookie(&mut response, &forget);
+    if let Err(fault) = &outcome {
+        noted(&mut response, fault);
+    }
+    response
+}
+
+/// Where a person is sent from a session.
+enum Destination {
+    Page(PublicUrl),
+    Caller(String),
+}
+
+fn destination(api: &Host, body: &contract::BeginConnect) -> Result<Destination, Fault> {
+    let refuse = |detail: String| Fault::new(Code::InvalidRequest, detail);
+    match (body.headless, &body.redirect_uri) {
+        (false, None) => {
+            if let Some(url) = &body.return_url {
+                web(url).map_err(|problem| refuse(format!("`return_url`: {problem}")))?;
+            }
+            public_url(api).map(Destination::Page)
+        }
+        (false, Some(_)) => Err(refuse("`redirect_uri` goes with `headless`".to_owned())),
+        (true, _) if body.return_url.is_some() => Err(refuse(
+            "`return_url` does not go with `headless`: the caller has the person".into(),
+        )),
+        (true, None) => Err(refuse("`headless` needs `redirect_uri`".to_owned())),
+        (true, Some(uri)) => {
+            web(uri).map_err(|problem| refuse(format!("`redirect_uri`: {problem}")))?;
+            Ok(Destination::Caller(uri.clone()))
+        }
+    }
+}
+
+fn hosted(public: &PublicUrl, token: &SecretString, session: Session) -> contract::ConnectSession {
+    let token = token.expose_secret();
+    contract::ConnectSession {
+        token: Some(token.to_owned()),
+        url: Some(public.join(&format!("/connect/{token}"))),
+        ..session_of(session)
+    }
+}
+
+fn headless(begun: Begun, session: Session) -> contract::ConnectSession {
+    contract::ConnectSession {
+        state: Some(state_of(&begun)),
+        binding: Some(begun.binding.expose_secret().to_owned()),
+        authorize_url: Some(begun.authorize_url.into()),
+        ..session_of(session)
+    }
+}
+
+fn session_of(session: Session) -> contract::ConnectSession {
+    contract::ConnectSession {
+        slot: session.of.slot.to_string(),
+        user: session.of.user.map(|user| user.to_string()),
+        expires_at: session.expires_at,
+        token: None,
+        url: None,
+        authorize_url: None,
+        state: None,
+        binding: None,
+    }
+}
+
+fn connected(info: Info) -> contract::Connected {
+    let connection = info.connection;
+    contract::Connected {
+        slot: connection.slot.to_string(),
+        user: connection.user.map(|user| user.to_string()),
+        generation: connection.generation,
+        account: connection.account,
+        scopes: connection.scopes.unwrap_or_default(),
+    }
+}
+
+/// Makes a connection of what came back, and lets calls see it.
+async fn establish(api: Host, returned: Returned) -> Result<Info, Fault> {
+    let of = api.vault.session_of(&returned.state).await?.of;
+    let release = api.releases.declared(&of.installation).await?;
+    let descriptor = &release.descriptor;
+    let spec = slot_spec(descriptor, &of.slot)?;
+    let base_url = descriptor.base_url.clone().unwrap_or_default();
+    let trial = Trial { base_url, hosts: descriptor.hosts.clone() };
+    let fits = |base_url: &str| api.policy.check_base_url(descriptor, base_url);
+    let (_, info) = api.vault.complete_consent(returned, spec, &trial, fits).await?;
+    api.releases.refresh(&of.installation).await?;
+    Ok(info)
+}
+
+/// A callback's query. RFC 6749 section 3.1: no parameter twice; those that are not known are ignored.
+fn returned(pairs: Vec<(String, String)>) -> Result<Returned, Fault> {
+    let mut returned =
+        Returned { state: String::new(), code: None, issuer: None, error: None, binding: None };
+    let mut state = None;
+    for (name, value) in pairs {
+        let before = match name.as_str() {
+            "state" => state.replace(value).is_some(),
+            "code" => returned.code.replace(SecretString::from(value)).is_some(),
+            "iss" => returned.issuer.replace(value).is_some(),
+            "error" => returned.error.replace(value).is_some(),
+            _ => false,
+        };
+        if before {
+            let detail = "the answer has a parameter twice";
+            return Err(Fault::new(Code::ConnectStateInvalid, detail));
+        }
+    }
+    returned.state = state.ok_or_else(foreign)?;
+    Ok(returned)
+}
+
+/// The slot that is meant: the named one, or the only one that a person can connect.
+fn wanted_slot<'d>(
+    descriptor: &'d Descriptor,
+    named: Option<&str>,
+) -> Result<(&'d Slot, &'d SlotSpec), Fault> {
+    let refuse = |detail: String| Fault::new(Code::UnknownSlot, detail);
+    if let Some(name) = named {
+        let slot: Slot = place::parse(name)?;
+        let found = descriptor.slots.get_key_value(&slot);
+        return found.ok_or_else(|| undeclared(descriptor, &slot));
+    }
+    let consents = |spec: &SlotSpec| {
+        spec.scheme.oauth().is_some_and(|oauth| oauth.grant == Grant::AuthorizationCode)
+    };
+    let mut slots = descriptor.slots.iter().filter(|(_, spec)| consents(spec));
+    match (slots.next(), slots.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(refuse(format!("{} has no slot that people connect", descriptor.name))),
+        (Some(_), Some(_)) => {
+            Err(refuse(format!("{} has several such slots: name one", descriptor.name)))
+        }
+    }
+}
+
+fn slot_spec<'d>(descriptor: &'d Descriptor, slot: &Slot) -> Result<&'d SlotSpec, Fault> {
+    descriptor.slots.get(slot).ok_or_else(|| undeclared(descriptor, slot))
+}
+
+fn undeclared(descriptor: &Descriptor, slot: &Slot) -> Fault {
+    let detail = format!("{}@{} declares no slot `{slot}`", descriptor.name, descriptor.version);
+    Fault::new(Code::UnknownSlot, detail)
+}
+
+fn foreign() -> Fault {
+    let detail = "the answer belongs to no consent that was begun here";
+    Fault::new(Code::ConnectStateInvalid, detail)
+}
+
+fn public_url(api: &Host) -> Result<PublicUrl, Fault> {
+    let set = api.config.connect.public_url.clone();
+    let found = set.or_else(|| PublicUrl::of_loopback(*api.listening.get()?));
+    found.ok_or_else(|| {
+        let detail =
+            "`connect.public-url` is not set, and the host does not listen on a loopback address";
+        Fault::new(Code::ConnectUnavailable, detail)
+    })
+}
+
+fn token(names: &Names) -> Result<SecretString, Fault> {
+    names.get::<String>("token").map(SecretString::from)
+}
+
+fn brand<'a>(api: &'a Host, session: &Session) -> &'a Brand {
+    static PLAIN: std::sync::LazyLock<Brand> = std::sync::LazyLock::new(Brand::default);
+    let environment = &session.of.installation.environment;
+    api.config.connect.environments.get(environment).unwrap_or(&PLAIN)
+}
+
+/// The `state` that a provider is sent.
+fn state_of(begun: &Begun) -> String {
+    begun.state.expose_secret().to_owned()
+}
+
+fn failed(brand: &Brand, fault: &Fault) -> Response {
+    if fault.code == Code::Internal || fault.code == Code::StoreUnavailable {
+        tracing::error!(
+            code = fault.code.as_str(),
+            error = fault.chain(),
+            "consent failed in the host"
+        );
+    }
+    let status = StatusCode::from_u16(fault.code.status());
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = Page::failed(fault.code).render(brand, status);
+    noted(&mut response, fault);
+    response
+}
+
+/// For the access log.
+fn noted(response: &mut Response, fault: &Fault) {
+    response.extensions_mut().insert(Noted { call: None, code: Some(fault.code) });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(query: &str) -> Result<Returned, Fault> {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        returned(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    #[test]
+    fn an_answer_has_one_state_and_nothing_twice() {
+        let whole = of("state=a&code=b&iss=c&session_state=d").unwrap();
+        assert_eq!((whole.state.as_str(), whole.issuer.as_deref()), ("a", Some("c")));
+        for query in
+            ["", "code=b", "state=a&state=b", "state=a&code=b&code=b", "state=a&iss=x&iss=y"]
+        {
+            assert_eq!(of(query).unwrap_err().code, Code::ConnectStateInvalid, "{query}");
+        }
+    }
+}

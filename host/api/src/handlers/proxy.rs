@@ -1,0 +1,77 @@
+//! The proxy: a caller's request goes to the provider as it is, and the answer comes back as it is.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{HeaderName, HeaderValue};
+use axum::response::Response;
+use http_body_util::BodyExt as _;
+use keyway_core::exchange::Relayed;
+use keyway_core::ids::Slot;
+use keyway_core::ports::RelayCall;
+use keyway_core::{Code, Fault};
+
+use super::Answer;
+use super::calls::{pace, timeout, user};
+use crate::api::Host;
+use crate::contract::{HOST_HEADER, SLOT_HEADER};
+use crate::place::At;
+use crate::problem::{Noted, Refusal, Trace};
+
+/// Segments before the provider's own path, with the empty one before the first slash:
+/// `/v1/environments/…/tenants/…/connectors/…/…/proxy/`. Counted, because a tenant may be called `proxy`.
+const SEGMENTS_BEFORE: usize = 10;
+
+pub(crate) async fn relay(
+    State(api): State<Host>,
+    At(installation): At,
+    request: Request,
+) -> Answer {
+    let (head, body) = request.into_parts();
+    // As it was written: decoding and encoding it again could make another path of it.
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    let Some(path) = target.splitn(SEGMENTS_BEFORE + 1, '/').nth(SEGMENTS_BEFORE) else {
+        return Err(Fault::new(Code::NoSuchEndpoint, "the path names nothing to ask for").into());
+    };
+    let url = match named::<String>(&head.headers, HOST_HEADER)? {
+        None => format!("/{path}"),
+        Some(host) => format!("https://{host}/{path}"),
+    };
+    let body = body.map_err(std::io::Error::other).boxed_unsync();
+    let call = RelayCall {
+        installation,
+        user: user(&head.headers)?,
+        pace: pace(&head.headers)?,
+        time: timeout(&head.headers)?,
+        request: Relayed {
+            slot: named::<Slot>(&head.headers, SLOT_HEADER)?,
+            method: head.method,
+            url,
+            headers: head.headers,
+            body,
+        },
+    };
+    let answer = api.dispatch.relay(call).await;
+    let trace = Trace { call: answer.call, release: answer.release };
+    let relay = match answer.result {
+        Ok(relay) => relay,
+        Err(fault) => return Err(Refusal::of_call(fault, trace)),
+    };
+    let mut response = Response::new(Body::new(relay.body));
+    *response.status_mut() = relay.status;
+    *response.headers_mut() = relay.headers;
+    trace.write(response.headers_mut());
+    response.extensions_mut().insert(Noted { call: Some(trace.call), code: None });
+    Ok(response)
+}
+
+/// What a header names.
+fn named<T: std::str::FromStr>(
+    headers: &axum::http::HeaderMap,
+    name: &'static str,
+) -> Result<Option<T>, Fault> {
+    let Some(value) = headers.get(HeaderName::from_static(name)) else { return Ok(None) };
+    let parsed = HeaderValue::to_str(value).ok().and_then(|text| text.parse().ok());
+    parsed.map(Some).ok_or_else(|| {
+        Fault::new(Code::InvalidRequest, format!("`{name}` does not name what it should"))
+    })
+}

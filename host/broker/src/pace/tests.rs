@@ -1,0 +1,400 @@
+//! Paces as the broker uses them: with waiters, refusals, and time that goes on.
+
+use std::collections::BinaryHeap;
+
+use http::HeaderValue;
+use proptest::prelude::*;
+
+use super::*;
+
+const WALL: OffsetDateTime = time::macros::datetime!(2026-06-01 12:00 UTC);
+
+fn quota(tenant: &str) -> Quota {
+    let installation = Installation {
+        environment: "prod".parse().unwrap(),
+        tenant: tenant.parse().unwrap(),
+        connector: "keyway/hubspot".parse().unwrap(),
+    };
+    Quota { installation, account: None }
+}
+
+fn limit(quota: u32, window: u32) -> RateLimit {
+    RateLimit { name: "burst".to_owned(), quota, window }
+}
+
+fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+    let value = |text: &str| HeaderValue::from_str(text).unwrap();
+    pairs.iter().map(|(name, text)| (name.parse().unwrap(), value(text))).collect()
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn learn(paces: &Paces, status: u16, pairs: &[(&'static str, &str)], now: Instant) {
+    let status = StatusCode::from_u16(status).unwrap();
+    paces.learn(&quota("acme"), status, &headers(pairs), now, WALL);
+}
+
+fn wait(paces: &Paces, declared: &[RateLimit], now: Instant) -> Option<Duration> {
+    paces.take(&quota("acme"), declared, now).err().map(|turn| turn.wait())
+}
+
+/// Requests that all want to go at these times, each after the others of the same time. Whoever waits comes
+/// back when told, or so much later. Returns when each went, by the order of arrival.
+fn run(paces: &Paces, declared: &[RateLimit], arrivals: &[(Instant, Duration)]) -> Vec<Instant> {
+    let mut went: Vec<Option<Instant>> = vec![None; arrivals.len()];
+    let mut turns: Vec<Option<Turn>> = arrivals.iter().map(|_| None).collect();
+    let mut due: BinaryHeap<_> =
+        arrivals.iter().enumerate().map(|(n, (at, _))| std::cmp::Reverse((*at, n))).collect();
+    while let Some(std::cmp::Reverse((now, n))) = due.pop() {
+        let taken = match turns[n].take() {
+            Some(turn) => turn.take(now),
+            None => paces.take(&quota("acme"), declared, now),
+        };
+        match taken {
+            Ok(()) => went[n] = Some(now),
+            Err(turn) => {
+                assert!(turn.at() > now, "a turn that is due would be asked for ever");
+                due.push(std::cmp::Reverse((turn.at() + arrivals[n].1, n)));
+                turns[n] = Some(turn);
+            }
+        }
+    }
+    went.into_iter().map(|at| at.unwrap()).collect()
+}
+
+/// No half-open span of a window holds more than the quota.
+fn assert_within(limit: &RateLimit, mut went: Vec<Instant>) {
+    went.sort();
+    let (quota, window) = (limit.quota as usize, secs(limit.window.into()));
+    for span in went.windows(quota + 1) {
+        assert!(span[quota] - span[0] >= window, "{} in less than {window:?}", quota + 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    // Catches a window of fixed length, a place that two may take, and a run that leaves with its first.
+    #[test]
+    fn throttled_requests_never_exceed_a_declared_limit(
+        limits in prop::collection::vec((1_u32..200, 1_u32..30), 1..4),
+        arrivals in prop::collection::vec((0_u64..40_000, prop_oneof![Just(0), 0_u64..3_000]), 1..600),
+    ) {
+        let declared: Vec<RateLimit> = limits.iter().map(|(q, w)| limit(*q, *w)).collect();
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let arrivals: Vec<_> =
+            arrivals.into_iter().map(|(at, late)| (start + ms(at), ms(late))).collect();
+        let paces = Paces::default();
+        let went = run(&paces, &declared, &arrivals);
+        for limit in &declared {
+            assert_within(limit, went.clone());
+        }
+    }
+
+    // Catches a newcomer that overtakes, and a limit that is kept by letting too few go.
+    #[test]
+    fn waiters_go_in_the_order_of_arrival_and_no_later_than_needed(
+        (quota, window) in (1_u32..300, 1_u32..30),
+        count in 1_usize..800,
+    ) {
+        let start = Instant::now();
+        let declared = [limit(quota, window)];
+        let went = run(&Paces::default(), &declared, &vec![(start, Duration::ZERO); count]);
+        prop_assert!(went.is_sorted());
+        let rounds = (count as u32 - 1) / quota;
+        prop_assert_eq!(*went.last().unwrap(), start + secs(window.into()) * rounds);
+    }
+
+    // Catches a place that is lost with the waiter who gave it up, and one that is given out twice for it.
+    #[test]
+    fn places_given_up_go_to_those_behind(
+        quota_size in 1_u32..5,
+        leaves in prop::collection::vec(any::<bool>(), 1..40),
+    ) {
+        let start = Instant::now();
+        let declared = [limit(quota_size, 10)];
+        let paces = Paces::default();
+        for _ in 0..quota_size {
+            paces.take(&quota("acme"), &declared, start).ok().unwrap();
+        }
+        let turns: Vec<Turn> = leaves
+            .iter()
+            .map(|_| paces.take(&quota("acme"), &declared, start).err().unwrap())
+            .collect();
+        let mut stay: Vec<Turn> = Vec::new();
+        for (turn, leave) in turns.into_iter().zip(&leaves) {
+            if !leave {
+                stay.push(turn);
+            }
+        }
+        for (place, mut turn) in (0_u64..).zip(stay) {
+            let round = start + secs(10 * (place / u64::from(quota_size) + 1));
+            if place % u64::from(quota_size) == 0 {
+                turn = turn.take(round - Duration::from_nanos(1)).err().unwrap();
+                prop_assert_eq!(turn.at(), round);
+            }
+            prop_assert!(turn.take(round).is_ok());
+        }
+    }
+}
+
+#[test]
+fn a_hundred_waiters_wake_once_each_in_order() {
+    let (start, paces, declared) = (Instant::now(), Paces::default(), [limit(3, 10)]);
+    let turns: Vec<_> =
+        (0..103).filter_map(|_| paces.take(&quota("acme"), &declared, start).err()).collect();
+    assert_eq!(turns.len(), 100);
+    assert_eq!(paces.standing(&quota("acme"), &declared, start).waiting, 100);
+    for (n, turn) in (0..).zip(turns) {
+        assert_eq!(turn.wait(), secs(10 * (n / 3 + 1)), "waiter {n}");
+        let at = turn.at();
+        assert!(turn.take(at).is_ok(), "waiter {n} was promised this moment");
+    }
+    assert_eq!(paces.standing(&quota("acme"), &declared, start).waiting, 0);
+}
+
+#[test]
+fn a_late_waiter_keeps_its_place_and_holds_up_only_what_it_could_use() {
+    let (start, paces, declared) = (Instant::now(), Paces::default(), [limit(2, 10)]);
+    let take = |now| paces.take(&quota("acme"), &declared, now);
+    assert!(take(start).is_ok() && take(start + secs(1)).is_ok());
+    let first = take(start + secs(2)).err().unwrap();
+    let second = take(start + secs(2)).err().unwrap();
+    // The place that came back at 10 is the first one's, even while it sleeps.
+    let second = second.take(start + secs(10)).err().unwrap();
+    assert_eq!(second.at(), start + secs(11));
+    // Two places are free: one of them is kept.
+    assert!(second.take(start + secs(11)).is_ok());
+    assert!(take(start + secs(12)).is_err());
+    assert!(first.take(start + secs(12)).is_ok());
+}
+
+#[test]
+fn releases_and_passers_share_the_count_and_tenants_do_not() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    let acme = quota("acme");
+    paces.count(&acme, &[limit(5, 10)], start);
+    paces.count(&acme, &[limit(5, 10)], start);
+    // Another release knows of a smaller quota, and of a longer window.
+    assert!(paces.take(&acme, &[limit(3, 10)], start).is_ok());
+    assert_eq!(wait(&paces, &[limit(3, 10)], start), Some(secs(10)));
+    assert_eq!(wait(&paces, &[limit(3, 60)], start), Some(secs(60)));
+    assert!(paces.take(&acme, &[limit(4, 60)], start).is_ok());
+    assert!(paces.take(&quota("umbrella"), &[limit(3, 10)], start).is_ok());
+    let account = Quota { account: Some("portal-1".into()), ..acme.clone() };
+    assert!(paces.take(&account, &[limit(3, 10)], start).is_ok());
+    // Who passes through is never held.
+    paces.count(&acme, &[limit(3, 10)], start);
+    assert_eq!(paces.standing(&acme, &[limit(5, 10)], start).policies[0].remaining, Some(0));
+}
+
+#[test]
+fn a_refusal_holds_everybody_for_as_long_as_it_says_then_starts_slowly() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    learn(&paces, 429, &[("retry-after", "7")], start);
+    let standing = paces.standing(&quota("acme"), &[], start + secs(1));
+    assert_eq!(standing.blocked_for, Some(secs(6)));
+    let now = start + secs(1);
+    let turns: Vec<_> =
+        (0..64).map(|_| paces.take(&quota("acme"), &[], now).err().unwrap()).collect();
+    let waits: Vec<_> = turns.iter().map(Turn::wait).collect();
+    assert_eq!(waits[0], secs(6));
+    assert!(waits.is_sorted_by(|one, next| one < next), "none wakes with another");
+    assert_eq!(waits[63], secs(6) + Duration::from_millis(1_500));
+    // Nor does a newcomer slip in between.
+    assert!(wait(&paces, &[], start + secs(7)) > Some(secs(1)));
+    for turn in turns {
+        let at = turn.at();
+        assert!(turn.take(at).is_ok());
+    }
+    assert_eq!(wait(&paces, &[], start + secs(20)), None);
+}
+
+#[test]
+fn waits_that_providers_get_wrong_are_clamped() {
+    // C93. The wall clock is ten minutes off; the response's date is right.
+    let date = "Mon, 01 Jun 2026 12:10:00 GMT";
+    for (value, held) in [
+        ("0", None),
+        ("-1", None),
+        ("1e9", Some(86_400)),
+        ("86401", Some(86_400)),
+        ("99999999999999999999999999", Some(86_400)),
+        ("1e999", Some(86_400)),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", None),
+        ("Mon, 01 Jun 2026 12:10:20 GMT", Some(20)),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", Some(86_400)),
+        // Seconds since 1970, which the standard does not have: 12:10:30.
+        ("1780315830", Some(30)),
+        ("3, 5", Some(1)),
+        ("soon", Some(1)),
+        ("NaN", Some(1)),
+        ("", Some(1)),
+    ] {
+        let (now, paces) = (Instant::now(), Paces::default());
+        learn(&paces, 429, &[("retry-after", value), ("date", date)], now);
+        let blocked = paces.standing(&quota("acme"), &[], now).blocked_for;
+        assert_eq!(blocked, held.map(secs), "{value:?}");
+        let pairs = headers(&[("retry-after", value), ("date", date)]);
+        let asked = headers::read(StatusCode::TOO_MANY_REQUESTS, &pairs, WALL).wait;
+        assert!(asked.is_none_or(|asked| asked == secs(held.unwrap_or(0))), "{value:?}");
+    }
+}
+
+#[test]
+fn refusals_that_tell_nothing_are_waited_for_longer_each_time() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    let mut now = start;
+    for seconds in [1, 2, 4, 8, 16, 32, 32] {
+        learn(&paces, 429, &[], now);
+        // What was under way then says the same and changes nothing.
+        learn(&paces, 429, &[], now);
+        let blocked = paces.standing(&quota("acme"), &[], now).blocked_for;
+        assert_eq!(blocked, Some(secs(seconds)));
+        now += secs(seconds);
+    }
+    learn(&paces, 200, &[], now);
+    learn(&paces, 429, &[], now);
+    assert_eq!(paces.standing(&quota("acme"), &[], now).blocked_for, Some(secs(1)));
+    // A failing provider is not a limiting one, unless it says so.
+    learn(&paces, 503, &[], now + secs(1));
+    assert_eq!(paces.standing(&quota("acme"), &[], now + secs(1)).blocked_for, None);
+    learn(&paces, 503, &[("retry-after", "9")], now + secs(1));
+    assert_eq!(paces.standing(&quota("acme"), &[], now + secs(1)).blocked_for, Some(secs(9)));
+}
+
+#[test]
+fn nothing_left_blocks_until_the_reset_without_a_refusal() {
+    for used_up in [
+        [("ratelimit", r#""burst";r=0;t=30"#)].as_slice(),
+        &[("ratelimit", "limit=100, remaining=0, reset=30")],
+        &[("ratelimit-remaining", "0"), ("ratelimit-reset", "30")],
+        &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1780315230")],
+        &[("x-rate-limit-remaining", "0"), ("x-rate-limit-reset", "1780315230000")],
+    ] {
+        let (start, paces) = (Instant::now(), Paces::default());
+        learn(&paces, 200, used_up, start);
+        assert_eq!(wait(&paces, &[], start + secs(29)), Some(secs(1)), "{used_up:?}");
+        assert_eq!(wait(&paces, &[], start + secs(30)), None, "{used_up:?}");
+    }
+}
+
+#[test]
+fn what_is_left_is_spent_by_those_who_go_and_not_by_late_responses() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    let left = |n: &str, t: &str, now| {
+        learn(&paces, 200, &[("x-ratelimit-remaining", n), ("x-ratelimit-reset", t)], now);
+    };
+    left("3", "60", start);
+    assert_eq!(wait(&paces, &[], start), None);
+    assert_eq!(wait(&paces, &[], start), None);
+    // The answer to an earlier request: it did not count those two.
+    left("4", "59", start + secs(1));
+    assert_eq!(wait(&paces, &[], start + secs(1)), None);
+    assert_eq!(wait(&paces, &[], start + secs(1)), Some(secs(59)));
+    // Another window of the provider's.
+    left("2", "60", start + secs(60));
+    assert_eq!(wait(&paces, &[], start + secs(60)), None);
+    assert_eq!(wait(&paces, &[], start + secs(60)), None);
+    assert_eq!(wait(&paces, &[], start + secs(60)), Some(secs(60)));
+}
+
+#[test]
+fn a_learnt_policy_is_kept_like_a_declared_one() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    let hubspot = [
+        ("x-hubspot-ratelimit-max", "2"),
+        ("x-hubspot-ratelimit-remaining", "2"),
+        ("x-hubspot-ratelimit-interval-milliseconds", "10000"),
+    ];
+    learn(&paces, 200, &hubspot, start);
+    assert_eq!(wait(&paces, &[], start), None);
+    learn(&paces, 200, &hubspot, start + secs(1));
+    assert_eq!(wait(&paces, &[], start + secs(1)), None);
+    learn(&paces, 200, &hubspot, start + secs(2));
+    assert_eq!(wait(&paces, &[], start + secs(2)), Some(secs(8)));
+    // Bytes are not requests.
+    let bytes = [("ratelimit-policy", r#""traffic";q=1;w=60;qu="content-bytes""#)];
+    let (now, paces) = (Instant::now(), Paces::default());
+    learn(&paces, 200, &bytes, now);
+    assert_eq!((wait(&paces, &[], now), wait(&paces, &[], now)), (None, None));
+}
+
+#[test]
+fn clocks_read_out_of_order_do_not_make_room() {
+    let (start, paces, declared) = (Instant::now() + secs(60), Paces::default(), [limit(1, 10)]);
+    assert!(paces.take(&quota("acme"), &declared, start).is_ok());
+    assert_eq!(wait(&paces, &declared, start - secs(5)), Some(secs(10)));
+    let late = start + secs(10);
+    assert_eq!(paces.standing(&quota("acme"), &declared, late).policies[0].remaining, Some(1));
+    assert!(paces.take(&quota("acme"), &declared, late - secs(1)).is_ok());
+    assert_eq!(wait(&paces, &declared, late), Some(secs(10)));
+}
+
+#[test]
+fn standing_shows_declared_and_learnt_and_merges_what_is_called_the_same() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    let declared = [limit(100, 10)];
+    paces.count(&quota("acme"), &declared, start);
+    let told = [("ratelimit", r#""burst";r=42;t=7, "daily";r=9000;t=3600"#)];
+    learn(&paces, 200, &told, start);
+    let standing = paces.standing(&quota("acme"), &declared, start + secs(1));
+    let burst = Allowance {
+        name: "burst".into(),
+        quota: Some(100),
+        window: Some(10),
+        remaining: Some(42),
+        reset: Some(9),
+    };
+    let daily = Allowance {
+        name: "daily".into(),
+        quota: None,
+        window: None,
+        remaining: Some(9_000),
+        reset: Some(3_599),
+    };
+    assert_eq!(standing.policies, [burst, daily]);
+    assert_eq!(paces.all(start + secs(1)), [(quota("acme"), standing)]);
+}
+
+#[test]
+fn what_is_idle_is_forgotten_and_what_is_not_limited_is_never_kept() {
+    let (start, paces, declared) = (Instant::now(), Paces::default(), [limit(1, 10)]);
+    paces.count(&quota("free"), &[], start);
+    assert!(paces.take(&quota("free"), &[], start).is_ok());
+    learn(&paces, 200, &[("content-type", "text/plain")], start);
+    paces.standing(&quota("free"), &declared, start);
+    assert!(paces.all(start).is_empty());
+    paces.count(&quota("acme"), &declared, start);
+    let turn = paces.take(&quota("acme"), &declared, start).err();
+    assert_eq!(paces.all(start + secs(9)).len(), 1);
+    assert_eq!(paces.all(start + secs(11)).len(), 1, "somebody waits");
+    drop(turn);
+    assert!(paces.all(start + secs(11)).is_empty());
+}
+
+#[test]
+fn the_number_of_quotas_is_bounded_and_the_held_and_the_awaited_stay() {
+    let (start, declared) = (Instant::now(), [limit(1, 3_600)]);
+    let max = 200;
+    let paces = Paces::bounded(max);
+    let tenant = |n: usize| quota(&format!("t{n}"));
+    let held = headers(&[("retry-after", "600")]);
+    paces.learn(&tenant(0), StatusCode::TOO_MANY_REQUESTS, &held, start, WALL);
+    paces.count(&tenant(1), &declared, start);
+    let turn = paces.take(&tenant(1), &declared, start).err();
+    for n in 2..max {
+        paces.count(&tenant(n), &declared, start + Duration::from_millis(n as u64));
+    }
+    let now = start + secs(1);
+    assert_eq!(paces.all(now).len(), max, "as many as the limit are kept");
+    paces.count(&tenant(max), &declared, now);
+    let kept: Vec<_> = paces.all(now).into_iter().map(|(quota, _)| quota).collect();
+    assert_eq!(kept.len(), max - max / EVICTED_PART + 1, "one more, and a part goes");
+    assert!(kept.contains(&tenant(0)) && kept.contains(&tenant(1)) && kept.contains(&tenant(max)));
+    assert!(!kept.contains(&tenant(2)), "the one unused for longest goes");
+    drop(turn);
+}

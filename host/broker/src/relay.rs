@@ -1,0 +1,355 @@
+//! The proxy's way through the broker: a caller's own request, with bodies that go through as they come.
+//!
+//! The layers are those of a connector's exchange, with three differences. Redirects are the caller's to follow. A
+//! body is neither decoded nor held: a secret in it is masked, byte for byte, where it is not compressed. And the time
+//! for a body is bounded between its bytes, not as a whole.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use keyway_core::call::Failure;
+use keyway_core::exchange::{Origin, Relay, Relayed, Streamed};
+use keyway_core::ports::Proxy;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::broker::{self, Broker, late};
+use crate::budget::Permit;
+use crate::config::Limits;
+use crate::dial::Connection;
+use crate::inject::{self, Loan};
+use crate::ledger::{self, Sketch};
+use crate::observe::{Progress, Watch};
+use crate::pace;
+use crate::payload::{Meter, Payload, whole};
+use crate::policy::Policy;
+use crate::pool::Key;
+use crate::reason::{Reason, Stop};
+use crate::request::{self, Parts};
+use crate::respond;
+use crate::scrub::Scrubber;
+use crate::target::{self, Target};
+use crate::wire::{self, Opened};
+
+/// A response's body on its way to the caller. Holds what the exchange holds until the last byte is through.
+struct Flow {
+    /// None once the body is at its end.
+    open: Option<(Connection, Incoming, Key)>,
+    wire: Arc<wire::Inner>,
+    limits: Limits,
+    mask: Option<Mask>,
+    /// The request's body, where it was still on its way when the response began.
+    upload: Option<Meter>,
+    /// Runs while the provider is waited for, and not while the caller is.
+    idle: Pin<Box<Sleep>>,
+    waiting: bool,
+    sketch: Sketch,
+    stopped: Option<&'static str>,
+    _loan: Loan,
+    _permit: Permit,
+}
+
+/// Masks secrets in a stream, keeping its length. Holds back as many bytes as a secret that begins there could have.
+struct Mask {
+    scrubber: Scrubber,
+    held: BytesMut,
+}
+
+#[async_trait]
+impl Proxy for Broker {
+    async fn relay(&self, origin: &Origin, request: Relayed) -> Result<Relay, Failure> {
+        let inner = &*self.0;
+        let watch = Watch::begin(&inner.wire.metrics, origin);
+        let mut sketch = Sketch::of(&inner.wire, origin, ledger::PROXY);
+        let policy = inner.wire.policy();
+        let time = policy.limits.exchange_timeout.min(origin.time_left);
+        let mut progress = Progress::until(Instant::now() + time);
+        let carried = inner.relay(&policy, origin, request, &mut progress, &mut sketch);
+        let result = timeout(time, carried).await.unwrap_or_else(|_| Err(late(&progress)));
+        match result {
+            Ok((relay, source)) => {
+                watch.answered(relay.status.as_u16(), &progress);
+                let body = source.through(&inner.wire, sketch);
+                Ok(Relay { body, ..relay })
+            }
+            Err(stop) => {
+                sketch.end(Some(stop.reason.as_str()));
+                watch.stopped(&stop, &progress);
+                Err(stop.failure(progress.sent))
+            }
+        }
+    }
+}
+
+/// A body that is about to go through.
+struct Source {
+    open: (Connection, Incoming, Key),
+    limits: Limits,
+    mask: Option<Mask>,
+    upload: Option<Meter>,
+    loan: Loan,
+    permit: Permit,
+}
+
+// === impl Inner ===
+
+impl broker::Inner {
+    async fn relay(
+        &self,
+        policy: &Policy,
+        origin: &Origin,
+        request: Relayed,
+        progress: &mut Progress,
+        sketch: &mut Sketch,
+    ) -> Result<(Relay, Source), Stop> {
+        let (began, limits) = (Instant::now(), &policy.limits);
+        let (descriptor, environment) = (&*origin.descriptor, &origin.installation.environment);
+
+        let base_url = origin.base_url.as_deref().or(descriptor.base_url.as_deref());
+        let target =
+            Target::parse(&target::absolute(&request.url, base_url)?, limits.url_bytes_max)?;
+        progress.host = Some(Arc::clone(&target.host));
+        policy.admit(environment, descriptor, &target)?;
+        request::check_query(descriptor, &target)?;
+        let parts = Parts::relayed(request.method, request.headers, descriptor, limits)?;
+        let mut payload = Payload::streamed(request.body);
+
+        progress.waiting = true;
+        let permit = self.budget.acquire(origin, limits).await;
+        progress.waiting = false;
+
+        let mut loan = match request.slot {
+            None => Loan::default(),
+            Some(slot) => inject::borrow(&*self.credentials, origin, slot.as_str()).await?,
+        };
+        sketch.credential(loan.slot.as_ref(), &loan.scrubber);
+        let quota = self.place(origin, &loan, progress.until).await?;
+        sketch.waited(began.elapsed());
+
+        let opened = loop {
+            sketch.request(&target, &parts, &payload);
+            let (owner, injection) = (Some(&origin.installation), loan.injection.as_ref());
+            let sent = &mut progress.sent;
+            let opened = self
+                .wire
+                .open(policy, owner, &target, (&parts, injection), &mut payload, sent)
+                .await?;
+            let Opened { status, connected, first_byte, .. } = opened;
+            sketch.head(status.as_u16(), &opened.headers, connected, first_byte);
+            self.learn(&quota, status, &opened.headers);
+            // Also where the body is gone and cannot be sent again: the next request has the new credential.
+            let renewed = inject::renew(&*self.credentials, origin, &mut loan, status).await?;
+            if renewed && payload.again() {
+                sketch.credential(loan.slot.as_ref(), &loan.scrubber);
+                continue;
+            }
+            break opened;
+        };
+        let Opened { status, headers, body, connection, key, .. } = opened;
+        let mask = Mask::of(&loan.scrubber, &headers);
+        let mut headers = respond::relayed(headers, &loan.scrubber);
+        let declared = &descriptor.rate_limits;
+        pace::normalise(&mut headers, &self.paces.standing(&quota, declared, Instant::now()));
+        let relay = Relay { status, headers, body: whole(Bytes::new()) };
+        let (limits, upload) = (limits.clone(), payload.meter());
+        Ok((relay, Source { open: (connection, body, key), limits, mask, upload, loan, permit }))
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    fn through(self, wire: &Arc<wire::Inner>, sketch: Sketch) -> Streamed {
+        let Self { open, limits, mask, upload, loan, permit } = self;
+        let mut flow = Flow {
+            idle: Box::pin(sleep(limits.between_bytes_timeout)),
+            open: Some(open),
+            wire: Arc::clone(wire),
+            limits,
+            mask,
+            upload,
+            waiting: false,
+            sketch,
+            stopped: None,
+            _loan: loan,
+            _permit: permit,
+        };
+        if flow.open.as_ref().is_some_and(|(_, body, _)| body.is_end_stream()) {
+            flow.close();
+        }
+        flow.boxed_unsync()
+    }
+}
+
+// === impl Flow ===
+
+impl Flow {
+    /// The body is at its end: the connection is free for the next, unless the provider answered without waiting for
+    /// the whole request. What is left of that has nobody to go to any more.
+    fn close(&mut self) {
+        let Some((connection, _, key)) = self.open.take() else { return };
+        if self.upload.as_ref().is_none_or(Meter::over) {
+            self.wire.pool.put(key, connection, &self.limits);
+        }
+    }
+
+    fn fail(&mut self, reason: Reason) -> io::Error {
+        // Dropped, not kept: nobody knows what else would come over it.
+        self.open = None;
+        self.stopped = Some(reason.as_str());
+        io::Error::other(reason.as_str())
+    }
+
+    /// The next piece, as it came.
+    fn poll_raw(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let Some((connection, body, _)) = &mut self.open else { return Poll::Ready(None) };
+        loop {
+            let frame = match connection.poll_frame(body, context) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    if !std::mem::replace(&mut self.waiting, true) {
+                        let deadline = Instant::now() + self.limits.between_bytes_timeout;
+                        self.idle.as_mut().reset(deadline);
+                    }
+                    ready!(self.idle.as_mut().poll(context));
+                    return Poll::Ready(Some(Err(self.fail(Reason::BodyStalled))));
+                }
+            };
+            self.waiting = false;
+            match frame {
+                None => {
+                    self.close();
+                    return Poll::Ready(None);
+                }
+                Some(Err(_)) => return Poll::Ready(Some(Err(self.fail(Reason::ConnectionLost)))),
+                Some(Ok(frame)) => {
+                    // Trailers are dropped, as for a connector.
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.sketch.received(data.len() as u64);
+                    // Who writes a body of known length asks for no more once it is through.
+                    if body.is_end_stream() {
+                        self.close();
+                    }
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+        }
+    }
+}
+
+impl Body for Flow {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let flow = self.get_mut();
+        loop {
+            let piece = ready!(flow.poll_raw(context));
+            let Some(mask) = &mut flow.mask else {
+                return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
+            };
+            let clean = match piece {
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(data)) => mask.push(&data),
+                None => mask.finish(),
+            };
+            let over = flow.open.is_none();
+            if !clean.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(clean))));
+            }
+            if over {
+                return Poll::Ready(None);
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.open.is_none() && self.mask.as_ref().is_none_or(|mask| mask.held.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held = self.mask.as_ref().map_or(0, |mask| mask.held.len() as u64);
+        let Some((_, body, _)) = &self.open else { return SizeHint::with_exact(held) };
+        match body.size_hint().exact() {
+            Some(exact) => SizeHint::with_exact(exact + held),
+            None => SizeHint::new(),
+        }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        // A caller who goes away in the middle of a body is told apart from one who has read it.
+        let stopped = self.stopped.or(self.open.is_some().then_some("caller-gone"));
+        self.sketch.end(stopped);
+    }
+}
+
+// === impl Mask ===
+
+impl Mask {
+    fn of(scrubber: &Scrubber, headers: &HeaderMap) -> Option<Self> {
+        // Inside compressed bytes nothing can be seen.
+        let coded = headers
+            .get_all(CONTENT_ENCODING)
+            .iter()
+            .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let masks = !scrubber.is_empty() && !coded;
+        masks.then(|| Self { scrubber: scrubber.clone(), held: BytesMut::new() })
+    }
+
+    fn push(&mut self, data: &[u8]) -> Bytes {
+        self.held.extend_from_slice(data);
+        self.scrubber.blank(&mut self.held);
+        let tail = self.scrubber.tail(&self.held);
+        let through = self.held.len() - tail;
+        self.held.split_to(through).freeze()
+    }
+
+    fn finish(&mut self) -> Bytes {
+        self.scrubber.blank(&mut self.held);
+        self.held.split().freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However a body is cut, what comes out is as long as what went in, and holds no secret.
+        #[test]
+        fn a_secret_is_masked_wherever_the_stream_is_cut(
+            before in "[a-z ]{0,40}",
+            after in "[a-z ]{0,40}",
+            cuts in prop::collection::vec(0_usize..120, 0..8),
+        ) {
+            let secret = "S3CRET-t0ken_value";
+            let text = format!("{before}{secret}{after}{secret}");
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).collect();
+            cuts.sort_unstable();
+            cuts.push(text.len());
+            let mut mask = Mask { scrubber: Scrubber::new(&[secret]), held: BytesMut::new() };
+            let (mut out, mut from) = (Vec::new(), 0);
+            for cut in cuts {
+                out.extend_from_slice(&mask.push(&text.as_bytes()[from..cut]));
+                from = cut;
+            }
+            out.extend_from_slice(&mask.finish());
+            let out = String::from_utf8(out).unwrap();
+            prop_assert_eq!(out, text.replace(secret, &"*".repeat(secret.len())));
+        }
+    }
+}

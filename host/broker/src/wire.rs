@@ -1,0 +1,284 @@
+//! The wire: one request over an approved connection, without knowing whose credential is on it.
+//!
+//! Resolves, classifies, dials and sends; keeps connections. What may be sent at all is decided before. It is also the
+//! way out for what the host itself has to say, to token endpoints and key services: under the same policy, with
+//! connections of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use hyper::body::Incoming;
+use keyway_core::call::Failure;
+use keyway_core::exchange::{HostRequest, Response};
+use keyway_core::ids::Installation;
+use keyway_core::ports::{Clock, EgressPolicy, ExchangeLog, Outbound};
+use keyway_core::{Code, Descriptor, Fault};
+use secrecy::ExposeSecret as _;
+use tokio::time::{Instant, timeout};
+
+use crate::classify::ApprovedTarget;
+use crate::config::{Config, Limits};
+use crate::dial::{self, Connection};
+use crate::inject::Injection;
+use crate::ledger::Sketch;
+use crate::metrics::Metrics;
+use crate::payload::Payload;
+use crate::policy::{self, Error, Policy};
+use crate::pool::{Key, Pool};
+use crate::reason::{Reason, Stop};
+use crate::request::Parts;
+use crate::resolve::{self, Resolve};
+use crate::respond;
+use crate::scrub::Scrubber;
+use crate::send::{self, Raw, Unanswered};
+use crate::target::Target;
+
+/// The wire. Clones are the same.
+#[derive(Clone)]
+pub struct Wire(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    policy: ArcSwap<Policy>,
+    generation: AtomicU64,
+    resolver: Arc<dyn Resolve>,
+    pub(crate) pool: Pool,
+    pub(crate) metrics: Metrics,
+    pub(crate) log: Option<Arc<dyn ExchangeLog>>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// The head of a response, and the connection that the body comes over.
+pub(crate) struct Opened {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Incoming,
+    pub(crate) connection: Connection,
+    pub(crate) key: Key,
+    /// Looking up and connecting.
+    pub(crate) connected: Duration,
+    /// From sending until the head.
+    pub(crate) first_byte: Duration,
+}
+
+/// Time that a kept connection has to take a request. It is ready at once unless the upstream answered a
+/// request without reading all of it; then it may never be.
+const READY_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// A connection and whether it carried an exchange before.
+struct Lease {
+    connection: Connection,
+    reused: bool,
+}
+
+// === impl Wire ===
+
+impl Wire {
+    /// Compiles the configuration; reads certificate authorities from disk.
+    pub fn new(
+        config: Config,
+        resolver: Arc<dyn Resolve>,
+        log: Option<Arc<dyn ExchangeLog>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let metrics = Metrics::new();
+        Ok(Self(Arc::new(Inner {
+            policy: ArcSwap::from_pointee(Policy::compile(config, 0)?),
+            generation: AtomicU64::new(0),
+            resolver,
+            pool: Pool::new(metrics.pooled.clone()),
+            metrics,
+            log,
+            clock,
+        })))
+    }
+
+    /// Puts another policy in force. Exchanges under way end under the one they began with; connections
+    /// of the old one are not used again.
+    pub fn replace_policy(&self, config: Config) -> Result<(), Error> {
+        let generation = self.0.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let policy = Policy::compile(config, generation)?;
+        self.0.policy.store(Arc::new(policy));
+        self.0.pool.begin_generation(generation);
+        Ok(())
+    }
+
+    /// Its metrics, for a registry.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+}
+
+impl EgressPolicy for Wire {
+    fn check_hosts(&self, descriptor: &Descriptor) -> Result<(), Fault> {
+        let policy = self.0.policy.load();
+        policy::check_hosts(descriptor, &policy.allow_wildcards_on)
+            .map_err(|refused| Fault::new(Code::DescriptorInvalid, refused.to_string()))
+    }
+
+    fn check_base_url(&self, descriptor: &Descriptor, base_url: &str) -> Result<(), Fault> {
+        policy::base_url_allowed(descriptor, base_url)
+            .map_err(|refused| Fault::new(Code::BaseUrlRefused, refused.to_string()))
+    }
+}
+
+#[async_trait]
+impl Outbound for Wire {
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
+        let mut sketch = Sketch::of_host(&self.0, &request);
+        let mut sent = false;
+        let carried = timeout(request.timeout, self.0.fetch(request, &mut sketch, &mut sent)).await;
+        let result = carried.unwrap_or_else(|_| {
+            Err(Stop::new(Reason::ExchangeTimeout, "the exchange's time was over"))
+        });
+        let stopped = result.as_ref().err().map(|stop| stop.reason.as_str());
+        sketch.end(stopped);
+        result.map_err(|stop| stop.failure(sent))
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// Carries one request of the host's own.
+    async fn fetch(
+        &self,
+        request: HostRequest,
+        sketch: &mut Sketch,
+        sent: &mut bool,
+    ) -> Result<Response, Stop> {
+        let policy = self.policy();
+        let limits = &policy.limits;
+        let target = Target::parse(&request.url, limits.url_bytes_max)?;
+        policy.admit_host(request.environment.as_ref(), &request.hosts, &target)?;
+        let body = request.body.map(|body| Bytes::copy_from_slice(body.expose_secret().as_bytes()));
+        let parts = Parts::of_host(request.method, request.headers);
+        let mut payload = Payload::Whole(body.unwrap_or_default());
+        let opened = self.open(&policy, None, &target, (&parts, None), &mut payload, sent).await?;
+        let raw = self.finish(opened, limits).await?;
+        sketch.answered(&raw);
+        respond::respond(raw, &parts.method, &Scrubber::default(), limits).await
+    }
+
+    /// Reads a body to its end and keeps the connection.
+    pub(crate) async fn finish(&self, opened: Opened, limits: &Limits) -> Result<Raw, Stop> {
+        let Opened { status, headers, body, mut connection, key, connected, first_byte } = opened;
+        let body = send::read(&mut connection, body, limits).await?;
+        self.pool.put(key, connection, limits);
+        Ok(Raw { status, headers, body, connected, first_byte })
+    }
+
+    /// Sends one request, over a connection kept from before if there is one, and waits for the head of the response.
+    /// `sent` says, also where this fails, whether anything can have reached the provider.
+    pub(crate) async fn open(
+        &self,
+        policy: &Policy,
+        owner: Option<&Installation>,
+        target: &Target,
+        (parts, injection): (&Parts, Option<&Injection>),
+        payload: &mut Payload,
+        sent: &mut bool,
+    ) -> Result<Opened, Stop> {
+        let limits = &policy.limits;
+        let key = Key {
+            owner: owner.cloned(),
+            host: Arc::clone(&target.host),
+            port: target.port,
+            generation: policy.generation,
+            stand_in: policy.stand_in(target).is_some(),
+        };
+        let mut kept = true;
+        let lost = |detail| Err(Stop::new(Reason::ConnectionLost, detail));
+        loop {
+            let began = Instant::now();
+            let Lease { mut connection, reused } = self.lease(policy, &key, target, kept).await?;
+            // A second try is on a fresh connection: another kept one may be as stale as the first, and of an
+            // HTTP/2 connection everybody gets the same one again.
+            kept = false;
+            let connected = began.elapsed();
+            let request = parts.build(target, injection, connection.version(), payload)?;
+            let sent_before = std::mem::replace(sent, true);
+            let began = Instant::now();
+            match send::head(&mut connection, request, limits).await {
+                Ok(response) => {
+                    let (head, body) = response.into_parts();
+                    return Ok(Opened {
+                        status: head.status,
+                        headers: head.headers,
+                        body,
+                        connection,
+                        key,
+                        connected,
+                        first_byte: began.elapsed(),
+                    });
+                }
+                Err(Unanswered::Unsent(request)) => {
+                    payload.give_back(request.into_body());
+                    *sent = sent_before;
+                    // The other side closed it while it was idle. A fresh one is not idle, so this ends.
+                    if !reused || !payload.again() {
+                        return lost("the connection took no request");
+                    }
+                }
+                Err(Unanswered::Lost) if reused && safe(&parts.method) && payload.again() => {}
+                Err(Unanswered::Lost) => return lost("the connection ended without a response"),
+                Err(Unanswered::Stopped(stop)) => return Err(stop),
+            }
+        }
+    }
+
+    /// A connection to the target: one that is kept, or a new one to an address that was approved now.
+    /// With `kept` it may be one that is kept.
+    async fn lease(
+        &self,
+        policy: &Policy,
+        key: &Key,
+        target: &Target,
+        kept: bool,
+    ) -> Result<Lease, Stop> {
+        let limits = &policy.limits;
+        while let Some(mut connection) =
+            kept.then(|| self.pool.take(key, limits.idle_timeout)).flatten()
+        {
+            if matches!(timeout(READY_TIMEOUT, connection.ready()).await, Ok(true)) {
+                return Ok(Lease { connection, reused: true });
+            }
+        }
+        let connection = match policy.stand_in(target) {
+            // The operator named the address. The allowlist has been passed all the same.
+            Some(stand_in) => {
+                let tls = stand_in.tls.then_some(&policy.tls);
+                dial::dial(&stand_in.target, &target.host, tls, limits).await?
+            }
+            None => {
+                let answers = resolve::resolve(&*self.resolver, &target.host, limits).await?;
+                let approved = ApprovedTarget::approve(
+                    &answers,
+                    target.port,
+                    &policy.networks,
+                    limits.addresses_tried_max,
+                )?;
+                dial::dial(&approved, &target.host, Some(&policy.tls), limits).await?
+            }
+        };
+        self.metrics.dials.inc();
+        if let Some(shared) = connection.share() {
+            self.pool.put(key.clone(), shared, limits);
+        }
+        Ok(Lease { connection, reused: false })
+    }
+}
+
+/// Whether sending it twice is like sending it once (RFC 9110 section 9.2.1).
+fn safe(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+}

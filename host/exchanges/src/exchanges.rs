@@ -1,0 +1,233 @@
+//! The handle: opens the log, takes exchanges, and answers those who read.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use bytes::Bytes;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use keyway_core::exchange::Exchange;
+use keyway_core::ports::{Clock, ExchangeLog};
+use tokio::sync::{Semaphore, broadcast, oneshot};
+
+use crate::budget::{Budget, Full};
+use crate::error::Error;
+use crate::find::{self, Filter, Order, Page};
+use crate::follow::{Follow, Told};
+use crate::index::Index;
+use crate::kept::Position;
+use crate::metrics::{Dropped, Metrics};
+use crate::options::Options;
+use crate::segment::{self, Segment};
+use crate::writer::{Message, Writer};
+
+/// Ids that each start skips: more than could have been given within a flush interval, so that none is given
+/// twice even if a loss of power took the last of them back.
+const IDS_SKIPPED: u64 = 1 << 20;
+
+/// Bytes of an exchange beside its texts and bodies: what its fields take in memory, about.
+const WEIGHT: usize = 512;
+
+/// The exchange log. Cheap to clone; the last clone writes out what waits.
+#[derive(Clone)]
+pub struct Exchanges(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    /// None only while it is being dropped.
+    messages: Option<Sender<Message>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the writer and readers have in common.
+pub(crate) struct Shared {
+    pub(crate) dir: Dir,
+    pub(crate) options: Options,
+    pub(crate) index: Index,
+    pub(crate) budget: Budget,
+    pub(crate) metrics: Metrics,
+    pub(crate) told: broadcast::Sender<Told>,
+    readers: Semaphore,
+    followers: Arc<Semaphore>,
+}
+
+/// Where a start goes on.
+struct Start {
+    open: Option<Segment>,
+    number: u64,
+    id: u64,
+}
+
+// === impl Exchanges ===
+
+impl Exchanges {
+    /// Opens the log in `path`, or makes one. Whoever opens it sees to it that no other process has it.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, Error> {
+        let failed = |source| Error::Open { path: path.to_owned(), source };
+        Dir::create_ambient_dir_all(path, ambient_authority()).map_err(failed)?;
+        let dir = Dir::open_ambient_dir(path, ambient_authority()).map_err(failed)?;
+        let shared = Arc::new(Shared::new(dir, options));
+        let start = shared.start().map_err(failed)?;
+        let mut writer =
+            Writer::new(Arc::clone(&shared), clock, start.open, start.number, start.id);
+        writer.retain();
+        let (messages, received): (_, Receiver<Message>) = channel();
+        let thread = Builder::new()
+            .name("exchange-log".to_owned())
+            .spawn(move || writer.run(&received))
+            .map_err(failed)?;
+        let writer = Mutex::new(Some(thread));
+        Ok(Self(Arc::new(Inner { shared, messages: Some(messages), writer })))
+    }
+
+    /// A page of exchanges that fit, behind `after`; at most `limit`, and at least one if there is one.
+    pub async fn find(
+        &self,
+        filter: Filter,
+        order: Order,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        let _turn = self.0.shared.readers.acquire().await.map_err(|_| Error::Ended)?;
+        let shared = Arc::clone(&self.0.shared);
+        let search = move || find::page(&shared, &filter, order, after, limit.max(1));
+        tokio::task::spawn_blocking(search).await.map_err(|_| Error::Ended)?
+    }
+
+    /// New exchanges that fit, from now on.
+    pub fn follow(&self, filter: Filter) -> Result<Follow, Error> {
+        let shared = &self.0.shared;
+        let place = Arc::clone(&shared.followers).try_acquire_owned();
+        let followers_max = shared.options.followers_max;
+        let place = place.map_err(|_| Error::Crowded { followers_max })?;
+        Ok(Follow::new(shared.told.subscribe(), filter, place))
+    }
+
+    /// Answers once everything recorded before is on the disk, or dropped and counted.
+    pub async fn flush(&self) {
+        self.ask(Message::Flush).await;
+    }
+
+    /// Deletes what is too old or too much, as the writer does by itself once in a while.
+    pub async fn retain(&self) {
+        self.ask(Message::Retain).await;
+    }
+
+    /// What the log counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.shared.metrics
+    }
+
+    async fn ask(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) {
+        let (reply, done) = oneshot::channel();
+        self.0.send(message(reply));
+        // A writer that is gone has nothing left to do.
+        drop(done.await);
+    }
+}
+
+impl ExchangeLog for Exchanges {
+    fn body_bytes_max(&self) -> usize {
+        self.0.shared.options.body_bytes_max
+    }
+
+    fn record(&self, mut exchange: Exchange) {
+        let Shared { options, budget, metrics, .. } = &*self.0.shared;
+        cut(&mut exchange.request_body, options.body_bytes_max);
+        cut(&mut exchange.response_body, options.body_bytes_max);
+        let weight = weight(&exchange);
+        match budget.take(weight) {
+            Ok(()) => {}
+            Err(Full::Exchanges) => return metrics.count_dropped(Dropped::Waiting, 1),
+            Err(Full::Bytes) => return metrics.count_dropped(Dropped::WaitingBytes, 1),
+        }
+        if !self.0.send(Message::Exchange(Box::new(exchange), weight)) {
+            metrics.count_dropped(Dropped::Disk, 1);
+        }
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Whether the writer will get it.
+    fn send(&self, message: Message) -> bool {
+        self.messages.as_ref().is_some_and(|messages| messages.send(message).is_ok())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.messages = None;
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if writer.is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the exchange log's writer ended by a panic");
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn new(dir: Dir, options: Options) -> Self {
+        let metrics = Metrics::default();
+        Self {
+            dir,
+            index: Index::new(metrics.clone()),
+            budget: Budget::new(options.waiting_max, options.waiting_bytes_max),
+            metrics,
+            told: broadcast::Sender::new(options.follower_lag_max.max(1)),
+            readers: Semaphore::new(options.readers_max.max(1)),
+            followers: Arc::new(Semaphore::new(options.followers_max)),
+            options,
+        }
+    }
+
+    /// Looks at every segment there is.
+    fn start(&self) -> std::io::Result<Start> {
+        let mut numbers = Vec::new();
+        for entry in self.dir.entries()? {
+            numbers.extend(segment::number(&entry?.file_name().to_string_lossy()));
+        }
+        numbers.sort_unstable();
+        let (mut open, mut id, mut newest) = (None, 1, 0);
+        for number in numbers {
+            newest = number;
+            open = None;
+            let found = match segment::look(&self.dir, number) {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(%error, segment = number, "segment of the exchange log not read");
+                    continue;
+                }
+            };
+            let Segment { first_id, summary, .. } = found.segment;
+            id = id.max(first_id.max(summary.last_id).saturating_add(IDS_SKIPPED));
+            self.index.put(found.segment.clone());
+            self.index.damaged(number, found.damaged);
+            open = found.open.then_some(found.segment);
+        }
+        Ok(Start { open, number: newest.saturating_add(1), id })
+    }
+}
+
+/// What an exchange takes while it waits.
+fn weight(exchange: &Exchange) -> usize {
+    let headers = exchange.request_headers.iter().chain(&exchange.response_headers);
+    // Two texts have two headers of their own in memory.
+    let headers: usize = headers.map(|(name, value)| name.len() + value.len() + 48).sum();
+    let body = |body: &Option<Bytes>| body.as_ref().map_or(0, Bytes::len);
+    let bodies = body(&exchange.request_body) + body(&exchange.response_body);
+    WEIGHT + exchange.method.len() + exchange.url.len() + headers + bodies
+}
+
+/// Keeps the beginning of a body. Copied: a slice would keep all of it in memory.
+fn cut(body: &mut Option<Bytes>, bytes_max: usize) {
+    if bytes_max == 0 {
+        *body = None;
+    } else if let Some(long) = body.as_mut().filter(|body| body.len() > bytes_max) {
+        *long = Bytes::copy_from_slice(&long[..bytes_max]);
+    }
+}

@@ -1,0 +1,44 @@
+//! The exchange log: every exchange that the broker carried or refused to carry, on disk, to be looked at.
+//!
+//! ```text
+//!  broker ─ record ─► Budget ─► channel ─► writer thread ─► 00000007.log ─► 00000008.log …
+//!           never waits  │ full: dropped, counted   │            ▲
+//!                                                   │            └─ find: pages, oldest or newest first
+//!                                                   └─ broadcast ─► follow: new ones as they come
+//! ```
+//!
+//! [`Exchanges`] is the [`keyway_core::ports::ExchangeLog`]. It keeps what it is given: redaction is the broker's, and
+//! who may see what is the API's. [`har`] writes exchanges down in the form that browsers' tools read.
+//!
+//! - **Invariant:** recording never waits: what does not fit is dropped, and counted.
+//! - **Invariant:** ids go up, also over restarts; what a page begins after is never an id used twice.
+//! - **Invariant:** no contents of the folder, however damaged, keep the host from starting.
+//!
+//! It is a log and no source of truth: nothing is decided by it, so it is synced to the disk once in a
+//! while ([`Options::flush_interval`]) and not for each exchange. A killed process loses what still waited; a machine
+//! that loses its power loses up to that interval more.
+
+#![warn(missing_docs)]
+
+mod budget;
+mod error;
+mod exchanges;
+mod find;
+mod follow;
+mod frame;
+pub mod har;
+mod index;
+mod kept;
+mod metrics;
+mod options;
+mod row;
+mod segment;
+mod writer;
+
+pub use error::Error;
+pub use exchanges::Exchanges;
+pub use find::{Filter, Order, Page, ReleaseFilter, StatusFilter};
+pub use follow::{Follow, Followed};
+pub use kept::{Kept, Position};
+pub use metrics::Metrics;
+pub use options::Options;

@@ -1,0 +1,323 @@
+//! The one thread that writes: whatever waits goes out as one write, and readers are told after that.
+//!
+//! It also closes segments, deletes old ones, and syncs once in a while. It never gives up: while the disk refuses,
+//! exchanges are dropped and counted, and each batch tries again.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use keyway_core::exchange::Exchange;
+use keyway_core::ports::Clock;
+use tokio::sync::oneshot;
+
+use crate::exchanges::Shared;
+use crate::follow::Told;
+use crate::metrics::Dropped;
+use crate::segment::{self, Segment, Summary};
+use crate::{frame, row};
+
+/// What the thread is asked.
+pub(crate) enum Message {
+    /// Keep this one; it took so much of the budget.
+    Exchange(Box<Exchange>, usize),
+    /// Answer once everything before is on the disk.
+    Flush(oneshot::Sender<()>),
+    /// Answer once retention was looked after.
+    Retain(oneshot::Sender<()>),
+}
+
+/// Bytes that go out as one write: few enough that readers and the budget do not wait for them.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// How often age is looked at; size is looked at with every write. Ages are hours and days.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The writer's state.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    /// The newest segment, while it is written to.
+    active: Option<Active>,
+    /// What the next segment is called by.
+    number: u64,
+    /// What the next exchange is called by.
+    id: u64,
+    batch: Batch,
+    /// Since when something is written and not synced.
+    unsynced: Option<Instant>,
+    retained: Instant,
+    /// Whether the last write failed: said once.
+    failing: bool,
+    /// Whether an exchange of this start is known to be on the disk.
+    anchored: bool,
+}
+
+struct Active {
+    file: File,
+    segment: Segment,
+}
+
+/// Exchanges that go out together.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    told: Vec<(u64, Bytes)>,
+    summary: Summary,
+    /// What they took of the budget.
+    weights: Vec<usize>,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// A writer behind what a start found: goes on with `open`, or begins a segment of this number.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        clock: Arc<dyn Clock>,
+        open: Option<Segment>,
+        number: u64,
+        id: u64,
+    ) -> Self {
+        let active = open.and_then(|segment| match segment.reopen(&shared.dir) {
+            Ok(file) => Some(Active { file, segment }),
+            Err(error) => {
+                tracing::warn!(%error, segment = segment.number, "segment not written to any more");
+                None
+            }
+        });
+        Self {
+            shared,
+            clock,
+            active,
+            number,
+            id,
+            batch: Batch::default(),
+            unsynced: None,
+            retained: Instant::now(),
+            failing: false,
+            anchored: false,
+        }
+    }
+
+    /// Runs until nobody can ask any more and everything asked is done.
+    pub(crate) fn run(mut self, messages: &Receiver<Message>) {
+        loop {
+            match messages.recv_timeout(self.wait()) {
+                Ok(first) => self.turn(first, messages),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.unsynced.is_some_and(|since| since.elapsed() >= self.flush_interval()) {
+                self.sync();
+            }
+            if self.retained.elapsed() >= RETENTION_INTERVAL {
+                self.retain();
+            }
+        }
+        self.sync();
+    }
+
+    /// Until something is due.
+    fn wait(&self) -> Duration {
+        let retention = RETENTION_INTERVAL.saturating_sub(self.retained.elapsed());
+        let sync = self.unsynced.map(|since| self.flush_interval().saturating_sub(since.elapsed()));
+        sync.map_or(retention, |sync| sync.min(retention))
+    }
+
+    /// Does what waits, in its order.
+    fn turn(&mut self, first: Message, messages: &Receiver<Message>) {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Exchange(exchange, weight) => self.take(&exchange, weight),
+                Message::Flush(reply) => {
+                    self.write_out();
+                    self.sync();
+                    answer(reply);
+                }
+                Message::Retain(reply) => {
+                    self.write_out();
+                    self.retain();
+                    answer(reply);
+                }
+            }
+            let full = self.batch.bytes.len() >= BATCH_BYTES;
+            next = if full { None } else { messages.try_recv().ok() };
+        }
+        self.write_out();
+    }
+
+    /// Adds one to the batch, in a segment that has room for it.
+    fn take(&mut self, exchange: &Exchange, weight: usize) {
+        let Some(row) = row::write(exchange, self.shared.options.exchange_bytes_max) else {
+            self.shared.metrics.count_dropped(Dropped::TooLarge, 1);
+            self.shared.budget.give(weight);
+            return;
+        };
+        if self.full(row.len()) {
+            self.write_out();
+            self.close();
+        }
+        self.batch.add(self.id, segment::nanos(exchange.at), row, weight);
+        self.id += 1;
+    }
+
+    /// Whether the segment would be larger than it may be. One that is empty takes anything.
+    fn full(&self, row_bytes: usize) -> bool {
+        let segment = self.active.as_ref().map(|active| &active.segment);
+        let written = segment.map_or(segment::HEADER as u64, |segment| segment.bytes);
+        let bytes = written + (self.batch.bytes.len() + frame::HEADER + row_bytes) as u64;
+        let empty = segment.is_none_or(|segment| segment.summary.exchanges == 0);
+        let first = empty && self.batch.weights.is_empty();
+        !first && bytes > self.shared.options.segment_bytes()
+    }
+
+    /// Writes the batch, or drops it and counts.
+    fn write_out(&mut self) {
+        if self.batch.weights.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        match self.write(&batch) {
+            Ok(()) => {
+                self.unsynced.get_or_insert_with(Instant::now);
+                if !std::mem::replace(&mut self.anchored, true) {
+                    // The next start counts on from what it finds: without this, a loss of power could take
+                    // back every id of this start, and the next would give them again.
+                    self.sync();
+                }
+                self.shared.metrics.count_recorded(batch.summary.exchanges);
+                // After the write: nobody hears of an id that a kill would take back.
+                for (id, row) in batch.told {
+                    // Nobody may be listening.
+                    drop(self.shared.told.send(Told { id, row }));
+                }
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("exchange log is written again");
+                }
+                // What cannot be deleted now is tried again, and told, with what is too old.
+                drop(self.delete(i64::MIN));
+            }
+            Err(error) => {
+                self.shared.metrics.count_dropped(Dropped::Disk, batch.summary.exchanges);
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(%error, "exchange log not written; exchanges are dropped");
+                }
+            }
+        }
+        batch.weights.into_iter().for_each(|weight| self.shared.budget.give(weight));
+    }
+
+    fn write(&mut self, batch: &Batch) -> io::Result<()> {
+        if let (None, Some((first_id, _))) = (&self.active, batch.told.first()) {
+            self.begin(*first_id)?;
+        }
+        let Some(Active { file, segment }) = &mut self.active else {
+            return Err(io::Error::other("no segment"));
+        };
+        if let Err(error) = file.write_all_at(&batch.bytes, segment.bytes) {
+            // What was written of it must not be found by a later start.
+            if file.set_len(segment.bytes).is_err() {
+                self.active = None;
+            }
+            return Err(error);
+        }
+        segment.bytes += batch.bytes.len() as u64;
+        segment.summary.join(&batch.summary);
+        self.shared.index.put(segment.clone());
+        Ok(())
+    }
+
+    /// Begins a segment for exchanges from this id on.
+    fn begin(&mut self, first_id: u64) -> io::Result<()> {
+        let segment = Segment::new(self.number, first_id);
+        let file = segment.create(&self.shared.dir)?;
+        // Its name too: a later start counts on from the ids in it.
+        self.shared.dir.open(".")?.sync_all()?;
+        self.number += 1;
+        self.shared.index.put(segment.clone());
+        self.active = Some(Active { file, segment });
+        Ok(())
+    }
+
+    /// Ends the segment that is written to, if there is one.
+    fn close(&mut self) {
+        let Some(Active { file, segment }) = self.active.take() else { return };
+        // Without its summary, the next start reads it instead.
+        if let Err(error) = segment.close(&file) {
+            tracing::warn!(%error, segment = segment.number, "segment without its summary");
+        }
+        self.unsynced = None;
+    }
+
+    fn sync(&mut self) {
+        if self.unsynced.take().is_none() {
+            return;
+        }
+        let Some(Active { file, .. }) = &self.active else { return };
+        if let Err(error) = file.sync_data() {
+            tracing::warn!(%error, "exchange log not synced");
+        }
+    }
+
+    /// Deletes what is too old, and sees to it that the newest segment will be.
+    pub(crate) fn retain(&mut self) {
+        self.retained = Instant::now();
+        let now = self.clock.now();
+        let before = |time: Duration| {
+            let at = time::Duration::try_from(time).ok().and_then(|time| now.checked_sub(time));
+            at.map_or(i64::MIN, segment::nanos)
+        };
+        let long = before(self.shared.options.segment_time());
+        let newest = self.shared.index.newest();
+        if newest
+            .is_some_and(|newest| newest.summary.exchanges > 0 && newest.summary.first_at < long)
+        {
+            self.close();
+            // The new one is there before the old one goes: one of them knows which ids were used.
+            if let Err(error) = self.begin(self.id) {
+                tracing::warn!(%error, "no new segment");
+            }
+        }
+        if let Err(error) = self.delete(before(self.shared.options.age_max)) {
+            tracing::warn!(%error, "segment not deleted; the log is larger or older than it may be");
+        }
+    }
+
+    /// Deletes what ended before `horizon`, and what is over the size that the log may have.
+    fn delete(&self, horizon: i64) -> io::Result<()> {
+        let Shared { index, dir, options, .. } = &*self.shared;
+        for number in index.doomed(horizon, options.total_bytes_max) {
+            match dir.remove_file(segment::name(number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => index.remove(number),
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_interval(&self) -> Duration {
+        self.shared.options.flush_interval
+    }
+}
+
+/// Whoever asked may have gone.
+fn answer(reply: oneshot::Sender<()>) {
+    reply.send(()).ok();
+}
+
+// === impl Batch ===
+
+impl Batch {
+    fn add(&mut self, id: u64, at: i64, row: Vec<u8>, weight: usize) {
+        frame::write(&mut self.bytes, id, &row);
+        self.summary.add(id, at);
+        self.told.push((id, Bytes::from(row)));
+        self.weights.push(weight);
+    }
+}

@@ -1,0 +1,18 @@
+//! Tests of the exchange log from outside: on real files, through its handle.
+
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod flood;
+#[cfg(test)]
+mod follow;
+#[cfg(test)]
+mod har;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
+mod retention;
+#[cfg(test)]
+mod support;

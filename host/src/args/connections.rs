@@ -1,0 +1,142 @@
+//! `keyway connection`, `client` and `scopes`, as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// A connection, named.
+#[derive(Args, Debug)]
+pub(crate) struct Which {
+    /// The tenant.
+    pub(crate) tenant: String,
+    /// The connector, `publisher/name`.
+    pub(crate) connector: String,
+    /// The slot that the connector declares.
+    #[arg(long, default_value = "token")]
+    pub(crate) slot: String,
+    /// The connection of this user of the tenant's, instead of the tenant's own.
+    #[arg(long, value_name = "USER")]
+    pub(crate) for_user: Option<String>,
+}
+
+/// `keyway connection`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ConnectionCommand {
+    /// Set the credential of a slot. Secrets are read from standard input, or from `--…-file`.
+    Set {
+        /// Which.
+        #[command(flatten)]
+        which: Which,
+        /// User, for a slot that takes user and password; the secret is then the password.
+        #[arg(long)]
+        user: Option<String>,
+        /// The file that holds the secret; default: standard input. A trailing line break is not part.
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        /// The slot takes no secret: set only what paths are joined to.
+        #[arg(long, conflicts_with_all = ["user", "secret_file"])]
+        no_secret: bool,
+        /// What paths are joined to, on a host that the connector declares.
+        #[arg(long, value_name = "URL")]
+        base_url: Option<String>,
+    },
+    /// Remove the credential of a slot; tokens are revoked at the provider where it offers that.
+    Remove(Which),
+    /// List connections and where they stand.
+    List {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+    },
+    /// Let nothing use a connection, and wait until nothing does.
+    Pause {
+        /// Which.
+        #[command(flatten)]
+        which: Which,
+        /// How long to wait for that.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u32,
+    },
+    /// Let a connection be used again.
+    Resume(Which),
+    /// Leave a connection's tokens as they are: another system refreshes them.
+    HoldRefresh(Which),
+    /// Refresh a connection's tokens again.
+    ReleaseRefresh(Which),
+    /// Refresh a connection's tokens now.
+    Refresh {
+        /// Which.
+        #[command(flatten)]
+        which: Which,
+        /// Also where the refresh token may be spent already: the provider may then revoke everything.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take tokens from another system, each tried first. One JSON object a line: `tenant`, `connector`, `slot`,
+    /// `access_token`, and as known `user`, `refresh_token`, `subject_token`, `expires_at`, `obtained_at`,
+    /// `scopes`, `account`, `base_url`, `hold_refresh`.
+    Import {
+        /// A file of such lines; `-` reads standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Try everything and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Print a connection's tokens as a line for `import`.
+    Export {
+        /// Which.
+        #[command(flatten)]
+        which: Which,
+        /// Sealed to this age recipient, `age1…`.
+        #[arg(long, value_name = "RECIPIENT", required_unless_present = "clear")]
+        recipient: Option<String>,
+        /// In the clear; for an admin.
+        #[arg(long, conflicts_with = "recipient")]
+        clear: bool,
+    },
+}
+
+/// `keyway client`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ClientCommand {
+    /// Set the client of a connector. Its secret is read from standard input, or from `--secret-file`.
+    Set {
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// The slot.
+        #[arg(long, default_value = "token")]
+        slot: String,
+        /// What the provider calls the client.
+        #[arg(long, value_name = "ID")]
+        id: String,
+        /// The file that holds the secret; default: standard input. A trailing line break is not part.
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+        /// A public client: it has no secret.
+        #[arg(long, conflicts_with = "secret_file")]
+        public: bool,
+    },
+    /// List clients, without their secrets.
+    List,
+    /// Remove the client of a connector.
+    Remove {
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// The slot.
+        #[arg(long, default_value = "token")]
+        slot: String,
+    },
+}
+
+/// `keyway scopes`.
+#[derive(Args, Debug)]
+pub(crate) struct Scopes {
+    /// The tenant.
+    pub(crate) tenant: String,
+    /// The connector, `publisher/name`.
+    pub(crate) connector: String,
+    /// `1.4.0`, or `sha256:` and 12 or more digits; default: what the tenant runs.
+    pub(crate) release: Option<String>,
+}

@@ -1,0 +1,318 @@
+//! `keyway connection`, `keyway client` and `keyway scopes`.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use http::Method;
+use hyper::body::Bytes;
+use keyway_api::contract::LINES_TYPE;
+use keyway_api::contract::connection::{
+    Client, ClientList, Connection, ConnectionList, Imported, LineOutcome, PauseReceipt, Scopes,
+    SlotScopes, TokenPhase, TokenState,
+};
+use serde_json::{Value, json};
+
+use crate::args;
+use crate::args::{ClientCommand, ConnectionCommand, Which};
+use crate::commands::pins::timestamp;
+use crate::commands::remote::{Session, connector_path, encoded};
+use crate::commands::settings::standard_input;
+use crate::exit::Exit;
+use crate::output;
+
+/// An installation's credentials.
+pub(crate) async fn connection(
+    session: &Session,
+    command: ConnectionCommand,
+) -> anyhow::Result<Exit> {
+    match command {
+        ConnectionCommand::Set { which, user, secret_file, no_secret, base_url } => {
+            let mut body = match (no_secret, user) {
+                (true, _) => json!({}),
+                (false, None) => json!({"token": secret(secret_file.as_deref())?}),
+                (false, Some(user)) => {
+                    json!({"user": user, "password": secret(secret_file.as_deref())?})
+                }
+            };
+            if let Some(base_url) = base_url {
+                body["base_url"] = base_url.into();
+            }
+            let json = session.value(Method::PUT, &path(session, &which, ""), &body).await?;
+            session.show(json, |connection: Connection| {
+                let Connection { kind, generation, .. } = connection;
+                output::line(format!("{} is set ({kind}), generation {generation}", name(&which)));
+            })
+        }
+        ConnectionCommand::Remove(which) => {
+            let path = path(session, &which, "");
+            session.send(Method::DELETE, &path, "application/json", Bytes::new()).await?;
+            output::note(format!("{} has no credential any more", name(&which)));
+            Ok(Exit::Success)
+        }
+        ConnectionCommand::List { tenant, connector } => {
+            let path = session.installation(&tenant, &connector, "/connections");
+            let json = session.get(&path).await?;
+            session.show(json, |list: ConnectionList| {
+                let rows: Vec<_> = list.connections.into_iter().map(row).collect();
+                output::table(["SLOT", "USER", "KIND", "GEN", "STATE", "BASE URL", "SET"], &rows);
+            })
+        }
+        ConnectionCommand::Pause { which, wait } => pause(session, &which, wait).await,
+        ConnectionCommand::Resume(which) => {
+            switch(session, &which, "resume", "is in use again").await
+        }
+        ConnectionCommand::HoldRefresh(which) => {
+            switch(session, &which, "hold-refresh", "is not refreshed").await
+        }
+        ConnectionCommand::ReleaseRefresh(which) => {
+            switch(session, &which, "release-refresh", "is refreshed again").await
+        }
+        ConnectionCommand::Refresh { which, force } => {
+            let path = path(session, &which, "/refresh");
+            let json = session.value(Method::POST, &path, &json!({"force": force})).await?;
+            session.show(json, |state: TokenState| {
+                let until = state.expires_at.map_or(String::new(), |at| {
+                    format!(", its token is good until {}", timestamp(at))
+                });
+                output::line(format!("{} is {}{until}", name(&which), phase(state.phase)));
+            })
+        }
+        ConnectionCommand::Import { file, dry_run } => import(session, &file, dry_run).await,
+        ConnectionCommand::Export { which, recipient, .. } => {
+            export(session, &which, recipient).await
+        }
+    }
+}
+
+async fn pause(session: &Session, which: &Which, wait: u32) -> anyhow::Result<Exit> {
+    let mark = if which.for_user.is_some() { '&' } else { '?' };
+    let path = format!("{}{mark}wait_seconds={wait}", path(session, which, "/pause"));
+    let json = session.text(Method::POST, &path, String::new()).await?.json;
+    session.show(json, |receipt: PauseReceipt| {
+        let at = timestamp(receipt.drained_at);
+        output::line(format!("{} is paused, and idle since {at}", name(which)));
+    })
+}
+
+async fn switch(session: &Session, which: &Which, verb: &str, done: &str) -> anyhow::Result<Exit> {
+    let path = path(session, which, &format!("/{verb}"));
+    let json = session.text(Method::POST, &path, String::new()).await?.json;
+    session.show(json, |connection: Connection| {
+        let generation = connection.generation;
+        output::line(format!("{} {done}, generation {generation}", name(which)));
+    })
+}
+
+async fn import(session: &Session, file: &Path, dry: bool) -> anyhow::Result<Exit> {
+    let text = if file == Path::new("-") {
+        standard_input()?
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("import {}", file.display()))?
+    };
+    let environment = encoded(session.environment());
+    let dry_run = if dry { "?dry_run=true" } else { "" };
+    let path = format!("/v1/environments/{environment}/connections/import{dry_run}");
+    let reply = session.send(Method::POST, &path, LINES_TYPE, text.into()).await?;
+    let outcomes = match reply.json {
+        // One line is JSON, several are text.
+        Value::String(text) => text
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<Vec<Value>, _>>()
+            .context("answer of another shape than this version's")?,
+        one => vec![one],
+    };
+    let mut exit = Exit::Success;
+    for outcome in outcomes {
+        if !outcome["problem"].is_null() {
+            exit = Exit::Refused;
+        }
+        session.show(outcome, said)?;
+    }
+    Ok(exit)
+}
+
+fn said(outcome: LineOutcome) {
+    let LineOutcome { line, imported, problem } = outcome;
+    if let Some(problem) = problem {
+        output::note(format!("keyway: line {line}: {}: {}", problem.code, problem.detail));
+    }
+    let Some(Imported { tried, account, connection }) = imported else { return };
+    let tried = match (tried, account) {
+        (true, Some(account)) => format!("works, for account {account}"),
+        (true, None) => "works".to_owned(),
+        (false, _) => "is not tried: the release names no request that would tell".to_owned(),
+    };
+    match connection {
+        None => output::line(format!("line {line}: the token {tried}; nothing is changed")),
+        Some(Connection { slot, user, generation, .. }) => {
+            let user = user.map_or(String::new(), |user| format!(" of user {user}"));
+            output::line(format!(
+                "line {line}: the token {tried}; slot {slot}{user} is imported, generation {generation}"
+            ));
+        }
+    }
+}
+
+async fn export(
+    session: &Session,
+    which: &Which,
+    recipient: Option<String>,
+) -> anyhow::Result<Exit> {
+    let body = recipient.map_or(json!({}), |recipient| json!({ "recipient": recipient }));
+    let json = session.value(Method::POST, &path(session, which, "/export"), &body).await?;
+    session.show(json, |exported: Value| match &exported["sealed"] {
+        Value::String(armor) => output::page(armor),
+        _ => output::json(&exported["clear"], false),
+    })
+}
+
+fn path(session: &Session, which: &Which, rest: &str) -> String {
+    let Which { tenant, connector, slot, for_user } = which;
+    let user = for_user.as_ref().map_or(String::new(), |user| format!("?user={}", encoded(user)));
+    let rest = format!("/connections/{}{rest}{user}", encoded(slot));
+    session.installation(tenant, connector, &rest)
+}
+
+/// The connection, for a sentence.
+fn name(which: &Which) -> String {
+    let Which { tenant, slot, for_user, .. } = which;
+    match for_user {
+        None => format!("slot {slot} of {tenant}"),
+        Some(user) => format!("slot {slot} of user {user} of {tenant}"),
+    }
+}
+
+const fn phase(phase: TokenPhase) -> &'static str {
+    match phase {
+        TokenPhase::Ready => "ready",
+        TokenPhase::Refreshing => "refreshing",
+        TokenPhase::Uncertain => "uncertain",
+        TokenPhase::NeedsReauth => "needs-reauth",
+    }
+}
+
+fn row(of: Connection) -> [String; 7] {
+    let mut state = vec![of.state.as_ref().map_or("set", |state| phase(state.phase)).to_owned()];
+    state.extend(of.paused.then(|| "paused".to_owned()));
+    state.extend(of.hold_refresh.then(|| "refresh held".to_owned()));
+    state.extend(of.watch_until.map(|until| format!("watched until {}", timestamp(until))));
+    [
+        of.slot,
+        of.user.unwrap_or("-".to_owned()),
+        of.kind,
+        of.generation.to_string(),
+        state.join(", "),
+        of.base_url.unwrap_or("-".to_owned()),
+        timestamp(of.at),
+    ]
+}
+
+/// A secret from a file, from standard input or typed unseen; never from the command line: other users see that.
+fn secret(file: Option<&Path>) -> anyhow::Result<String> {
+    let text = match file {
+        Some(file) => std::fs::read_to_string(file)
+            .with_context(|| format!("secret file {}", file.display()))?,
+        None if std::io::stdin().is_terminal() => {
+            rpassword::prompt_password("secret: ").context("terminal")?
+        }
+        None => standard_input()?,
+    };
+    let secret = text.strip_suffix('\n').unwrap_or(&text);
+    let secret = secret.strip_suffix('\r').unwrap_or(secret);
+    if secret.is_empty() {
+        bail!("the secret is empty");
+    }
+    Ok(secret.to_owned())
+}
+
+/// The operator's OAuth clients.
+pub(crate) async fn client(session: &Session, command: ClientCommand) -> anyhow::Result<Exit> {
+    let environment = encoded(session.environment());
+    let path = |connector: &str, slot: &str| {
+        let connector = connector_path(connector);
+        let slot = encoded(slot);
+        format!("/v1/environments/{environment}/connectors/{connector}/clients/{slot}")
+    };
+    match command {
+        ClientCommand::Set { connector, slot, id, secret_file, public } => {
+            let mut body = json!({ "client_id": id });
+            if !public {
+                body["client_secret"] = secret(secret_file.as_deref())?.into();
+            }
+            let json = session.value(Method::PUT, &path(&connector, &slot), &body).await?;
+            if let Some(warning) = json["warning"].as_str() {
+                output::note(format!("keyway: warning: {warning}"));
+            }
+            session.show(json, |client: Client| {
+                let Client { environment, client_id, generation, .. } = client;
+                output::line(format!(
+                    "slot {slot} of {connector} in {environment} has the client {client_id}, generation {generation}"
+                ));
+            })
+        }
+        ClientCommand::List => {
+            let json = session.get(&format!("/v1/environments/{environment}/clients")).await?;
+            session.show(json, |list: ClientList| {
+                let rows: Vec<_> = list.clients.into_iter().map(client_row).collect();
+                output::table(
+                    ["CONNECTOR", "SLOT", "CLIENT", "SECRET", "GEN", "SHARED WITH", "SET"],
+                    &rows,
+                );
+            })
+        }
+        ClientCommand::Remove { connector, slot } => {
+            let path = path(&connector, &slot);
+            session.send(Method::DELETE, &path, "application/json", Bytes::new()).await?;
+            output::note(format!("slot {slot} of {connector} has no client any more"));
+            Ok(Exit::Success)
+        }
+    }
+}
+
+fn client_row(client: Client) -> [String; 7] {
+    [
+        client.connector,
+        client.slot,
+        client.client_id,
+        if client.has_secret { "yes" } else { "no" }.to_owned(),
+        client.generation.to_string(),
+        dash(&client.shared_with),
+        timestamp(client.at),
+    ]
+}
+
+/// Words in a cell.
+fn dash(words: &[String]) -> String {
+    if words.is_empty() { "-".to_owned() } else { words.join(" ") }
+}
+
+/// What a release needs of its provider, and what was granted.
+pub(crate) async fn scopes(session: &Session, typed: args::Scopes) -> anyhow::Result<Exit> {
+    let args::Scopes { tenant, connector, release } = typed;
+    let release =
+        release.map_or(String::new(), |release| format!("?release={}", encoded(&release)));
+    let json = session
+        .get(&session.installation(&tenant, &connector, &format!("/scopes{release}")))
+        .await?;
+    session.show(json, |scopes: Scopes| {
+        let rows: Vec<_> = scopes.slots.iter().flat_map(scope_rows).collect();
+        output::table(["SLOT", "USER", "REQUIRED", "GRANTED", "MISSING"], &rows);
+    })
+}
+
+/// The tenant's own, then the users whose connections lack something.
+fn scope_rows(slot: &SlotScopes) -> Vec<[String; 5]> {
+    let granted = slot.granted.as_deref().map_or("unknown".to_owned(), dash);
+    let row = |user: &str, granted: String, missing: &[String]| {
+        [slot.slot.clone(), user.to_owned(), dash(&slot.required), granted, dash(missing)]
+    };
+    let mut rows = vec![row("-", granted, &slot.missing)];
+    for of in &slot.users {
+        let has = slot.required.iter().filter(|scope| !of.missing.contains(scope)).cloned();
+        let has: Vec<_> = has.collect();
+        rows.push(row(&of.user, dash(&has), &of.missing));
+    }
+    rows
+}

@@ -1,0 +1,256 @@
+//! OAuth clients: who the operator is at a provider, for each environment.
+//!
+//! The operator owns the client; a connector's publisher never sees it. Its secret is sealed for the environment and
+//! goes only to the token endpoint. One client in two environments means that each can revoke the other's tokens,
+//! which is said when it is configured.
+
+use keyway_core::ids::{Actor, Connector, Environment, Slot};
+use keyway_core::{Code, Fault};
+use keyway_store::Store;
+use keyway_store::model::Entry;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::seal::{Field, Place, Sealer};
+
+/// Bytes of a client's id or secret.
+pub const CLIENT_BYTES_MAX: usize = 1 << 10;
+
+/// The store's name for these cells.
+const SPACE: &str = "vault/oauth-client";
+
+/// Which client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientRef {
+    /// Where.
+    pub environment: Environment,
+    /// For which connector.
+    pub connector: Connector,
+    /// For which of its slots.
+    pub slot: Slot,
+}
+
+/// A client, as an operator sets it.
+#[derive(Debug)]
+pub struct ClientSetting {
+    /// What the provider calls it.
+    pub id: String,
+    /// None for a public client.
+    pub secret: Option<SecretString>,
+}
+
+/// A client that is set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientInfo {
+    /// Which.
+    pub of: ClientRef,
+    /// What the provider calls it.
+    pub id: String,
+    /// Whether it has a secret.
+    pub secret: bool,
+    /// 1 for the first, one more with each.
+    pub generation: u64,
+    /// When it was set.
+    pub at: OffsetDateTime,
+    /// Other environments that use the same id for this connector.
+    pub shared_with: Vec<Environment>,
+}
+
+/// A client, ready to be presented.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) id: String,
+    pub(crate) secret: Option<SecretString>,
+}
+
+/// Keeps clients.
+#[derive(Clone)]
+pub(crate) struct Clients {
+    store: Store,
+    sealer: Sealer,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    environment: Environment,
+    connector: Connector,
+    slot: Slot,
+    id: String,
+    /// Hex.
+    sealed: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+}
+
+// === impl ClientRef ===
+
+impl ClientRef {
+    fn key(&self) -> Vec<u8> {
+        format!("{} {} {}", self.environment, self.connector, self.slot).into_bytes()
+    }
+
+    fn place(&self, version: u64) -> Place<'_> {
+        Place {
+            field: Field::Client,
+            environment: &self.environment,
+            tenant: None,
+            connector: &self.connector,
+            slot: &self.slot,
+            user: None,
+            version,
+        }
+    }
+}
+
+// === impl Clients ===
+
+impl Clients {
+    pub(crate) const fn new(store: Store, sealer: Sealer) -> Self {
+        Self { store, sealer }
+    }
+
+    /// Seals a client and stores it, in one audited change.
+    pub(crate) async fn set(
+        &self,
+        of: &ClientRef,
+        setting: ClientSetting,
+        actor: &Actor,
+        at: OffsetDateTime,
+    ) -> Result<ClientInfo, Fault> {
+        check(&setting)?;
+        let before = self.store.cell(SPACE, &of.key()).await?.map(|cell| cell.version);
+        let generation = before.unwrap_or(0) + 1;
+        let sealed = match &setting.secret {
+            None => None,
+            Some(secret) => {
+                let sealed = self
+                    .sealer
+                    .seal(of.place(generation), secret.expose_secret().as_bytes())
+                    .await
+                    .map_err(|error| error.fault("client not sealed"))?;
+                Some(hex::encode(sealed))
+            }
+        };
+        let row = Row {
+            environment: of.environment.clone(),
+            connector: of.connector.clone(),
+            slot: of.slot.clone(),
+            id: setting.id,
+            sealed,
+            at,
+        };
+        let value = serde_json::to_vec(&row)
+            .map_err(|error| Fault::new(Code::Internal, "client not written").caused_by(error))?;
+        let entry = Entry {
+            actor: actor.clone(),
+            action: "oauth-client.set".to_owned(),
+            object: format!("{} {} slot {}", of.environment, of.connector, of.slot),
+            reason: None,
+            before: before.map(|generation| format!("generation {generation}")),
+            after: Some(format!("{} generation {generation}", row.id)),
+        };
+        self.store.tx().put_cell(SPACE, &of.key(), before, value).commit(entry).await?;
+        let shared_with = self.shared_with(of, &row.id).await?;
+        Ok(info(row, generation, shared_with))
+    }
+
+    /// Every client of an environment.
+    pub(crate) async fn list(&self, environment: &Environment) -> Result<Vec<ClientInfo>, Fault> {
+        let mut clients = Vec::new();
+        for (row, version) in self.rows().await? {
+            if row.environment != *environment {
+                continue;
+            }
+            let of = ClientRef {
+                environment: row.environment.clone(),
+                connector: row.connector.clone(),
+                slot: row.slot.clone(),
+            };
+            let shared_with = self.shared_with(&of, &row.id).await?;
+            clients.push(info(row, version, shared_with));
+        }
+        Ok(clients)
+    }
+
+    /// Removes a client. False if there was none.
+    pub(crate) async fn remove(&self, of: &ClientRef, actor: &Actor) -> Result<bool, Fault> {
+        let Some(cell) = self.store.cell(SPACE, &of.key()).await? else { return Ok(false) };
+        let entry = Entry {
+            actor: actor.clone(),
+            action: "oauth-client.remove".to_owned(),
+            object: format!("{} {} slot {}", of.environment, of.connector, of.slot),
+            reason: None,
+            before: Some(format!("generation {}", cell.version)),
+            after: None,
+        };
+        self.store.tx().remove_cell(SPACE, &of.key(), cell.version).commit(entry).await?;
+        Ok(true)
+    }
+
+    /// The client, opened.
+    pub(crate) async fn open(&self, of: &ClientRef) -> Result<Client, Fault> {
+        let Some(cell) = self.store.cell(SPACE, &of.key()).await? else {
+            let detail = format!(
+                "environment {} has no OAuth client for {} slot `{}`",
+                of.environment, of.connector, of.slot
+            );
+            return Err(Fault::new(Code::OauthClientMissing, detail));
+        };
+        let row = decode(&cell.value)?;
+        let closed = "the secret of an OAuth client does not open";
+        let broken = || Fault::new(Code::Internal, closed);
+        let secret = match row.sealed {
+            None => None,
+            Some(sealed) => {
+                let sealed = hex::decode(sealed).map_err(|error| broken().caused_by(error))?;
+                let opened = self.sealer.open(of.place(cell.version), &sealed).await;
+                let plain = opened.map_err(|error| error.fault(closed))?;
+                let text = std::str::from_utf8(&plain).map_err(|_| broken())?;
+                Some(SecretString::from(text))
+            }
+        };
+        Ok(Client { id: row.id, secret })
+    }
+
+    async fn shared_with(&self, of: &ClientRef, id: &str) -> Result<Vec<Environment>, Fault> {
+        let same = |row: &Row| {
+            row.id == id && row.connector == of.connector && row.environment != of.environment
+        };
+        let rows = self.rows().await?.into_iter().map(|(row, _)| row);
+        let mut environments: Vec<_> = rows.filter(same).map(|row| row.environment).collect();
+        environments.dedup();
+        Ok(environments)
+    }
+
+    async fn rows(&self) -> Result<Vec<(Row, u64)>, Fault> {
+        let cells = self.store.cells(SPACE).await?;
+        cells.into_iter().map(|(_, cell)| Ok((decode(&cell.value)?, cell.version))).collect()
+    }
+}
+
+fn decode(value: &[u8]) -> Result<Row, Fault> {
+    serde_json::from_slice(value)
+        .map_err(|error| Fault::new(Code::Internal, "OAuth client unreadable").caused_by(error))
+}
+
+fn info(row: Row, generation: u64, shared_with: Vec<Environment>) -> ClientInfo {
+    let Row { environment, connector, slot, id, sealed, at } = row;
+    let of = ClientRef { environment, connector, slot };
+    ClientInfo { of, id, secret: sealed.is_some(), generation, at, shared_with }
+}
+
+fn check(setting: &ClientSetting) -> Result<(), Fault> {
+    // RFC 6749 appendix A.1 and A.2: printable ASCII.
+    let fits = |text: &str| {
+        (1..=CLIENT_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+    };
+    let secret = setting.secret.as_ref().is_none_or(|secret| fits(secret.expose_secret()));
+    if fits(&setting.id) && secret {
+        return Ok(());
+    }
+    let detail =
+        format!("a client's id and secret are 1 to {CLIENT_BYTES_MAX} printable ASCII letters");
+    Err(Fault::new(Code::CredentialInvalid, detail))
+}

@@ -1,0 +1,352 @@
+//! What is said to an authorization server, and what its answers mean.
+//!
+//! The one distinction that everything else stands on: whether the server can have spent what it was sent. A request
+//! that was never sent, and an error that the server itself reports, leave a token as it was; a request whose answer
+//! cannot be had or read does not.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
+use keyway_core::descriptor::{ClientAuth, HostPattern, Oauth};
+use keyway_core::exchange::{HostRequest, Response};
+use keyway_core::ids::Environment;
+use keyway_core::ports::Outbound;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value};
+use url::Url;
+use url::form_urlencoded::Serializer;
+
+use crate::oauth::client::Client;
+use crate::oauth::record::TOKEN_BYTES_MAX;
+
+/// Seconds that a lifetime may have at most: ten years. What is above is a mistake, such as milliseconds or a date.
+const LIFETIME_MAX_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
+
+/// The longest wait that a server can ask for: a day. Retry-After is clamped to it.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What tokens are asked for with.
+pub(crate) enum Ask<'a> {
+    /// RFC 6749 section 6.
+    Refresh(&'a SecretString),
+    /// RFC 6749 section 4.1.3, with the verifier of RFC 7636.
+    Code { code: &'a SecretString, redirect_uri: &'a str, verifier: Option<&'a SecretString> },
+    /// RFC 6749 section 4.4.
+    ClientCredentials,
+    /// RFC 8693 section 2.1.
+    Exchange { subject: &'a SecretString },
+}
+
+/// What a server issued.
+#[derive(Debug)]
+pub(crate) struct Issued {
+    pub(crate) access: SecretString,
+    pub(crate) refresh: Option<SecretString>,
+    /// None where the server does not say, or says something that is no lifetime.
+    pub(crate) lifetime: Option<Duration>,
+    /// None where it says nothing, which means: those that were asked for (section 5.1).
+    pub(crate) scopes: Option<Vec<String>>,
+    pub(crate) base_url: Option<String>,
+    pub(crate) account: Option<String>,
+}
+
+/// Why there are no tokens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Refused {
+    /// The server does not take what was presented: revoked, spent, expired.
+    Grant,
+    /// The server does not take the client, or what it asks for. Says nothing about the token.
+    Client(String),
+    /// The server cannot now. What was presented is as it was.
+    Busy(Option<Duration>, String),
+    /// Nothing was sent.
+    Unsent(String),
+    /// Sent, and what came of it is not known.
+    Ambiguous(String),
+}
+
+/// A server, a client of it, and the way there.
+pub(crate) struct Endpoint<'a> {
+    pub(crate) outbound: &'a dyn Outbound,
+    pub(crate) environment: &'a Environment,
+    pub(crate) oauth: &'a Oauth,
+    pub(crate) client: &'a Client,
+    /// For the whole exchange.
+    pub(crate) timeout: Duration,
+}
+
+// === impl Endpoint ===
+
+impl Endpoint<'_> {
+    /// Asks for tokens, once.
+    pub(crate) async fn ask(&self, ask: Ask<'_>, scopes: &[String]) -> Result<Issued, Refused> {
+        let request = self.request("token", &self.oauth.token_url, self.form(ask, scopes));
+        let response = self.send(request).await?;
+        read(self.oauth, &response)
+    }
+
+    /// Has a token revoked (RFC 7009). False if the provider offers no way.
+    pub(crate) async fn revoke(&self, token: &SecretString, kind: &str) -> Result<bool, Refused> {
+        let Some(url) = &self.oauth.revoke_url else { return Ok(false) };
+        let request = {
+            let mut form = Serializer::new(String::new());
+            form.append_pair("token", token.expose_secret()).append_pair("token_type_hint", kind);
+            self.request("revoke", url, form)
+        };
+        let response = self.send(request).await?;
+        match response.status {
+            200..300 => Ok(true),
+            _ => Err(problem(&response)),
+        }
+    }
+
+    fn form(&self, ask: Ask<'_>, scopes: &[String]) -> Serializer<'static, String> {
+        let mut form = Serializer::new(String::new());
+        match ask {
+            Ask::Refresh(token) => {
+                form.append_pair("grant_type", "refresh_token");
+                form.append_pair("refresh_token", token.expose_secret());
+            }
+            Ask::Code { code, redirect_uri, verifier } => {
+                form.append_pair("grant_type", "authorization_code");
+                form.append_pair("code", code.expose_secret());
+                form.append_pair("redirect_uri", redirect_uri);
+                if let Some(verifier) = verifier {
+                    form.append_pair("code_verifier", verifier.expose_secret());
+                }
+            }
+            Ask::ClientCredentials => {
+                form.append_pair("grant_type", "client_credentials");
+                self.scope(&mut form, scopes);
+            }
+            Ask::Exchange { subject } => {
+                form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
+                form.append_pair("subject_token", subject.expose_secret());
+                let kind = "urn:ietf:params:oauth:token-type:access_token";
+                if !self.oauth.token_params.contains_key("subject_token_type") {
+                    form.append_pair("subject_token_type", kind);
+                }
+                self.scope(&mut form, scopes);
+            }
+        }
+        form.extend_pairs(&self.oauth.token_params);
+        form
+    }
+
+    fn scope(&self, form: &mut Serializer<'static, String>, scopes: &[String]) {
+        if !scopes.is_empty() {
+            form.append_pair("scope", &scopes.join(&self.oauth.scope_separator));
+        }
+    }
+
+    fn request(
+        &self,
+        purpose: &'static str,
+        url: &str,
+        mut form: Serializer<'static, String>,
+    ) -> HostRequest {
+        let mut headers = HeaderMap::new();
+        let form_type = "application/x-www-form-urlencoded";
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(form_type));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let secret = self.client.secret.as_ref().map(|secret| secret.expose_secret());
+        match (self.oauth.client_auth, secret) {
+            (ClientAuth::Basic, Some(secret)) => {
+                headers.extend(basic(&self.client.id, secret).map(|value| (AUTHORIZATION, value)));
+            }
+            (ClientAuth::Post, Some(secret)) => {
+                form.append_pair("client_id", &self.client.id).append_pair("client_secret", secret);
+            }
+            (ClientAuth::None, _) | (_, None) => {
+                form.append_pair("client_id", &self.client.id);
+            }
+        }
+        HostRequest {
+            purpose,
+            environment: Some(self.environment.clone()),
+            method: Method::POST,
+            url: url.to_owned(),
+            hosts: host_of(url).into_iter().collect(),
+            headers,
+            body: Some(SecretString::from(form.finish())),
+            timeout: self.timeout,
+        }
+    }
+
+    async fn send(&self, request: HostRequest) -> Result<Response, Refused> {
+        self.outbound.fetch(request).await.map_err(|failure| {
+            let problem = failure.message;
+            if failure.request_sent {
+                Refused::Ambiguous(problem)
+            } else {
+                Refused::Unsent(problem)
+            }
+        })
+    }
+}
+
+/// The host that a URL of a descriptor names: the only one that a request to it may go to.
+fn host_of(url: &str) -> Option<HostPattern> {
+    let url = Url::parse(url).ok()?;
+    let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+    let text = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
+    HostPattern::try_from(text).ok()
+}
+
+/// RFC 6749 section 2.3.1: each part is form-encoded before the two are joined.
+fn basic(id: &str, secret: &str) -> Option<HeaderValue> {
+    let encode =
+        |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
+    let pair = format!("{}:{}", encode(id), encode(secret));
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn read(oauth: &Oauth, response: &Response) -> Result<Issued, Refused> {
+    if !(200..300).contains(&response.status) {
+        return Err(problem(response));
+    }
+    // The server said yes. Whatever else is wrong with the answer, what was presented may be spent.
+    let unreadable = |what: &str| Refused::Ambiguous(format!("the token endpoint's answer {what}"));
+    let Some(fields) = fields(response) else {
+        return Err(unreadable("is neither JSON nor a form"));
+    };
+    // Some providers report errors with a success's status. One that they name is an answer: nothing was spent.
+    if !fields.contains_key("access_token") && fields.contains_key("error") {
+        return Err(match named(&fields) {
+            Some(refused) => refused,
+            None => unreadable("is an error without a name that OAuth knows"),
+        });
+    }
+    let fields = Value::Object(fields);
+    let token = |name: &str| -> Result<Option<SecretString>, Refused> {
+        match fields.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if usable(text) => {
+                Ok(Some(SecretString::from(text.as_str())))
+            }
+            Some(_) => Err(unreadable(&format!("has no usable `{name}`"))),
+        }
+    };
+    let pointed = |pointer: Option<&str>| match fields.pointer(pointer?)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let stated = oauth.lifetime.map(|seconds| Duration::from_secs(seconds.into()));
+    Ok(Issued {
+        access: token("access_token")?.ok_or_else(|| unreadable("has no `access_token`"))?,
+        refresh: token("refresh_token")?,
+        lifetime: lifetime(fields.get("expires_in")).or(stated),
+        scopes: scopes(fields.get("scope"), &oauth.scope_separator),
+        base_url: pointed(oauth.base_url.as_deref()),
+        account: pointed(oauth.account.as_deref()),
+    })
+}
+
+/// What goes into a header must be able to stand there.
+fn usable(token: &str) -> bool {
+    (1..=TOKEN_BYTES_MAX).contains(&token.len())
+        && token.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+}
+
+/// The fields of an answer, as JSON or as a form: some providers answer in the form of the request.
+fn fields(response: &Response) -> Option<Map<String, Value>> {
+    if let Ok(fields) = serde_json::from_slice(&response.body) {
+        return Some(fields);
+    }
+    let form = response.headers.iter().any(|(name, value)| {
+        name == "content-type" && value.starts_with("application/x-www-form-urlencoded")
+    });
+    let pairs = || url::form_urlencoded::parse(&response.body);
+    form.then(|| {
+        pairs().map(|(name, value)| (name.into_owned(), value.into_owned().into())).collect()
+    })
+}
+
+/// Seconds, as a number or, from some providers, as text.
+fn lifetime(value: Option<&Value>) -> Option<Duration> {
+    let seconds = match value? {
+        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?))?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    (1..=LIFETIME_MAX_SECONDS).contains(&seconds).then(|| Duration::from_secs(seconds))
+}
+
+fn whole(seconds: f64) -> Option<u64> {
+    // In range, so the cast only cuts the fraction off.
+    (1.0..=LIFETIME_MAX_SECONDS as f64).contains(&seconds).then_some(seconds as u64)
+}
+
+fn scopes(value: Option<&Value>, separator: &str) -> Option<Vec<String>> {
+    let texts: Vec<String> = match value? {
+        // A provider that separates by something else in one direction may not in the other.
+        Value::String(text) => {
+            text.split(separator).flat_map(str::split_whitespace).map(str::to_owned).collect()
+        }
+        Value::Array(items) => {
+            items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+        }
+        _ => return None,
+    };
+    let sorted: std::collections::BTreeSet<String> = texts.into_iter().collect();
+    // A list without a scope is none that the standard knows (section 3.3): it says nothing.
+    (!sorted.is_empty()).then(|| sorted.into_iter().collect())
+}
+
+/// What an answer that is no success means (RFC 6749 section 5.2).
+fn problem(response: &Response) -> Refused {
+    let status = response.status;
+    let busy = |text: String| Refused::Busy(retry_after(response), text);
+    if matches!(status, 429 | 500..) {
+        return busy(format!("the token endpoint answered {status}"));
+    }
+    match fields(response).as_ref().and_then(named) {
+        Some(Refused::Busy(_, problem)) => busy(problem),
+        Some(refused) if (400..500).contains(&status) => refused,
+        _ => busy(format!("the token endpoint answered {status}, which is no answer of OAuth")),
+    }
+}
+
+/// What an error is that OAuth has a name for. Anything else is a provider's own text, which is not repeated.
+fn named(fields: &Map<String, Value>) -> Option<Refused> {
+    match fields.get("error")?.as_str()? {
+        "invalid_grant" => Some(Refused::Grant),
+        error @ ("invalid_client"
+        | "unauthorized_client"
+        | "unsupported_grant_type"
+        | "invalid_scope"
+        | "invalid_request") => {
+            Some(Refused::Client(format!("the token endpoint answered `{error}`")))
+        }
+        "temporarily_unavailable" | "server_error" | "slow_down" => {
+            let problem = "the token endpoint is temporarily unavailable".to_owned();
+            Some(Refused::Busy(None, problem))
+        }
+        _ => None,
+    }
+}
+
+/// RFC 9110 section 10.2.3: seconds, or a date.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let header = |wanted: &str| {
+        let found = response.headers.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.trim())
+    };
+    let value = header("retry-after")?;
+    let wait = match value.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let at = httpdate::parse_http_date(value).ok()?;
+            // By the server's own clock, and where it does not tell that, not at all: ours may be off.
+            let now = httpdate::parse_http_date(header("date")?).ok()?;
+            at.duration_since(now).unwrap_or_default()
+        }
+    };
+    Some(wait.min(WAIT_MAX))
+}

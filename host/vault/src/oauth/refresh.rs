@@ -1,0 +1,677 @@
+//! The rule of a refresh, step by step; the parent module says why.
+//!
+//! Callers come by [`Vault::token`]. Whoever finds a token over starts a flight, or joins the one under way; the
+//! flight is a task of its own, so that a caller who goes away leaves nothing half done.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use keyway_core::descriptor::{Grant, Oauth, Refresh, SlotSpec};
+use keyway_core::ids::ConnectionRef;
+use keyway_core::{Code, Digest, Fault, Retry};
+use keyway_store::model::{Connection, Lease};
+use keyway_store::{Collision, Error as StoreError};
+use rand::Rng as _;
+use secrecy::ExposeSecret as _;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::connections::Vault;
+use crate::oauth::client::{Client, ClientRef};
+use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
+use crate::oauth::expiry::{Freshness, Life};
+use crate::oauth::record::{Phase, Record, State, Tokens, Unwritten};
+use crate::steps::Step;
+
+/// For how long a refresh has the sole right to a connection. Twice what the request may take: what is left is for
+/// two writes, on a disk that has a bad day.
+const LEASE_TIME: Duration = Duration::from_secs(90);
+
+/// For one request to a token endpoint. Slow ones are seen to take a quarter of a minute.
+const ASK_TIME: Duration = Duration::from_secs(40);
+
+/// How often a flight looks whether another host has given the lease back.
+const LEASE_POLL: Duration = Duration::from_millis(250);
+
+/// The first wait after a token endpoint has failed; it doubles from there.
+const RETRY_MIN: Duration = Duration::from_secs(5);
+
+/// The longest such wait: a provider that is back is noticed within ten minutes.
+const RETRY_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// The wait after a server has refused the client. Only an operator can mend that, and it concerns everybody.
+const CLIENT_RETRY: Duration = Duration::from_secs(5 * 60);
+
+/// A token that is rejected so soon after it was issued is not rejected for its age: another would not help.
+const REJECTED_TOO_SOON: Duration = Duration::from_secs(10);
+
+/// For how long tokens that were issued are tried to be written. There is no second copy of them anywhere, and
+/// another host may have the lease for all of its time.
+const KEEP_TIME: Duration = Duration::from_secs(2 * LEASE_TIME.as_secs());
+
+/// Pauses between these attempts grow this often.
+const KEEP_STEPS: u32 = 8;
+
+/// What a flight comes to.
+type Landing = Option<Result<(), Fault>>;
+
+/// Tokens that are known, and flights that are under way.
+#[derive(Default)]
+pub(crate) struct Tower {
+    records: Mutex<HashMap<ConnectionRef, (u64, Arc<Record>)>>,
+    flights: Mutex<HashMap<ConnectionRef, watch::Receiver<Landing>>>,
+}
+
+/// What one refresh is about.
+#[derive(Clone)]
+struct Subject {
+    of: ConnectionRef,
+    epoch: u64,
+    spec: SlotSpec,
+    /// The version that was found wanting.
+    seen: u64,
+    /// Who wants it.
+    wanted: Wanted,
+}
+
+/// Who wants a refresh, and so what stands in its way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// A call, or a token's age: not before the wait after a failure is over.
+    Use,
+    /// An operator, who need not wait.
+    Operator,
+    /// An operator who takes it upon himself that the token may be spent.
+    Force,
+}
+
+// === impl Vault ===
+
+impl Vault {
+    /// The tokens to use now. Waits for a refresh where there is no other way.
+    pub(crate) async fn token(
+        &self,
+        connection: &Connection,
+        spec: &SlotSpec,
+    ) -> Result<Arc<Record>, Fault> {
+        let record = self.record(connection).await?;
+        match record.life.freshness(Instant::now()) {
+            Freshness::Fresh => return Ok(record),
+            Freshness::Due => {
+                // Nobody waits, and nobody fails: the token at hand is good for a while.
+                if self.may_refresh(connection, &record).is_ok()
+                    && let Ok(subject) = subject(connection, spec, &record, Wanted::Use)
+                {
+                    drop(self.flight(subject));
+                }
+                return Ok(record);
+            }
+            Freshness::Over => {}
+        }
+        let record = match self.may_refresh(connection, &record) {
+            Ok(()) => record,
+            // What stands in the way here may be over elsewhere: another host, or a person there, has new tokens.
+            Err(_) => {
+                let record = self.reload(&connection.reference(), connection.epoch).await?;
+                if record.life.freshness(Instant::now()) != Freshness::Over {
+                    return Ok(record);
+                }
+                self.may_refresh(connection, &record)?;
+                record
+            }
+        };
+        land(self.flight(subject(connection, spec, &record, Wanted::Use)?)).await?;
+        self.record(connection).await
+    }
+
+    /// Another token than the one that the provider rejected; none if there is no hope of one.
+    pub(crate) async fn other_token(
+        &self,
+        connection: &Connection,
+        spec: &SlotSpec,
+        version: u64,
+    ) -> Result<Option<Arc<Record>>, Fault> {
+        let record = self.record(connection).await?;
+        if record.state.version != version {
+            return Ok(Some(record));
+        }
+        let young = self.age(&record).is_some_and(|age| age < REJECTED_TOO_SOON);
+        if young || self.may_refresh(connection, &record).is_err() {
+            return Ok(None);
+        }
+        land(self.flight(subject(connection, spec, &record, Wanted::Use)?)).await?;
+        let renewed = self.record(connection).await?;
+        Ok((renewed.state.version != version).then_some(renewed))
+    }
+
+    /// Refreshes now, because an operator says so. `forced` also where the token may be spent already.
+    pub async fn refresh(
+        &self,
+        of: &ConnectionRef,
+        spec: &SlotSpec,
+        forced: bool,
+    ) -> Result<State, Fault> {
+        let connection = self.existing(of).await?;
+        let record = self.record(&connection).await?;
+        if connection.paused {
+            return Err(Fault::new(Code::ConnectionPaused, format!("{of} is paused")));
+        }
+        if connection.hold_refresh {
+            return Err(held_back(of));
+        }
+        let wanted = if forced { Wanted::Force } else { Wanted::Operator };
+        land(self.flight(subject(&connection, spec, &record, wanted)?)).await?;
+        Ok(self.record(&connection).await?.state.clone())
+    }
+
+    /// Whether a refresh of the connection is under way in this process.
+    pub(crate) fn in_flight(&self, of: &ConnectionRef) -> bool {
+        let flights = lock(&self.shared.tower.flights);
+        flights.get(of).is_some_and(under_way)
+    }
+
+    /// Forgets what is known of a connection's tokens.
+    pub(crate) fn forget_tokens(&self, of: &ConnectionRef) {
+        lock(&self.shared.tower.records).remove(of);
+    }
+
+    /// What is known, or read, of a connection's tokens.
+    pub(crate) async fn record(&self, connection: &Connection) -> Result<Arc<Record>, Fault> {
+        let of = connection.reference();
+        if let Some((epoch, record)) = lock(&self.shared.tower.records).get(&of)
+            && *epoch == connection.epoch
+        {
+            return Ok(Arc::clone(record));
+        }
+        self.reload(&of, connection.epoch).await
+    }
+
+    async fn reload(&self, of: &ConnectionRef, epoch: u64) -> Result<Arc<Record>, Fault> {
+        let wall = self.shared.clock.now();
+        let record = self.shared.records.load(of, epoch, wall).await?.ok_or_else(|| {
+            Fault::new(Code::UnknownConnection, format!("there are no tokens of {of}"))
+        })?;
+        Ok(self.know(of, epoch, record))
+    }
+
+    /// Takes note of a record, unless a newer one is known. Of tokens that are known already, the time that is left
+    /// stays as it was counted: what was read anew only has the wall clock's word for it.
+    fn know(&self, of: &ConnectionRef, epoch: u64, mut record: Record) -> Arc<Record> {
+        let mut records = lock(&self.shared.tower.records);
+        if let Some((known_epoch, known)) = records.get(of) {
+            match (*known_epoch, known.state.version).cmp(&(epoch, record.state.version)) {
+                Ordering::Greater => return Arc::clone(known),
+                Ordering::Equal if known.written() > record.written() => return Arc::clone(known),
+                Ordering::Equal => {
+                    record.life = known.life;
+                    if known.state.retry_at == record.state.retry_at {
+                        record.rest = known.rest;
+                    }
+                }
+                Ordering::Less => {}
+            }
+        }
+        let record = Arc::new(record);
+        records.insert(of.clone(), (epoch, Arc::clone(&record)));
+        record
+    }
+
+    /// Refuses where nobody but an operator may begin a refresh.
+    fn may_refresh(&self, connection: &Connection, record: &Record) -> Result<(), Fault> {
+        let of = connection.reference();
+        if connection.hold_refresh {
+            return Err(held_back(&of));
+        }
+        match record.state.phase {
+            Phase::NeedsReauth { .. } => return Err(needs_reauth(&of)),
+            Phase::Uncertain { .. } => return Err(uncertain(&of)),
+            Phase::Ready | Phase::Refreshing { .. } => {}
+        }
+        if self.in_flight(&of) { Ok(()) } else { rested(&of, record) }
+    }
+
+    /// For how long the access token has been here; for one that another process received, by the wall clock.
+    fn age(&self, record: &Record) -> Option<Duration> {
+        match record.life.received() {
+            Some(received) => Some(received.elapsed()),
+            None => (self.shared.clock.now() - record.state.obtained_at?).try_into().ok(),
+        }
+    }
+
+    /// Starts a flight, or joins the one under way.
+    fn flight(&self, subject: Subject) -> watch::Receiver<Landing> {
+        let mut flights = lock(&self.shared.tower.flights);
+        if let Some(landing) = flights.get(&subject.of)
+            && under_way(landing)
+        {
+            return landing.clone();
+        }
+        let (report, landing) = watch::channel(None);
+        flights.insert(subject.of.clone(), landing.clone());
+        let vault = self.clone();
+        tokio::spawn(async move {
+            let of = subject.of.clone();
+            let outcome = vault.fly(subject).await;
+            vault.shared.metrics.refreshed(outcome.as_ref().err().map(|fault| fault.code));
+            lock(&vault.shared.tower.flights).remove(&of);
+            // Nobody may be waiting any more.
+            report.send_replace(Some(outcome));
+        });
+        landing
+    }
+
+    async fn fly(&self, subject: Subject) -> Result<(), Fault> {
+        // Before the intent: without a client nothing could be sent.
+        let client = self.client_for(&subject).await?;
+        let Some(lease) = self.refresh_lease(&subject).await? else { return Ok(()) };
+        let outcome = self.refresh_under(&subject, &client, &lease).await;
+        self.give_back(&lease).await;
+        outcome
+    }
+
+    async fn give_back(&self, lease: &Lease) {
+        if let Err(error) = self.shared.store.release_lease(lease).await {
+            tracing::debug!(%error, "lease not given back; it ends by itself");
+        }
+    }
+
+    async fn client_for(&self, subject: &Subject) -> Result<Client, Fault> {
+        let installation = &subject.of.installation;
+        let of = ClientRef {
+            environment: installation.environment.clone(),
+            connector: installation.connector.clone(),
+            slot: subject.of.slot.clone(),
+        };
+        self.shared.clients.open(&of).await
+    }
+
+    /// The right to refresh; none if another host has meanwhile done it.
+    async fn refresh_lease(&self, subject: &Subject) -> Result<Option<Lease>, Fault> {
+        let name = format!("refresh {}", Digest::of(subject.of.to_string().as_bytes()).hex());
+        let patience = Instant::now() + LEASE_TIME;
+        loop {
+            let (store, owner) = (&self.shared.store, &self.shared.owner);
+            if let Some(lease) = store.acquire_lease(&name, owner, LEASE_TIME).await? {
+                return Ok(Some(lease));
+            }
+            let record = self.reload(&subject.of, subject.epoch).await?;
+            if record.state.version != subject.seen {
+                return Ok(None);
+            }
+            if Instant::now() >= patience {
+                let detail = format!("another host has been refreshing {} for long", subject.of);
+                return Err(Fault::new(Code::TokenEndpointFailed, detail));
+            }
+            sleep(LEASE_POLL).await;
+        }
+    }
+
+    async fn refresh_under(
+        &self,
+        subject: &Subject,
+        client: &Client,
+        lease: &Lease,
+    ) -> Result<(), Fault> {
+        let of = &subject.of;
+        let record = self.reload(of, subject.epoch).await?;
+        if record.state.version != subject.seen {
+            return Ok(());
+        }
+        let oauth = oauth(&subject.spec)?;
+        self.check_phase(subject, oauth, &record, lease).await?;
+        // A provider's grace counts from the first time that a token was presented, not from the last.
+        let since = match record.state.phase {
+            Phase::Refreshing { since, .. } | Phase::Uncertain { since } => since,
+            Phase::Ready | Phase::NeedsReauth { .. } => self.shared.clock.now(),
+        };
+        let state = State {
+            phase: Phase::Refreshing { fence: lease.fence, since },
+            ..record.state.clone()
+        };
+        let presented_before = record.state.phase != Phase::Ready;
+        let record = self.shared.records.restate(of, subject.epoch, &record, state, lease).await?;
+        self.shared.steps.reached(Step::Intended).await;
+        let began = Instant::now();
+        let mut asked = self.ask(subject, oauth, client, &record.tokens).await;
+        if matches!(asked, Err(Refused::Ambiguous(_)))
+            && (harmless(oauth, &record.tokens)
+                || !presented_before && began.elapsed() < grace(oauth))
+        {
+            asked = self.ask(subject, oauth, client, &record.tokens).await;
+        }
+        self.shared.steps.reached(Step::Answered).await;
+        match asked {
+            Ok(issued) => self.keep(subject, &record, issued, lease).await,
+            Err(refused) => self.refused(subject, oauth, &record, refused, lease).await,
+        }
+    }
+
+    /// Refuses to spend a token that may be spent.
+    async fn check_phase(
+        &self,
+        subject: &Subject,
+        oauth: &Oauth,
+        record: &Record,
+        lease: &Lease,
+    ) -> Result<(), Fault> {
+        if subject.wanted == Wanted::Force {
+            return Ok(());
+        }
+        match record.state.phase {
+            // Others who found the token over have meanwhile tried in vain: their wait is ours.
+            Phase::Ready if subject.wanted == Wanted::Use => rested(&subject.of, record),
+            Phase::Ready => Ok(()),
+            Phase::NeedsReauth { .. } => Err(needs_reauth(&subject.of)),
+            Phase::Uncertain { .. } => Err(uncertain(&subject.of)),
+            // Whoever began it is gone: the lease is ours.
+            Phase::Refreshing { since, .. } => {
+                // A clock that was set back says nothing about the time that has passed.
+                let passed = Duration::try_from(self.shared.clock.now() - since).ok();
+                let within = passed.is_some_and(|passed| passed < grace(oauth));
+                if within || harmless(oauth, &record.tokens) {
+                    return Ok(());
+                }
+                let problem = "a refresh was cut off after it may have been sent";
+                self.mark(subject, record, Phase::Uncertain { since }, problem, lease).await?;
+                Err(uncertain(&subject.of))
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        subject: &Subject,
+        oauth: &Oauth,
+        client: &Client,
+        tokens: &Tokens,
+    ) -> Result<Issued, Refused> {
+        let endpoint = Endpoint {
+            outbound: &*self.shared.outbound,
+            environment: &subject.of.installation.environment,
+            oauth,
+            client,
+            timeout: ASK_TIME,
+        };
+        let ask = match (&tokens.refresh, &tokens.subject) {
+            (Some(refresh), _) => Ask::Refresh(refresh),
+            (None, Some(subject)) => Ask::Exchange { subject },
+            (None, None) => Ask::ClientCredentials,
+        };
+        endpoint.ask(ask, &subject.spec.scopes).await
+    }
+
+    /// Makes issued tokens durable. They exist nowhere else, so this does not give up easily.
+    async fn keep(
+        &self,
+        subject: &Subject,
+        record: &Record,
+        issued: Issued,
+        lease: &Lease,
+    ) -> Result<(), Fault> {
+        let (of, epoch) = (&subject.of, subject.epoch);
+        let tokens = Tokens {
+            access: issued.access,
+            // Many providers send no new one: the old one stays.
+            refresh: issued.refresh.or_else(|| record.tokens.refresh.clone()),
+            subject: record.tokens.subject.clone(),
+        };
+        let now = self.shared.clock.now();
+        let state = State::issued(record.state.version + 1, now, issued.lifetime, &tokens);
+        let state = State { refreshable: true, ..state };
+        let life = Life::issued(Instant::now(), issued.lifetime);
+        let (mut over, mut held) = (record.clone(), lease.clone());
+        let patience = Instant::now() + KEEP_TIME;
+        for attempt in 1.. {
+            let new = (state.clone(), tokens.clone(), life);
+            let problem = match self.shared.records.replace(of, epoch, &over, new, &held).await {
+                Ok(kept) => {
+                    self.shared.steps.reached(Step::Kept).await;
+                    self.know(of, epoch, kept);
+                    self.give_back(&held).await;
+                    self.note_scopes(of, issued.scopes).await;
+                    return Ok(());
+                }
+                Err(Unwritten::Fault(fault)) => fault,
+                Err(Unwritten::Store(error)) => error.into(),
+            };
+            tracing::warn!(connection = %of, attempt, problem = problem.chain(), "issued tokens did not land");
+            if Instant::now() >= patience {
+                break;
+            }
+            sleep(LEASE_POLL * attempt.min(KEEP_STEPS)).await;
+            match self.still_over(subject, &over, &tokens).await {
+                Ok(Some(current)) => over = current,
+                Ok(None) => return Ok(()),
+                Err(fault) => tracing::warn!(problem = fault.chain(), "cannot read tokens"),
+            }
+            // The lease may have run out while the server took its time.
+            let (store, owner) = (&self.shared.store, &self.shared.owner);
+            if let Ok(Some(taken)) = store.acquire_lease(&held.name, owner, LEASE_TIME).await {
+                held = taken;
+            }
+        }
+        tracing::error!(connection = %of, "tokens were issued and could not be kept");
+        Err(Fault::new(Code::StoreUnavailable, format!("new tokens of {of} could not be kept")))
+    }
+
+    /// What issued tokens that did not land are to be written over now. None if there is nothing left to do: they had
+    /// landed, or somebody else has since got tokens, which came of the same grant and go on from here.
+    async fn still_over(
+        &self,
+        subject: &Subject,
+        over: &Record,
+        issued: &Tokens,
+    ) -> Result<Option<Record>, Fault> {
+        let (of, epoch) = (&subject.of, subject.epoch);
+        let Some(now) = self.shared.records.load(of, epoch, self.shared.clock.now()).await? else {
+            tracing::warn!(connection = %of, "connected again or removed meanwhile; the tokens issued to us are dropped");
+            return Ok(None);
+        };
+        if now.state.version == over.state.version {
+            return Ok(Some(now));
+        }
+        if now.tokens.access.expose_secret() == issued.access.expose_secret() {
+            tracing::info!(connection = %of, "issued tokens had landed after all");
+        } else {
+            tracing::warn!(connection = %of, "others were faster; the tokens issued to us are dropped");
+        }
+        self.know(of, epoch, now);
+        Ok(None)
+    }
+
+    async fn refused(
+        &self,
+        subject: &Subject,
+        oauth: &Oauth,
+        record: &Record,
+        refused: Refused,
+        lease: &Lease,
+    ) -> Result<(), Fault> {
+        let (of, now) = (&subject.of, self.shared.clock.now());
+        match refused {
+            Refused::Grant => {
+                // Somebody without a lease, such as an operator who connected again, may have been faster.
+                let connection = self.existing(of).await?;
+                if connection.epoch != subject.epoch
+                    || self.reload(of, subject.epoch).await?.state.version != subject.seen
+                {
+                    return Ok(());
+                }
+                let problem = "the provider does not take the refresh token any more";
+                self.mark(subject, record, Phase::NeedsReauth { since: now }, problem, lease)
+                    .await?;
+                tracing::warn!(event = "connection.needs-reauth", connection = %of, "a person must connect again");
+                Err(needs_reauth(of))
+            }
+            Refused::Ambiguous(problem) if !harmless(oauth, &record.tokens) => {
+                self.mark(subject, record, Phase::Uncertain { since: now }, &problem, lease)
+                    .await?;
+                tracing::warn!(event = "connection.refresh-uncertain", connection = %of, problem, "a refresh token may be spent");
+                Err(uncertain(of))
+            }
+            Refused::Client(problem) => {
+                self.put_off(subject, record, CLIENT_RETRY, &problem, lease).await?;
+                tracing::error!(
+                    event = "oauth-client.refused",
+                    environment = %of.installation.environment,
+                    connector = %of.installation.connector,
+                    problem,
+                    "the provider refuses the operator's client: no tenant's tokens can be refreshed",
+                );
+                let fault = Fault::new(Code::OauthClientRefused, format!("{of}: {problem}"));
+                Err(fault.retry(Retry::After(CLIENT_RETRY)))
+            }
+            Refused::Busy(_, ref problem)
+            | Refused::Unsent(ref problem)
+            | Refused::Ambiguous(ref problem) => {
+                let asked = if let Refused::Busy(wait, _) = refused { wait } else { None };
+                let wait = asked.unwrap_or_default().max(backoff(record.state.failures));
+                self.put_off(subject, record, wait, problem, lease).await?;
+                let fault = Fault::new(Code::TokenEndpointFailed, format!("{of}: {problem}"));
+                Err(fault.retry(Retry::After(wait)))
+            }
+        }
+    }
+
+    async fn mark(
+        &self,
+        subject: &Subject,
+        record: &Record,
+        phase: Phase,
+        problem: &str,
+        lease: &Lease,
+    ) -> Result<(), Fault> {
+        let state = State {
+            phase,
+            failures: record.state.failures.saturating_add(1),
+            problem: Some(problem.to_owned()),
+            ..record.state.clone()
+        };
+        self.restate(subject, record, state, lease).await
+    }
+
+    async fn put_off(
+        &self,
+        subject: &Subject,
+        record: &Record,
+        wait: Duration,
+        problem: &str,
+        lease: &Lease,
+    ) -> Result<(), Fault> {
+        let state = State {
+            phase: Phase::Ready,
+            failures: record.state.failures.saturating_add(1),
+            retry_at: Some(self.shared.clock.now() + wait),
+            problem: Some(problem.to_owned()),
+            ..record.state.clone()
+        };
+        let mut record = record.clone();
+        record.rest = Some(Instant::now() + wait);
+        self.restate(subject, &record, state, lease).await
+    }
+
+    async fn restate(
+        &self,
+        subject: &Subject,
+        record: &Record,
+        state: State,
+        lease: &Lease,
+    ) -> Result<(), Fault> {
+        let (of, epoch) = (&subject.of, subject.epoch);
+        match self.shared.records.restate(of, epoch, record, state, lease).await {
+            Ok(record) => {
+                self.know(of, epoch, record);
+                Ok(())
+            }
+            // Somebody else has the lease or wrote tokens: theirs is the word that counts.
+            Err(StoreError::Conflict { what: Collision::Lease | Collision::Cell }) => {
+                self.reload(of, epoch).await.map(drop)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Waits for a flight. One whose task died says nothing.
+async fn land(mut landing: watch::Receiver<Landing>) -> Result<(), Fault> {
+    let landed = landing.wait_for(Option::is_some).await;
+    let outcome = landed.ok().and_then(|outcome| outcome.clone());
+    outcome.unwrap_or_else(|| Err(Fault::new(Code::Internal, "a refresh ended without a word")))
+}
+
+fn subject(
+    connection: &Connection,
+    spec: &SlotSpec,
+    record: &Record,
+    wanted: Wanted,
+) -> Result<Subject, Fault> {
+    let oauth = oauth(spec)?;
+    let of = connection.reference();
+    if !record.state.refreshable && oauth.grant != Grant::ClientCredentials {
+        // An access token alone, and its time is over: only a person can get another.
+        return Err(needs_reauth(&of));
+    }
+    Ok(Subject {
+        of,
+        epoch: connection.epoch,
+        spec: spec.clone(),
+        seen: record.state.version,
+        wanted,
+    })
+}
+
+fn oauth(spec: &SlotSpec) -> Result<&Oauth, Fault> {
+    spec.scheme.oauth().ok_or_else(|| {
+        let detail = "the release declares no authorization server for this slot";
+        Fault::new(Code::CredentialInvalid, detail)
+    })
+}
+
+/// Whether sending the same again cannot revoke anything.
+fn harmless(oauth: &Oauth, tokens: &Tokens) -> bool {
+    tokens.refresh.is_none() || oauth.refresh != Refresh::Rotate
+}
+
+/// For how long the provider takes a token again that was already used.
+fn grace(oauth: &Oauth) -> Duration {
+    Duration::from_secs(oauth.reuse_grace.unwrap_or(0).into())
+}
+
+/// Refuses until the wait after a failure is over.
+fn rested(of: &ConnectionRef, record: &Record) -> Result<(), Fault> {
+    let wait = record.rest.map(|rest| rest.saturating_duration_since(Instant::now()));
+    let Some(wait) = wait.filter(|wait| !wait.is_zero()) else { return Ok(()) };
+    let problem = record.state.problem.as_deref().unwrap_or("it failed before");
+    let fault = Fault::new(Code::TokenEndpointFailed, format!("{of}: {problem}"));
+    Err(fault.retry(Retry::After(wait)))
+}
+
+/// Whether a flight goes on. One whose task died has nobody left who could say how it ended.
+fn under_way(landing: &watch::Receiver<Landing>) -> bool {
+    landing.borrow().is_none() && landing.has_changed().is_ok()
+}
+
+/// Doubles with each failure; a fifth up or down, so that tenants do not come back together.
+fn backoff(failures: u32) -> Duration {
+    let wait = RETRY_MIN.saturating_mul(1 << failures.min(16)).min(RETRY_MAX);
+    wait.mul_f64(rand::rng().random_range(0.8..1.2))
+}
+
+fn held_back(of: &ConnectionRef) -> Fault {
+    Fault::new(Code::RefreshHeld, format!("refreshing {of} is on hold"))
+}
+
+fn needs_reauth(of: &ConnectionRef) -> Fault {
+    Fault::new(Code::NeedsReauth, format!("{of} must be connected again by a person"))
+}
+
+fn uncertain(of: &ConnectionRef) -> Fault {
+    let detail = format!("{of}: a refresh was cut off, and its token may be spent");
+    Fault::new(Code::RefreshUncertain, detail)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,238 @@
+//! What a token endpoint may answer (C34, C35), and what comes of it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::support::Answer;
+use crate::world::{HOUR, World, call, expire};
+
+/// By a clock that is years off ours, which the second field tells.
+const IN_FOUR_MINUTES: [(&str, &str); 2] =
+    [("retry-after", "Fri, 01 Jan 2021 10:04:00 GMT"), ("date", "Fri, 01 Jan 2021 10:00:00 GMT")];
+
+/// What callers meet from now on for this long, once every ten seconds.
+async fn call_for(world: &World, time: Duration) -> Vec<Result<String, &'static str>> {
+    let end = Instant::now() + time;
+    let mut met = Vec::new();
+    while Instant::now() < end {
+        met.push(world.call().await.map_err(|fault| fault.code.as_str()));
+        sleep(Duration::from_secs(10)).await;
+    }
+    met
+}
+
+/// The server may have taken the token: presenting it again could revoke everything.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_had_or_read_ends_in_uncertain_and_in_no_second_request() {
+    let huge: &'static str = format!(r#"{{"access_token":"{}"}}"#, "x".repeat(100 << 10)).leak();
+    for answer in [
+        Answer::Lost,
+        Answer::Text("<html><body>Welcome</body></html>"),
+        Answer::Text(""),
+        Answer::Text("{}"),
+        Answer::Text(r#"{"access_token":7}"#),
+        Answer::Text("{\"access_token\":\"line\\r\\nbreak\"}"),
+        Answer::Text(r#"{"error":"something_of_theirs"}"#),
+        Answer::Text(huge),
+    ] {
+        let world = World::new().await;
+        let what = format!("{answer:?}").chars().take(60).collect::<String>();
+        world.server.script([answer]);
+        expire().await;
+        let met = call_for(&world, HOUR).await;
+        assert!(met.iter().all(|met| *met == Err("refresh-uncertain")), "{what}: {met:?}");
+        assert_eq!((world.phase().await, world.server.requests()), ("uncertain", 1), "{what}");
+    }
+}
+
+/// An error that the server reports leaves the token as it was; the wait is the server's, or ours.
+#[tokio::test(start_paused = true)]
+async fn errors_of_the_server_are_waited_out_and_the_token_lives() {
+    for (status, headers, body, least) in [
+        (500, vec![], "", 4),
+        (503, vec![("retry-after", "120")], "", 120),
+        (429, vec![("retry-after", "300")], "", 300),
+        (429, vec![("retry-after", "soon")], "", 4),
+        (503, IN_FOUR_MINUTES.to_vec(), "", 240),
+        (503, IN_FOUR_MINUTES[..1].to_vec(), "", 4),
+        (400, vec![], r#"{"error":"temporarily_unavailable"}"#, 4),
+        (403, vec![], "<html>blocked</html>", 4),
+        (302, vec![("location", "https://elsewhere.example.com")], "", 4),
+    ] {
+        let world = World::new().await;
+        world.server.script([Answer::Error(status, headers, body)]);
+        expire().await;
+        let fault = world.call().await.unwrap_err();
+        assert_eq!(fault.code.as_str(), "token-endpoint-failed");
+        assert!(world.is_ready().await);
+        sleep(Duration::from_secs(least - 1)).await;
+        world.call().await.unwrap_err();
+        assert_eq!(world.server.requests(), 1, "{status} {body}: tried again too early");
+        sleep(Duration::from_secs(10)).await;
+        sleep(Duration::from_secs(least / 4)).await;
+        assert_eq!(world.call().await.unwrap(), "access-acme-1");
+    }
+}
+
+/// Waits grow: an outage of an hour is not answered by a request every five seconds.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_met_with_few_requests_and_its_end_within_ten_minutes() {
+    let world = World::new().await;
+    world.server.script(vec![Answer::Error(502, vec![], ""); 1_000]);
+    expire().await;
+    call_for(&world, HOUR).await;
+    let during = world.server.requests();
+    assert!((8..=16).contains(&during), "{during}");
+    world.server.script([]);
+    let met = call_for(&world, Duration::from_secs(13 * 60)).await;
+    assert_eq!(met.last().unwrap().as_deref(), Ok("access-acme-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_sent_is_sent_again() {
+    let world = World::new().await;
+    world.server.script([Answer::Unsent, Answer::Unsent]);
+    expire().await;
+    let met = call_for(&world, Duration::from_secs(60)).await;
+    assert_eq!(met.last().unwrap().as_deref(), Ok("access-acme-1"));
+    assert_eq!((world.server.requests(), world.server.most_presented()), (1, 1));
+}
+
+/// Lifetimes that are none mean: used until it is rejected. The others count.
+#[tokio::test(start_paused = true)]
+async fn lifetimes_are_taken_as_they_are_meant() {
+    for (expires_in, lives) in [
+        (Value::Null, None),
+        (json!(-3600), None),
+        (json!(0), None),
+        (json!(1_000_000_000_000_u64), None),
+        (json!("soon"), None),
+        (json!([3600]), None),
+        (json!("7200"), Some(2 * HOUR)),
+        (json!(7200.9), Some(2 * HOUR)),
+        (json!(7200), Some(2 * HOUR)),
+    ] {
+        let world = World::new().await;
+        world.server.script([Answer::Issue(json!({"expires_in": expires_in}))]);
+        expire().await;
+        assert_eq!(world.call().await.unwrap(), "access-acme-1", "{expires_in}");
+        let state = world.state().await;
+        let lived = state.expires_at.map(|at| at - state.obtained_at.unwrap());
+        assert_eq!(lived, lives.map(|lives| lives.try_into().unwrap()), "{expires_in}");
+        sleep(3 * HOUR).await;
+        let later = if lives.is_some() { "access-acme-2" } else { "access-acme-1" };
+        assert_eq!(world.call().await.unwrap(), later, "{expires_in}");
+    }
+}
+
+/// Where the release states a lifetime, an answer without one has that.
+#[tokio::test(start_paused = true)]
+async fn a_stated_lifetime_stands_in() {
+    let world = World::with(json!({"lifetime": 1800})).await;
+    world.server.script([Answer::Issue(json!({"expires_in": null}))]);
+    expire().await;
+    assert_eq!(world.call().await.unwrap(), "access-acme-1");
+    sleep(HOUR / 2).await;
+    assert_eq!(world.call().await.unwrap(), "access-acme-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_new_refresh_token_the_old_one_stays_and_with_one_it_goes() {
+    let world = World::new().await;
+    for round in 1..=5 {
+        expire().await;
+        assert_eq!(world.call().await.unwrap(), format!("access-acme-{round}"));
+    }
+    assert_eq!((world.server.requests(), world.server.most_presented()), (5, 1), "each once");
+    let world = World::with(json!({"refresh": "keep"})).await;
+    world.server.keeps();
+    for round in 1..=5 {
+        expire().await;
+        assert_eq!(world.call().await.unwrap(), format!("access-acme-{round}"));
+    }
+    assert_eq!(
+        (world.server.requests(), world.server.most_presented()),
+        (5, 5),
+        "the same five times"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn scopes_that_a_refresh_changes_are_noted_and_audited() {
+    let world = World::new().await;
+    let granted = async || world.vault.existing(&world.of).await.unwrap().scopes.unwrap();
+    let audited = async || {
+        let audit = world.store.audit(0, 100).await.unwrap();
+        audit.iter().filter(|entry| entry.entry.action == "connection.scopes").count()
+    };
+    let scope = |scope: &str| Answer::Issue(json!({"scope": scope}));
+    world.server.script([scope("write read"), scope("read"), scope("")]);
+    for (scopes, changes) in [(vec!["read", "write"], 0), (vec!["read"], 1), (vec!["read"], 1)] {
+        expire().await;
+        world.call().await.unwrap();
+        // Noted after the tokens are known.
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(granted().await, scopes);
+        assert_eq!(audited().await, changes);
+    }
+    expire().await;
+    assert_eq!(world.call().await.unwrap(), "access-acme-4", "the epoch stayed");
+}
+
+/// Tokens over the size of one row of the store are kept in parts, and parts that are too many go.
+#[tokio::test(start_paused = true)]
+async fn long_tokens_are_kept_whole_and_short_ones_after_them() {
+    let world = World::new().await;
+    let long = "x".repeat(16 << 10);
+    let issue = || Answer::Issue(json!({"access_token": long}));
+    let short = || Answer::Issue(json!({}));
+    world.server.script([issue(), short(), issue(), issue(), short()]);
+    let second = "access-acme-2".to_owned();
+    let fifth = "access-acme-5".to_owned();
+    for token in [&long, &second, &long, &long, &fifth] {
+        expire().await;
+        assert_eq!(world.call().await.unwrap(), *token);
+        let restarted = world.another("host-a");
+        assert_eq!(call(&restarted, &world.of, &world.spec).await.unwrap(), *token);
+    }
+}
+
+/// C35, C42: also what is met after an older store was put back, whose refresh token is spent.
+#[tokio::test(start_paused = true)]
+async fn a_dead_refresh_token_needs_a_person_and_no_further_requests() {
+    for answer in [None, Some(Answer::Text(r#"{"error":"invalid_grant"}"#))] {
+        let world = World::new().await;
+        match answer {
+            None => world.server.revoke(),
+            Some(answer) => world.server.script([answer]),
+        }
+        expire().await;
+        let met = call_for(&world, HOUR).await;
+        assert!(met.iter().all(|met| *met == Err("needs-reauth")), "{met:?}");
+        assert_eq!((world.phase().await, world.server.requests()), ("needs-reauth", 1));
+        // Nor after a restart.
+        let restarted = world.another("host-a");
+        let fault = call(&restarted, &world.of, &world.spec).await.unwrap_err();
+        assert_eq!((fault.code.as_str(), world.server.requests()), ("needs-reauth", 1));
+        world.connect(&world.of, "again").await;
+        assert_eq!(world.call().await.unwrap(), "access-again-0");
+    }
+}
+
+/// C35: the operator's fault is no tenant's: connections live, and few requests go out until it is mended.
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_is_backed_off_from_and_the_connection_lives() {
+    for error in [r#"{"error":"invalid_client"}"#, r#"{"error":"unauthorized_client"}"#] {
+        let world = World::new().await;
+        world.server.script([Answer::Error(401, vec![], error)]);
+        expire().await;
+        let met = call_for(&world, Duration::from_secs(290)).await;
+        assert_eq!(met[0], Err("oauth-client-refused"));
+        assert!(world.is_ready().await);
+        assert_eq!(world.server.requests(), 1);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.call().await.unwrap(), "access-acme-1");
+    }
+}

@@ -1,0 +1,134 @@
+//! Starting: what the first start makes and prints, and on what a host refuses to start.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use harness::Http;
+use serde_json::json;
+
+use crate::setup::{Place, Setup, path, stand_in};
+use crate::upstream::Plain;
+
+/// `keyway serve` could not start or go on.
+const NOT_STARTED: Option<i32> = Some(7);
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).expect("it exists").permissions().mode() & 0o777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_start_makes_a_token_and_later_ones_keep_it() {
+    let place = Place::new("");
+    let file = place.data.join("admin.token");
+    let setup = place.up();
+    let ready = format!("listening on http://{}", setup.host.address);
+    let made = format!("admin token in {}", file.display());
+    assert_eq!(setup.host.printed, [made, ready], "and nothing else, least of all the token");
+    let token = std::fs::read_to_string(&file).expect("the file that was named");
+    assert!(!setup.log().contains(token.trim()), "the token is in the log");
+
+    let mut setup = setup.crash();
+    let ready = format!("listening on http://{}", setup.host.address);
+    assert_eq!(setup.host.printed, [ready], "there is a token: none is made");
+    assert_eq!(std::fs::read_to_string(&file).expect("still there"), token);
+    let tokens = setup.http.get("/v1/tokens").await.ok().json();
+    assert_eq!(tokens["tokens"].as_array().map(Vec::len), Some(1), "{tokens}");
+
+    // Its file is for whoever fetches it and then deletes it: the token stays good, and the only one.
+    std::fs::remove_file(&file).expect("removable");
+    let setup = setup.crash();
+    assert_eq!(setup.host.printed.len(), 1, "{:?}", setup.host.printed);
+    assert!(!file.exists(), "nobody asked for another token");
+    let mut admin = Http::new(setup.host.address, token.trim());
+    let tokens = admin.get("/v1/tokens").await.ok().json();
+    assert_eq!(tokens["tokens"].as_array().map(Vec::len), Some(1), "{tokens}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_is_readable_by_the_hosts_user_only() {
+    let setup = Setup::new("");
+    let data = setup.data();
+    for folder in ["", "store", "keys", "compiled"] {
+        assert_eq!(mode(&data.join(folder)), 0o700, "data/{folder}");
+    }
+    for file in ["admin.token", "keys/sealing.keys", "keys/cache.key"] {
+        assert_eq!(mode(&data.join(file)), 0o600, "data/{file}");
+    }
+    let place = setup.kill();
+    let key = place.data.join("keys/sealing.keys");
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).expect("ours");
+    let ended = place.refuse();
+    assert_eq!(ended.code, NOT_STARTED);
+    assert!(ended.said.contains("sealing.keys has mode 644; it must be 600"), "{}", ended.said);
+}
+
+#[test]
+fn a_host_that_cannot_start_says_why() {
+    let ended = Place::new("[server]\nno-such-key = 1\n").refuse();
+    assert_eq!(ended.code, NOT_STARTED);
+    assert!(ended.said.contains("no-such-key"), "{}", ended.said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_host_on_the_same_data_is_refused_and_the_first_goes_on() {
+    let mut setup = Setup::new("");
+    setup.publish("echo").await.ok();
+    setup.pin("acme", "fixtures/echo", "1.0.0").await;
+    let ended = setup.place().refuse();
+    assert_eq!(ended.code, NOT_STARTED);
+    let why = format!("data/store is in use by another process (process {})", setup.host.id());
+    assert!(ended.said.contains(&why), "{}", ended.said);
+    let reply = setup.act("acme", "fixtures/echo", "version", json!(null)).await.ok();
+    assert_eq!(reply.json(), "1.0.0");
+    assert_eq!(setup.pin("acme", "fixtures/echo", "1.0.0").await["generation"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_sealing_key_is_said_and_not_replaced() {
+    let upstream = Plain::start().await;
+    let mut setup = Setup::new(&stand_in("api.example.com", upstream.address));
+    setup.publish("fetch").await.ok();
+    setup.pin("acme", "fixtures/fetch", "1.0.0").await;
+    let place = setup.crash().kill();
+    let file = place.data.join("keys/sealing.keys");
+    std::fs::remove_file(&file).expect("there is one from the first start");
+    // Nothing was sealed yet, so nothing is lost: a new key will do.
+    let mut setup = place.up();
+    let slot = path("acme", "fixtures/fetch", "/connections/token");
+    setup.http.put(&slot, json!({"token": "sealed-with-the-key"})).await.ok();
+
+    let place = setup.kill();
+    let key = std::fs::read(&file).expect("the key");
+    std::fs::remove_file(&file).expect("removable");
+    let ended = place.refuse();
+    assert_eq!(ended.code, NOT_STARTED);
+    let why = "sealing.keys is missing, and what is sealed cannot be opened without it: \
+               1 data keys, 1 credentials";
+    assert!(ended.said.contains(why), "{}", ended.said);
+    assert!(!file.exists(), "a new key would hide that the old one is lost");
+
+    // Another one is none, whatever it is called.
+    let text = String::from_utf8(key.clone()).expect("text");
+    let line = text.lines().find(|line| line.starts_with("current ")).expect("a current key");
+    let name = line.split(' ').nth(1).expect("its name");
+    let other = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+    for (called, why) in [
+        ("another", format!("sealing key {name} is missing, and 1 data keys are wrapped with it")),
+        (name, format!("sealing key {name} is not the one it was: its check value differs")),
+    ] {
+        write_key(&file, format!("current {called} {other}\n").as_bytes());
+        let ended = place.refuse();
+        assert_eq!(ended.code, NOT_STARTED);
+        assert!(ended.said.contains(&why), "{}", ended.said);
+    }
+
+    write_key(&file, &key);
+    let mut setup = place.up();
+    setup.act("acme", "fixtures/fetch", "get", json!({"path": "/x"})).await.ok();
+    assert_eq!(upstream.seen()[0].headers["authorization"], "Bearer sealed-with-the-key");
+}
+
+fn write_key(file: &Path, bytes: &[u8]) {
+    std::fs::write(file, bytes).expect("writable");
+    std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).expect("ours");
+}
