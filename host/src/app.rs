@@ -67,8 +67,7 @@ pub(crate) struct Serving {
 impl App {
     /// Opens what is durable in `data` and puts everything together.
     pub(crate) async fn build(data: &Path, config: Config) -> anyhow::Result<Self> {
-        let (api, calls) = (config.api(), config.dispatch());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (api, calls, clock) = (config.api(), config.dispatch(), clock());
         let folders = Folders::create(data)?;
 
         // What is durable: verified before anything can answer.
@@ -84,15 +83,7 @@ impl App {
         let service = keys::service(config.keys, &store, &folders.keys, &outbound).await?;
         let sealing = Keys::new(store.clone(), service, Arc::clone(&clock));
         sealing.start(&FIRST_TOKEN.parse()?).await.context("keys")?;
-        let vault = Vault::new(keyway_vault::Parts {
-            store: store.clone(),
-            sealer: Sealer::new(sealing.clone()),
-            clock: Arc::clone(&clock),
-            outbound,
-            // The store is locked: whoever held a lease before is dead.
-            owner: "this-host".to_owned(),
-            listener: None,
-        });
+        let vault = vault(&store, &sealing, &clock, outbound);
         vault.check_all().await.context("stored credentials")?;
         let credentials: Arc<dyn Credentials> = Arc::new(vault.clone());
         let broker = Broker::new(&wire, credentials);
@@ -225,6 +216,22 @@ impl Folders {
         }
         Ok(folders)
     }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+fn vault(store: &Store, keys: &Keys, clock: &Arc<dyn Clock>, outbound: Arc<dyn Outbound>) -> Vault {
+    Vault::new(keyway_vault::Parts {
+        store: store.clone(),
+        sealer: Sealer::new(keys.clone()),
+        clock: Arc::clone(clock),
+        outbound,
+        // The store is locked: whoever held a lease before is dead.
+        owner: "this-host".to_owned(),
+        listener: None,
+    })
 }
 
 fn runtime_config(

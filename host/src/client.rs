@@ -52,12 +52,12 @@ pub(crate) struct Lines {
     rest: Vec<u8>,
     /// Where of it no line's end is.
     searched: usize,
-    link: Link,
+    _link: Link,
 }
 
 /// What keeps a connection going for as long as its answer is read.
 struct Link {
-    sender: SendRequest<Full<Bytes>>,
+    _sender: SendRequest<Full<Bytes>>,
     driver: AbortHandle,
 }
 
@@ -119,7 +119,7 @@ impl Client {
                 return read(response).await.map(Err);
             }
             let (base, body) = (self.base.clone(), response.into_body());
-            Ok(Ok(Lines { base, body, rest: Vec::new(), searched: 0, link }))
+            Ok(Ok(Lines { base, body, rest: Vec::new(), searched: 0, _link: link }))
         };
         let outcome = match tokio::time::timeout(TIMEOUT, begun).await {
             Ok(outcome) => outcome,
@@ -164,7 +164,7 @@ impl Client {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
         let driver = tokio::spawn(connection).abort_handle();
         let response = sender.send_request(request).await?;
-        Ok((response, Link { sender, driver }))
+        Ok((response, Link { _sender: sender, driver }))
     }
 
     #[expect(clippy::disallowed_methods, reason = "the command line talks to the host it was told")]

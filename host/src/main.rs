@@ -20,7 +20,8 @@ use crate::args::{Cli, Command, LogsCommand};
 use crate::client::Unreachable;
 use crate::commands::remote::{Refused, Session};
 use crate::commands::{
-    admit, calls, connect, connections, explain, keys, new, pins, releases, serve, settings, tokens,
+    admit, calls, connect, connections, explain, keys, logs, new, pins, releases, serve, settings,
+    tokens,
 };
 use crate::exit::Exit;
 

@@ -57,18 +57,27 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
 /// A reader that has gone away, such as `head`, has what it wanted; any other error is said, and is the
 /// command's failure.
 fn write(mut to: impl Write, text: &str) {
-    if let Err(error) = writeln!(to, "{text}")
-        && error.kind() != ErrorKind::BrokenPipe
-    {
+    let Err(error) = writeln!(to, "{text}") else { return };
+    if error.kind() == ErrorKind::BrokenPipe {
+        UNREAD.store(true, Ordering::Relaxed);
+    } else {
         INCOMPLETE.store(true, Ordering::Relaxed);
         drop(writeln!(io::stderr(), "keyway: output is incomplete: {error}"));
     }
+}
+
+/// Whether a reader has gone away: who prints without an end may stop.
+pub(crate) fn unread() -> bool {
+    UNREAD.load(Ordering::Relaxed)
 }
 
 /// Whether something could not be printed.
 pub(crate) fn incomplete() -> bool {
     INCOMPLETE.load(Ordering::Relaxed)
 }
+
+/// Set by the first line that nobody was there to read.
+static UNREAD: AtomicBool = AtomicBool::new(false);
 
 /// Set by the first line that could not be printed.
 static INCOMPLETE: AtomicBool = AtomicBool::new(false);

@@ -3,7 +3,9 @@
 
 mod calls;
 mod connect;
+mod connections;
 mod keys;
+mod logs;
 mod pins;
 mod project;
 mod releases;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use crate::setup::{Place, Setup, path, stand_in};
+use crate::setup::{Place, path, stand_in};
 use crate::upstream::Plain;
 
 const VARIABLE: &str = "KEYWAY_SEALING_KEYS";

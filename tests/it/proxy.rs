@@ -112,8 +112,17 @@ impl Got {
     }
 
     fn code(&self) -> String {
+        self.problem("code")
+    }
+
+    /// Whose fault it is.
+    fn whose(&self) -> String {
+        self.problem("whose")
+    }
+
+    fn problem(&self, member: &str) -> String {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        problem["code"].as_str().unwrap_or_default().to_owned()
+        problem[member].as_str().unwrap_or_default().to_owned()
     }
 }
 
@@ -289,7 +298,7 @@ async fn paths_and_queries_arrive_byte_for_byte() {
         assert_eq!(got.header("x-target"), target, "{:?}", got.body);
     }
     let got = ask(&setup, Method::GET, &proxy("proxy", "//evil.example/x"), &[], "").await;
-    assert_eq!((got.status, got.code().as_str()), (403, "denied"));
+    assert_eq!((got.code().as_str(), got.whose().as_str()), ("denied", "tenant"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -321,19 +330,23 @@ async fn who_may_not_call_may_not_use_the_proxy() {
     let viewer = viewer.as_str().expect("a token").to_owned();
     let path = proxy("acme", "/x");
     let got = ask_as(&setup, &viewer, Method::GET, &path, &[], "").await;
-    assert_eq!((got.status, got.code().as_str()), (403, "forbidden-role"));
+    assert_eq!((got.status, got.code().as_str()), (403, "not-permitted"));
     let got = ask_as(&setup, "wrong", Method::GET, &path, &[], "").await;
     assert_eq!(got.status, 401);
     let got = ask(&setup, Method::GET, &proxy("nobody", "/x"), &[], "").await;
-    assert_eq!((got.status, got.code().as_str()), (404, "not-pinned"));
-    for (name, value, status, code) in [
-        ("keyway-host", "evil.example", 403, "denied"),
-        ("keyway-host", "api.example.com@evil.example", 403, "denied"),
-        ("keyway-slot", "other", 422, "unknown-slot"),
-        ("keyway-slot", "No Slot", 400, "invalid-request"),
+    assert_eq!((got.status, got.code().as_str()), (404, "unknown-installation"));
+    for (name, value, code) in [
+        ("keyway-host", "evil.example", "denied"),
+        ("keyway-host", "api.example.com@evil.example", "denied"),
+        ("keyway-slot", "other", "unknown-slot"),
+        ("keyway-slot", "No Slot", "invalid-request"),
     ] {
         let got = ask(&setup, Method::GET, &path, &[(name, value)], "").await;
-        assert_eq!((got.status, got.code().as_str()), (status, code), "{name}: {value}");
+        assert_eq!(
+            (got.code().as_str(), got.whose().as_str()),
+            (code, "tenant"),
+            "{name}: {value}"
+        );
     }
     let named = [("keyway-host", "api.example.com"), ("keyway-slot", "token")];
     let got = ask(&setup, Method::GET, &path, &named, "").await;
@@ -350,7 +363,7 @@ async fn a_request_for_a_user_has_the_users_credential_or_none() {
     let got = ask(&setup, Method::GET, &target, &[("keyway-user", "ann")], "").await;
     assert_eq!((got.status, got.header("x-credential")), (200, "ann"));
     let got = ask(&setup, Method::GET, &target, &[("keyway-user", "bob")], "").await;
-    assert_eq!(got.status, 424, "{}", String::from_utf8_lossy(&got.body));
+    assert_eq!(got.code(), "credential-missing");
     assert_eq!(got.header("x-credential"), "", "nothing was sent");
     let got = ask(&setup, Method::GET, &target, &[], "").await;
     assert_eq!(got.header("x-credential"), "tenant");

@@ -1,8 +1,11 @@
 //! Credentials: they reach the provider, and nobody else.
 
+use std::time::Duration;
+
+use harness::herd::{self, Authority, CONNECTOR, TENANT};
 use serde_json::json;
 
-use crate::setup::{Setup, files_below, path, stand_in};
+use crate::setup::{Place, Setup, files_below, path, stand_in};
 use crate::upstream::Plain;
 
 const CANARY: &str = "canary-7f3a9c51-do-not-leak";
@@ -51,6 +54,45 @@ async fn a_credential_reaches_the_provider_and_nothing_else() {
         let bytes = std::fs::read(&file).expect("readable");
         let found = bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes());
         assert!(!found, "the canary is in {}", file.display());
+    }
+}
+
+/// Tokens and the client's secret, with everything logged: through a refresh, a refresh that is refused, and a crash.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_reach_the_server_and_the_provider_and_nothing_else() {
+    let authority = Authority::start(Duration::ZERO).await;
+    let mut setup = Place::new(&authority.config()).up_with("KEYWAY_LOG", "debug");
+    setup.publish("oauth").await.ok();
+    setup.pin(TENANT, CONNECTOR, "1.0.0").await;
+    authority.connect(&mut setup.http).await;
+    let outcome = authority.herd(2, || setup.host.http()).await;
+    assert!(outcome.held(), "{outcome}");
+    // The first tokens again: the server has taken them, and ends the grant.
+    authority.connect(&mut setup.http).await;
+    let refused = setup.act(TENANT, CONNECTOR, "get", json!({})).await;
+    assert_eq!(refused.code(), "needs-reauth");
+    let mut said = vec![("problem", refused.json().to_string())];
+    for (what, at) in [
+        ("connections", path(TENANT, CONNECTOR, "/connections")),
+        ("clients", "/v1/environments/dev/clients".to_owned()),
+        ("audit", "/v1/audit?limit=100".to_owned()),
+        ("exchanges", "/v1/environments/dev/exchanges".to_owned()),
+        ("metrics", "/metrics".to_owned()),
+    ] {
+        let body = setup.http.get(&at).await.ok().body;
+        said.push((what, String::from_utf8_lossy(&body).into_owned()));
+    }
+    let (log, data) = (setup.log(), setup.data());
+    assert!(log.contains("DEBUG") || log.contains("debug"), "all of it is logged: {log}");
+    said.push(("log", log));
+    let _place = setup.kill();
+    for (what, text) in said {
+        assert!(!text.contains(herd::CANARY), "a secret is in {what}: {text}");
+    }
+    for file in files_below(&data) {
+        let bytes = std::fs::read(&file).expect("readable");
+        let found = bytes.windows(herd::CANARY.len()).any(|at| at == herd::CANARY.as_bytes());
+        assert!(!found, "a secret is in {}", file.display());
     }
 }
 

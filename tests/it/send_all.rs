@@ -47,7 +47,11 @@ impl Gate {
                     async move {
                         let now = counts.now.fetch_add(1, Ordering::SeqCst) + 1;
                         counts.most.fetch_max(now, Ordering::SeqCst);
-                        counts.targets.lock().expect("not poisoned").push(request.uri().to_string());
+                        counts
+                            .targets
+                            .lock()
+                            .expect("not poisoned")
+                            .push(request.uri().to_string());
                         gate.wait().await;
                         counts.now.fetch_sub(1, Ordering::SeqCst);
                         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
@@ -76,6 +80,8 @@ async fn with_hostile(provider: &Gate, config: &str) -> Setup {
     let mut setup = Setup::new(&config);
     setup.publish("hostile").await.ok();
     setup.pin("acme", HOSTILE, "1.0.0").await;
+    let slot = path("acme", HOSTILE, "/connections/token");
+    setup.http.put(&slot, json!({"token": "a-token-of-no-worth"})).await.ok();
     setup
 }
 

@@ -47,18 +47,18 @@ impl Place {
     #[track_caller]
     pub(crate) fn up(self) -> Setup {
         let host = self.start().run();
-        self.is_up(host)
+        self.started(host)
     }
 
     /// A start that must succeed, with this variable in its environment.
     #[track_caller]
     pub(crate) fn up_with(self, name: &str, value: &str) -> Setup {
         let host = self.start().variable(name, value).run();
-        self.is_up(host)
+        self.started(host)
     }
 
     #[track_caller]
-    fn is_up(self, host: Result<Host, Ended>) -> Setup {
+    fn started(self, host: Result<Host, Ended>) -> Setup {
         let host = host.unwrap_or_else(|ended| panic!("no start: {ended:?}"));
         let http = host.http();
         Setup { host, http, place: self }

@@ -69,7 +69,11 @@ impl Collector for Waiting {
         let blocked = quotas.iter().filter(|(_, standing)| standing.blocked_for.is_some()).count();
         let waiting: usize = quotas.iter().map(|(_, standing)| standing.waiting).sum();
         for (name, help, value) in [
-            ("keyway_broker_accounts_blocked", "Accounts whose provider has asked to wait", blocked),
+            (
+                "keyway_broker_accounts_blocked",
+                "Accounts whose provider has asked to wait",
+                blocked,
+            ),
             ("keyway_broker_rate_limit_waiting", "Exchanges that wait for a rate limit", waiting),
         ] {
             let value = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
@@ -118,17 +122,11 @@ impl Inner {
         progress: &mut Progress,
         sketch: &mut Sketch,
     ) -> Result<Response, Stop> {
-        let (began, limits) = (Instant::now(), &policy.limits);
-        let (descriptor, environment) = (&*origin.descriptor, &origin.installation.environment);
+        let (began, limits, descriptor) = (Instant::now(), &policy.limits, &*origin.descriptor);
 
         // Policy: nothing is looked up, counted or opened for a request that may not be sent.
-        let base_url = origin.base_url.as_deref().or(descriptor.base_url.as_deref());
         let slot = request.slot.take();
-        let mut target =
-            Target::parse(&target::absolute(&request.url, base_url)?, limits.url_bytes_max)?;
-        progress.host = Some(Arc::clone(&target.host));
-        policy.admit(environment, descriptor, &target)?;
-        request::check_query(descriptor, &target)?;
+        let mut target = admitted(policy, origin, &request.url, progress)?;
         let (mut parts, mut payload) = Parts::parse(request, descriptor, limits)?;
 
         // Budget: before the first lookup, because asking a name server is work for others too.
@@ -163,16 +161,11 @@ impl Inner {
             }
 
             // Redirect: a hop is a request like the first, so it passes the policy and all that follows.
-            let next = trail.next(
-                &target,
-                (&mut parts, &mut payload),
-                &raw,
-                &loan.scrubber,
-                limits.url_bytes_max,
-            )?;
+            let (changes, scrubber) = ((&mut parts, &mut payload), &loan.scrubber);
+            let next = trail.next(&target, changes, &raw, scrubber, limits.url_bytes_max)?;
             let Some(next) = next else { break raw };
             progress.host = Some(Arc::clone(&next.host));
-            policy.admit(environment, descriptor, &next)?;
+            policy.admit(&origin.installation.environment, descriptor, &next)?;
             // The credential was for one origin. Once away from it, it never comes back: whoever sent
             // us away could otherwise send us back with a request of their choice.
             if !next.same_origin(&target) {
@@ -207,6 +200,23 @@ impl Inner {
             self.wire.open(policy, owner, target, (parts, injection), payload, sent).await?;
         self.wire.finish(opened, &policy.limits).await
     }
+}
+
+/// Where a request is to go, if it may go there.
+pub(crate) fn admitted(
+    policy: &Policy,
+    origin: &Origin,
+    url: &str,
+    progress: &mut Progress,
+) -> Result<Target, Stop> {
+    let descriptor = &*origin.descriptor;
+    let base_url = origin.base_url.as_deref().or(descriptor.base_url.as_deref());
+    let url = target::absolute(url, base_url)?;
+    let target = Target::parse(&url, policy.limits.url_bytes_max)?;
+    progress.host = Some(Arc::clone(&target.host));
+    policy.admit(&origin.installation.environment, descriptor, &target)?;
+    request::check_query(descriptor, &target)?;
+    Ok(target)
 }
 
 pub(crate) fn late(progress: &Progress) -> Stop {

@@ -64,6 +64,7 @@ impl Sketch {
     pub(crate) fn of(wire: &Inner, origin: &Origin, purpose: &'static str) -> Self {
         let Some(log) = &wire.log else { return Self(None) };
         let mut exchange = blank(wire, purpose);
+        exchange.environment = Some(origin.installation.environment.clone());
         exchange.call = Some(origin.call);
         exchange.installation = Some(origin.installation.clone());
         exchange.user.clone_from(&origin.user);
@@ -83,6 +84,7 @@ impl Sketch {
     pub(crate) fn of_host(wire: &Inner, request: &HostRequest) -> Self {
         let Some(log) = &wire.log else { return Self(None) };
         let mut exchange = blank(wire, request.purpose);
+        exchange.environment.clone_from(&request.environment);
         request.method.as_str().clone_into(&mut exchange.method);
         exchange.url = redacted_url(&request.url, &[], &Scrubber::default());
         Self(Some(Box::new(Draft {
@@ -193,6 +195,7 @@ impl Draft {
 fn blank(wire: &Inner, purpose: &'static str) -> Exchange {
     Exchange {
         at: wire.clock.now(),
+        environment: None,
         call: None,
         installation: None,
         user: None,

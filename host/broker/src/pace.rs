@@ -114,17 +114,6 @@ struct Table {
     sweep_at: usize,
 }
 
-/// The wait that a response asks for, if any: by `Retry-After` if it refuses, by the reset of what it says is
-/// used up whatever its status, the longer of the two. At most a day. `wall` is used where the response has
-/// no `Date`.
-pub(crate) fn asked_wait(
-    status: StatusCode,
-    headers: &HeaderMap,
-    wall: OffsetDateTime,
-) -> Option<Duration> {
-    headers::read(status, headers, wall).wait
-}
-
 // === impl Paces ===
 
 impl Paces {
@@ -149,7 +138,7 @@ impl Paces {
         quota: &Quota,
         declared: &[RateLimit],
         now: Instant,
-    ) -> Result<(), Turn> {
+    ) -> Result<(), Box<Turn>> {
         let mut table = self.lock();
         let Some((pace, now)) = table.pace(quota, declared, now) else { return Ok(()) };
         let at = pace.ready_at(pace.ahead(None), now);
@@ -159,7 +148,8 @@ impl Paces {
         }
         let number = pace.enqueue();
         let (paces, quota, declared) = (self.clone(), quota.clone(), declared.to_vec());
-        Err(Turn { paces, quota, declared, number, at, wait: at.duration_since(now) })
+        let wait = at.duration_since(now);
+        Err(Box::new(Turn { paces, quota, declared, number, at, wait }))
     }
 
     /// Learns from a response, of whatever request of the quota. What names a policy or a wait counts. Give it the
@@ -232,7 +222,7 @@ impl Turn {
     }
 
     /// Takes the place for a request that then goes out, or waits on in the same place of the queue.
-    pub(crate) fn take(mut self, now: Instant) -> Result<(), Self> {
+    pub(crate) fn take(mut self: Box<Self>, now: Instant) -> Result<(), Box<Self>> {
         let paces = self.paces.clone();
         let mut table = paces.lock();
         let Some((pace, now)) = table.pace(&self.quota, &self.declared, now) else {

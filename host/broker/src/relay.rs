@@ -20,7 +20,7 @@ use keyway_core::exchange::{Origin, Relay, Relayed, Streamed};
 use keyway_core::ports::Proxy;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::broker::{self, Broker, late};
+use crate::broker::{self, Broker, admitted, late};
 use crate::budget::Permit;
 use crate::config::Limits;
 use crate::dial::Connection;
@@ -32,10 +32,9 @@ use crate::payload::{Meter, Payload, whole};
 use crate::policy::Policy;
 use crate::pool::Key;
 use crate::reason::{Reason, Stop};
-use crate::request::{self, Parts};
+use crate::request::Parts;
 use crate::respond;
 use crate::scrub::Scrubber;
-use crate::target::{self, Target};
 use crate::wire::{self, Opened};
 
 /// A response's body on its way to the caller. Holds what the exchange holds until the last byte is through.
@@ -110,14 +109,9 @@ impl broker::Inner {
         sketch: &mut Sketch,
     ) -> Result<(Relay, Source), Stop> {
         let (began, limits) = (Instant::now(), &policy.limits);
-        let (descriptor, environment) = (&*origin.descriptor, &origin.installation.environment);
+        let descriptor = &*origin.descriptor;
 
-        let base_url = origin.base_url.as_deref().or(descriptor.base_url.as_deref());
-        let target =
-            Target::parse(&target::absolute(&request.url, base_url)?, limits.url_bytes_max)?;
-        progress.host = Some(Arc::clone(&target.host));
-        policy.admit(environment, descriptor, &target)?;
-        request::check_query(descriptor, &target)?;
+        let target = admitted(policy, origin, &request.url, progress)?;
         let parts = Parts::relayed(request.method, request.headers, descriptor, limits)?;
         let mut payload = Payload::streamed(request.body);
 
@@ -279,7 +273,10 @@ impl Body for Flow {
 
     fn size_hint(&self) -> SizeHint {
         let held = self.mask.as_ref().map_or(0, |mask| mask.held.len() as u64);
-        let Some((_, body, _)) = &self.open else { return SizeHint::with_exact(held) };
+        let Some((_, body, _)) = &self.open else {
+            // Nothing at all is not a length of 0: the answer to a HEAD, or a 304, may tell another or none.
+            return if held == 0 { SizeHint::new() } else { SizeHint::with_exact(held) };
+        };
         match body.size_hint().exact() {
             Some(exact) => SizeHint::with_exact(exact + held),
             None => SizeHint::new(),

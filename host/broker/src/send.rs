@@ -34,7 +34,7 @@ pub(crate) struct Raw {
 /// Why there is no response.
 pub(crate) enum Unanswered {
     /// None of the request was written: here it is, to be sent again.
-    Unsent(Request<Outgoing>),
+    Unsent(Box<Request<Outgoing>>),
     /// The connection ended after something was written and before anything was read.
     Lost,
     /// This exchange is over.
@@ -76,7 +76,7 @@ pub(crate) async fn head(
             .map_err(Unanswered::Stopped),
         // Handing the request back is how hyper says that it wrote none of it.
         Ok(Err(mut failed)) => match failed.take_message() {
-            Some(request) => Err(Unanswered::Unsent(request)),
+            Some(request) => Err(Unanswered::Unsent(Box::new(request))),
             None => Err(unanswered(failed.error())),
         },
     }

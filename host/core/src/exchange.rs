@@ -132,6 +132,8 @@ pub struct HostRequest {
 pub struct Exchange {
     /// When it began.
     pub at: OffsetDateTime,
+    /// Where; none for what the host does for all of them.
+    pub environment: Option<Environment>,
     /// The call it belongs to; none for the host's own.
     pub call: Option<CallId>,
     /// For whom; none for the host's own requests that are for nobody in particular.

@@ -223,11 +223,8 @@ fn weight(exchange: &Exchange) -> usize {
     WEIGHT + exchange.method.len() + exchange.url.len() + headers + bodies
 }
 
-/// Keeps the beginning of a body. Copied: a slice would keep all of it in memory.
+/// Keeps the beginning of a body. Copied: a slice would keep all of what it is cut from in memory.
 fn cut(body: &mut Option<Bytes>, bytes_max: usize) {
-    if bytes_max == 0 {
-        *body = None;
-    } else if let Some(long) = body.as_mut().filter(|body| body.len() > bytes_max) {
-        *long = Bytes::copy_from_slice(&long[..bytes_max]);
-    }
+    let whole = body.take().filter(|_| bytes_max > 0);
+    *body = whole.map(|whole| Bytes::copy_from_slice(&whole[..whole.len().min(bytes_max)]));
 }

@@ -260,7 +260,7 @@ fn own(kept: &Kept) -> Own {
         id: kept.id.0,
         purpose: kept.purpose.clone(),
         call: kept.call.map(|call| call.to_string()),
-        environment: installation.map(|of| of.environment.to_string()),
+        environment: kept.environment.as_ref().map(ToString::to_string),
         tenant: installation.map(|of| of.tenant.to_string()),
         connector: installation.map(|of| of.connector.to_string()),
         user: kept.user.as_ref().map(ToString::to_string),

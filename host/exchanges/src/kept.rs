@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use keyway_core::exchange::Timings;
-use keyway_core::ids::{CallId, Installation, Slot, User};
+use keyway_core::ids::{CallId, Environment, Installation, Slot, User};
 use keyway_core::release::ReleaseRef;
 use time::OffsetDateTime;
 
@@ -19,6 +19,8 @@ pub struct Kept {
     pub id: Position,
     /// When it began.
     pub at: OffsetDateTime,
+    /// Where.
+    pub environment: Option<Environment>,
     /// The call it belongs to.
     pub call: Option<CallId>,
     /// For whom.

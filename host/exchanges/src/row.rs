@@ -129,13 +129,14 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Read<'_>, Unreadable> {
 
 fn row(exchange: &Exchange, bodies: bool) -> Row<'_, Part<'_>> {
     let installation = exchange.installation.as_ref();
+    let environment = exchange.environment.as_ref().or(installation.map(|of| &of.environment));
     let request_body = exchange.request_body.as_deref().filter(|_| bodies);
     let response_body = exchange.response_body.as_deref().filter(|_| bodies);
     let Timings { waited, connected, first_byte, total } = exchange.timings;
     Row {
         at: exchange.at,
         call: exchange.call.map(|call| Text(Cow::Owned(call.to_string()))),
-        environment: installation.map(|of| Text::of(of.environment.as_str())),
+        environment: environment.map(|environment| Text::of(environment.as_str())),
         tenant: installation.map(|of| Text::of(of.tenant.as_str())),
         connector: installation.map(|of| Text::of(of.connector.as_str())),
         user: exchange.user.as_ref().map(|user| Text::of(user.as_str())),
@@ -177,6 +178,7 @@ impl Read<'_> {
         Ok(Kept {
             id: Position(id),
             at: self.at,
+            environment: parse(self.environment.as_ref())?,
             call: parse(self.call.as_ref())?,
             installation: self.installation()?,
             user: parse(self.user.as_ref())?,

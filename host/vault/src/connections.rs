@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keyway_core::descriptor::{Scheme, SlotSpec};
+use keyway_core::descriptor::{Oauth, Scheme, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef, Environment, Installation, Slot, User};
 use keyway_core::ports::{Clock, Credential, Credentials, Held, Outbound};
 use keyway_core::{Code, Fault};
@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use crate::metrics::Metrics;
 use crate::oauth::client::{ClientInfo, ClientRef, ClientSetting, Clients};
 use crate::oauth::endpoint::Endpoint;
-use crate::oauth::record::{Record, Records, State};
+use crate::oauth::record::{Record, Records, State, Tokens};
 use crate::oauth::refresh::Tower;
 use crate::seal::{Field, Place, SealError, Sealer};
 use crate::secret::{self, SecretInput};
@@ -280,6 +280,16 @@ impl Vault {
     async fn revoke(&self, connection: &Connection, spec: Option<&SlotSpec>) -> Option<String> {
         let oauth = spec?.scheme.oauth()?;
         let record = self.record(connection).await.ok()?;
+        self.revoke_tokens(&connection.reference(), oauth, &record.tokens).await
+    }
+
+    /// Has tokens revoked where the provider offers it, and says what came of it.
+    pub(crate) async fn revoke_tokens(
+        &self,
+        connection: &ConnectionRef,
+        oauth: &Oauth,
+        tokens: &Tokens,
+    ) -> Option<String> {
         let of = ClientRef {
             environment: connection.installation.environment.clone(),
             connector: connection.installation.connector.clone(),
@@ -293,15 +303,15 @@ impl Vault {
             client: &client,
             timeout: REVOKE_TIME,
         };
-        let (token, kind) = match &record.tokens.refresh {
+        let (token, kind) = match &tokens.refresh {
             Some(token) => (token, "refresh_token"),
-            None => (&record.tokens.access, "access_token"),
+            None => (&tokens.access, "access_token"),
         };
         match endpoint.revoke(token, kind).await {
             Ok(true) => Some("revoked at the provider".to_owned()),
             Ok(false) => None,
             Err(problem) => {
-                tracing::warn!(connection = %connection.reference(), ?problem, "tokens not revoked");
+                tracing::warn!(%connection, ?problem, "tokens not revoked");
                 Some("not revoked at the provider".to_owned())
             }
         }

@@ -305,10 +305,15 @@ impl Vault {
             (before.as_ref().and_then(|before| before.account.as_ref()), &found)
             && known != found
         {
+            // They were issued all the same, and nobody would ever end them.
+            let revoked = self.revoke_tokens(of, oauth, &tokens).await;
+            tracing::warn!(connection = %of, revoked, "consent of another account refused");
             let detail = format!("{of} was made with another account");
             return Err(Fault::new(Code::AccountMismatch, detail));
         }
-        let known = before.and_then(|before| before.account);
+        let (known, kept_url) = before.map_or((None, None), |b| (b.account, b.base_url));
+        let base_url = issued.base_url.or(kept_url);
+        self.check_one_base_url(of, base_url.as_deref()).await?;
         let now = self.shared.clock.now();
         let established = Established {
             state: State::issued(0, now, issued.lifetime, &tokens),
@@ -316,7 +321,7 @@ impl Vault {
             // RFC 6749 section 5.1: silence means what was asked for.
             scopes: issued.scopes.or_else(|| Some(spec.scopes.clone())),
             account: found.or(known),
-            base_url: issued.base_url,
+            base_url,
             hold_refresh: false,
             watch_until: None,
         };

@@ -1,7 +1,8 @@
 //! Callers who all come when a token has just ended: what the torture `refresh-herd` and its short form share.
 //!
 //! The authorization server rotates refresh tokens, takes its time, and ends the grant when one is presented twice;
-//! the same server is the provider's API, and takes only the access token that it issued last.
+//! the same server is the provider's API, and takes only the access token that it issued last. Every secret between
+//! the two begins with [`CANARY`], so that it can be looked for where it must not be.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -26,6 +27,9 @@ pub const CONNECTOR: &str = "fixtures/oauth";
 
 /// The tenant that everybody calls for.
 pub const TENANT: &str = "acme";
+
+/// What each of the server's secrets begins with.
+pub const CANARY: &str = "canary-";
 
 /// Path of its installation.
 const PATH: &str = "/v1/environments/dev/tenants/acme/connectors/fixtures/oauth";
@@ -85,12 +89,12 @@ impl Authority {
 
     /// Gives the tenant a connection whose access token has ended.
     pub async fn connect(&self, operator: &mut Http) {
-        let client = json!({"client_id": "client", "client_secret": "client-secret"});
+        let client = json!({"client_id": "client", "client_secret": "canary-client-secret"});
         let path = "/v1/environments/dev/connectors/fixtures/oauth/clients/token";
         operator.put(path, client).await.ok();
         let tokens = json!({
-            "access_token": "access-0",
-            "refresh_token": "refresh-0",
+            "access_token": "canary-access-0",
+            "refresh_token": "canary-refresh-0",
             "expires_at": "2026-01-01T00:00:00Z",
         });
         operator.post(&format!("{PATH}/connections/token/import"), tokens).await.ok();
@@ -191,13 +195,14 @@ async fn answer(
 /// Takes the refresh token of a form, if it is the one to be taken.
 fn issue(book: &mut Book, form: &str) -> Option<Value> {
     book.token_requests += 1;
-    let shown = form.split('&').find_map(|pair| pair.strip_prefix("refresh_token=refresh-"))?;
+    let shown =
+        form.split('&').find_map(|pair| pair.strip_prefix("refresh_token=canary-refresh-"))?;
     let next = book.live.filter(|live| live.to_string() == shown).map(|live| live + 1);
     book.live = next;
     next.map(|next| {
         json!({
-            "access_token": format!("access-{next}"),
-            "refresh_token": format!("refresh-{next}"),
+            "access_token": format!("canary-access-{next}"),
+            "refresh_token": format!("canary-refresh-{next}"),
             "token_type": "bearer",
             "expires_in": 3600,
         })
@@ -206,7 +211,7 @@ fn issue(book: &mut Book, form: &str) -> Option<Value> {
 
 fn contacts(book: &mut Book, shown: &str) -> Response<Full<Bytes>> {
     book.calls += 1;
-    if book.live.is_some_and(|live| shown == format!("Bearer access-{live}")) {
+    if book.live.is_some_and(|live| shown == format!("Bearer canary-access-{live}")) {
         return response(200, &json!({"records": []}));
     }
     book.unauthorized += 1;

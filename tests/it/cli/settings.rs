@@ -80,10 +80,10 @@ async fn secrets_come_by_file_or_standard_input_and_never_come_back() {
     let list = ["connection", "list", "acme", FETCH];
     let (text, json) = (cli.ok(&list), cli.json(&list));
     assert!(!text.contains("canary") && !json.to_string().contains("canary"), "{text}{json}");
-    let rows = cells(&text, &["SLOT", "KIND", "GEN", "BASE URL", "SET"]);
-    let shown: Vec<_> = rows.iter().map(|row| row[..4].join(" ")).collect();
-    assert_eq!(shown, ["login basic 1 -", "token bearer 1 -"]);
-    assert!(rows.iter().all(|row| time(&row[4])), "{text}");
+    let rows = cells(&text, &["SLOT", "USER", "KIND", "GEN", "STATE", "BASE URL", "SET"]);
+    let shown: Vec<_> = rows.iter().map(|row| row[..6].join(" ")).collect();
+    assert_eq!(shown, ["login - basic 1 set -", "token - bearer 1 set -"]);
+    assert!(rows.iter().all(|row| time(&row[6])), "{text}");
 
     let said = cli.run(&["connection", "remove", "acme", FETCH]);
     assert_eq!((said.code, said.out.as_str()), (0, ""));

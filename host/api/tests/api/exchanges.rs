@@ -25,6 +25,7 @@ fn exchange(world: &World, number: u64) -> Exchange {
     let connector: keyway_core::ids::Connector = "pub/things".parse().unwrap();
     Exchange {
         at: world.clock.now(),
+        environment: Some("dev".parse().unwrap()),
         call: Some(CallId(u128::from(number))),
         installation: Some(Installation {
             environment: "dev".parse().unwrap(),
@@ -236,13 +237,16 @@ async fn what_means_nothing_is_refused() {
 async fn an_environment_shows_its_own_exchanges_only() {
     let world = with(1).await;
     let mut elsewhere = exchange(&world, 1);
+    elsewhere.environment = Some("prod".parse().unwrap());
     elsewhere.installation.as_mut().unwrap().environment = "prod".parse().unwrap();
-    let of_nobody =
-        Exchange { installation: None, call: None, purpose: "key", ..exchange(&world, 2) };
-    world.exchanges.record(elsewhere);
-    world.exchanges.record(of_nobody);
+    let host = |number| Exchange { installation: None, call: None, ..exchange(&world, number) };
+    let of_nobody = Exchange { environment: None, purpose: "key", ..host(2) };
+    let refresh = Exchange { purpose: "token", ..host(3) };
+    for told in [elsewhere, of_nobody, refresh] {
+        world.exchanges.record(told);
+    }
     world.exchanges.flush().await;
-    assert_eq!(numbers(&world.get(LIST).await.ok()), [0]);
+    assert_eq!(numbers(&world.get(LIST).await.ok()), [3, 0]);
     assert_eq!(numbers(&world.get(&LIST.replace("dev", "prod")).await.ok()), [1]);
 }
 

@@ -156,14 +156,7 @@ impl World {
         let outbound = Arc::new(FakeOutbound::default());
         let ring = KeyRing::parse(RING).unwrap();
         let keys = Keys::new(store.clone(), Arc::new(ring), clock.clone());
-        let vault = Vault::new(Parts {
-            store: store.clone(),
-            sealer: Sealer::new(keys.clone()),
-            clock: clock.clone(),
-            outbound: outbound.clone(),
-            owner: "test".to_owned(),
-            listener: None,
-        });
+        let vault = vault(&store, &keys, &clock, &outbound);
         let folder = tempfile::tempdir().unwrap();
         let exchanges = Exchanges::open(folder.path(), clock.clone(), log_options()).unwrap();
         let ready = Arc::new(AtomicBool::new(true));
@@ -302,6 +295,22 @@ impl World {
 
 pub(crate) fn bearer(token: &str) -> String {
     format!("Bearer {token}")
+}
+
+fn vault(
+    store: &Store,
+    keys: &Keys,
+    clock: &Arc<TestClock>,
+    outbound: &Arc<FakeOutbound>,
+) -> Vault {
+    Vault::new(Parts {
+        store: store.clone(),
+        sealer: Sealer::new(keys.clone()),
+        clock: clock.clone(),
+        outbound: outbound.clone(),
+        owner: "test".to_owned(),
+        listener: None,
+    })
 }
 
 pub(crate) async fn issue(

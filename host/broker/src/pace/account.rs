@@ -226,6 +226,11 @@ impl Pace {
         (self.hold.is_some(), self.used_at)
     }
 
+    #[cfg(test)]
+    pub(super) fn windows(&self) -> usize {
+        self.histories.len()
+    }
+
     /// Quotas and windows in seconds, of what was declared and of what was told.
     fn limits(&self) -> impl Iterator<Item = (u64, u32)> {
         let declared = self.declared.iter().map(|limit| (u64::from(limit.quota), limit.window));
@@ -331,7 +336,7 @@ impl Learnt {
         let older = std::mem::replace(self, newer);
         if same {
             self.until = older.until;
-            
+            self.left = self.left.into_iter().chain(older.left).min();
         }
         // Some say only now and then what the policy is.
         let reading = &mut self.reading;
@@ -358,7 +363,8 @@ impl Learnt {
             return None;
         }
         // Without a window nothing else keeps those who wait from going all at once.
-        let eased = self.reading.window.is_none().then(|| ease(beyond)).unwrap_or_default();
+        let windowed = self.reading.window.is_some();
+        let eased = if windowed { Duration::ZERO } else { ease(beyond) };
         Some(self.until + eased)
     }
 

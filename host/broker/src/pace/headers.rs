@@ -528,6 +528,14 @@ mod tests {
         let refusal = told(429, &pairs);
         assert_eq!(rows(&refusal), [("default", Some(100), None, Some(0), Some(90))]);
         assert_eq!(refusal.wait, Some(Duration::from_secs(90)));
+        let pairs = [
+            ("ratelimit-policy", r#""default";q=190;w=60"#),
+            ("x-hubspot-ratelimit-max", "100"),
+            ("x-hubspot-ratelimit-interval-milliseconds", "10001"),
+        ];
+        assert_eq!(rows(&told(200, &pairs)), [("default", Some(100), Some(60), None, None)]);
+        let pairs = [("ratelimit-policy", r#""default";q=190;w=6"#), pairs[1], pairs[2]];
+        assert_eq!(rows(&told(200, &pairs)), [("default", Some(100), Some(11), None, None)]);
         // One header twice.
         let pairs = [("x-ratelimit-remaining", "7"), ("x-ratelimit-remaining", "9, 8")];
         assert_eq!(told(200, &pairs).readings[DEFAULT].remaining, Some(7));

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// How long after a refusal's end the second may go.
+const EASED: Duration = Duration::from_millis(250);
 const WALL: OffsetDateTime = time::macros::datetime!(2026-06-01 12:00 UTC);
 
 fn quota(tenant: &str) -> Quota {
@@ -44,7 +46,7 @@ fn wait(paces: &Paces, declared: &[RateLimit], now: Instant) -> Option<Duration>
 /// back when told, or so much later. Returns when each went, by the order of arrival.
 fn run(paces: &Paces, declared: &[RateLimit], arrivals: &[(Instant, Duration)]) -> Vec<Instant> {
     let mut went: Vec<Option<Instant>> = vec![None; arrivals.len()];
-    let mut turns: Vec<Option<Turn>> = arrivals.iter().map(|_| None).collect();
+    let mut turns: Vec<Option<Box<Turn>>> = arrivals.iter().map(|_| None).collect();
     let mut due: BinaryHeap<_> =
         arrivals.iter().enumerate().map(|(n, (at, _))| std::cmp::Reverse((*at, n))).collect();
     while let Some(std::cmp::Reverse((now, n))) = due.pop() {
@@ -120,11 +122,11 @@ proptest! {
         for _ in 0..quota_size {
             paces.take(&quota("acme"), &declared, start).ok().unwrap();
         }
-        let turns: Vec<Turn> = leaves
+        let turns: Vec<Box<Turn>> = leaves
             .iter()
             .map(|_| paces.take(&quota("acme"), &declared, start).err().unwrap())
             .collect();
-        let mut stay: Vec<Turn> = Vec::new();
+        let mut stay: Vec<Box<Turn>> = Vec::new();
         for (turn, leave) in turns.into_iter().zip(&leaves) {
             if !leave {
                 stay.push(turn);
@@ -200,17 +202,74 @@ fn a_refusal_holds_everybody_for_as_long_as_it_says_then_starts_slowly() {
     let now = start + secs(1);
     let turns: Vec<_> =
         (0..64).map(|_| paces.take(&quota("acme"), &[], now).err().unwrap()).collect();
-    let waits: Vec<_> = turns.iter().map(Turn::wait).collect();
+    let waits: Vec<_> = turns.iter().map(|turn| turn.wait()).collect();
     assert_eq!(waits[0], secs(6));
     assert!(waits.is_sorted_by(|one, next| one < next), "none wakes with another");
     assert_eq!(waits[63], secs(6) + Duration::from_millis(1_500));
-    // Nor does a newcomer slip in between.
+    // Nor does a newcomer slip in between, while they wait or after.
     assert!(wait(&paces, &[], start + secs(7)) > Some(secs(1)));
     for turn in turns {
         let at = turn.at();
         assert!(turn.take(at).is_ok());
     }
     assert_eq!(wait(&paces, &[], start + secs(20)), None);
+}
+
+#[test]
+fn the_longest_wait_stands_and_a_slow_start_counts_who_went() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    learn(&paces, 429, &[("retry-after", "9")], start);
+    learn(&paces, 429, &[("retry-after", "2")], start);
+    assert_eq!(wait(&paces, &[], start), Some(secs(9)));
+    let ended = start + secs(9);
+    assert_eq!(wait(&paces, &[], ended), None);
+    assert_eq!(wait(&paces, &[], ended), Some(EASED));
+    assert_eq!(wait(&paces, &[], ended + EASED), None);
+    assert_eq!(wait(&paces, &[], ended + 2 * EASED), None);
+    assert_eq!(wait(&paces, &[], ended + 2 * EASED), None, "as many again");
+    // What is used up is no refusal: where a window paces, nothing else does.
+    let (start, paces) = (Instant::now(), Paces::default());
+    let used_up =
+        [("ratelimit", r#""burst";r=0;t=5"#), ("ratelimit-policy", r#""burst";q=9;w=10"#)];
+    learn(&paces, 200, &used_up, start);
+    let ended = start + secs(5);
+    assert_eq!((wait(&paces, &[], ended), wait(&paces, &[], ended)), (None, None));
+    let (start, paces) = (Instant::now(), Paces::default());
+    learn(&paces, 200, &used_up[..1], start);
+    let ended = start + secs(5);
+    assert_eq!((wait(&paces, &[], ended), wait(&paces, &[], ended)), (None, Some(EASED)));
+}
+
+#[test]
+fn those_who_find_nothing_left_are_not_promised_one_moment() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    learn(&paces, 200, &[("x-ratelimit-remaining", "1"), ("x-ratelimit-reset", "60")], start);
+    assert_eq!(wait(&paces, &[], start), None);
+    let turns: Vec<_> =
+        (0..9).map(|_| paces.take(&quota("acme"), &[], start).err().unwrap()).collect();
+    assert_eq!(turns[0].wait(), secs(60));
+    assert!(turns.is_sorted_by(|one, next| one.at() < next.at()));
+}
+
+#[test]
+fn what_a_response_leaves_out_is_remembered_from_the_one_before() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    learn(&paces, 200, &[("ratelimit", r#""burst";r=1;t=30"#)], start);
+    learn(&paces, 200, &[("ratelimit-policy", r#""burst";q=9;w=10"#)], start);
+    assert_eq!(wait(&paces, &[], start), None);
+    assert_eq!(wait(&paces, &[], start), Some(secs(30)));
+}
+
+#[test]
+fn what_a_provider_makes_up_is_bounded() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    for n in 1..=100 {
+        let policy = format!(r#""p{n}";q=9;w={n}"#);
+        learn(&paces, 200, &[("ratelimit-policy", &policy)], start);
+    }
+    assert_eq!(paces.standing(&quota("acme"), &[], start).policies.len(), 16);
+    let table = paces.lock();
+    assert!(table.paces[&quota("acme")].windows() <= 17);
 }
 
 #[test]
@@ -390,11 +449,12 @@ fn the_number_of_quotas_is_bounded_and_the_held_and_the_awaited_stay() {
         paces.count(&tenant(n), &declared, start + Duration::from_millis(n as u64));
     }
     let now = start + secs(1);
+    paces.count(&tenant(2), &declared, now);
     assert_eq!(paces.all(now).len(), max, "as many as the limit are kept");
     paces.count(&tenant(max), &declared, now);
     let kept: Vec<_> = paces.all(now).into_iter().map(|(quota, _)| quota).collect();
     assert_eq!(kept.len(), max - max / EVICTED_PART + 1, "one more, and a part goes");
     assert!(kept.contains(&tenant(0)) && kept.contains(&tenant(1)) && kept.contains(&tenant(max)));
-    assert!(!kept.contains(&tenant(2)), "the one unused for longest goes");
+    assert!(kept.contains(&tenant(2)) && !kept.contains(&tenant(3)), "the least used goes");
     drop(turn);
 }

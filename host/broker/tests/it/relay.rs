@@ -340,6 +340,7 @@ async fn answers_without_a_body_have_none() {
         assert_eq!(relay.status, status, "{n}");
         if n == 0 {
             assert_eq!(relay.headers["content-length"], "5", "HEAD says how long GET would be");
+            assert_eq!(relay.body.size_hint().exact(), None, "and its body says nothing else");
         }
         assert_eq!(read(relay).await.unwrap(), body, "{n}");
     }

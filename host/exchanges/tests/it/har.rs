@@ -130,6 +130,7 @@ fn told() -> [Exchange; 3] {
     let stopped = Exchange {
         call: None,
         release: None,
+        environment: None,
         installation: None,
         url: "/relative \u{0}\u{1b}".to_owned(),
         request_body: Some(Bytes::from_static(&[0xff])),

@@ -18,6 +18,7 @@ use crate::support::{
 #[track_caller]
 fn assert_same(kept: &Kept, told: &Exchange) {
     assert_eq!(kept.at, told.at);
+    assert_eq!(kept.environment, told.environment);
     assert_eq!((kept.call, &kept.installation), (told.call, &told.installation));
     assert_eq!((&kept.user, &kept.release), (&told.user, &told.release));
     assert_eq!((kept.purpose.as_str(), &kept.slot), (told.purpose, &told.slot));
@@ -57,6 +58,7 @@ fn full() -> Exchange {
 async fn what_was_kept_is_read_back_as_it_was_also_after_a_restart() {
     let place = Place::new(Options { body_bytes_max: 1_000, ..roomy() });
     let bare = Exchange {
+        environment: None,
         call: None,
         installation: None,
         release: None,
@@ -163,6 +165,7 @@ fn varied() -> Vec<Exchange> {
         told.at = BEGINNING + time::Duration::minutes(at);
     }
     told[1].installation = Some(installation("globex"));
+    told[2].environment = Some("prod".parse().unwrap());
     told[2].installation.as_mut().unwrap().environment = "prod".parse().unwrap();
     told[3].release = Some(release("2.0.0"));
     told[4].status = Some(429);
@@ -170,7 +173,9 @@ fn varied() -> Vec<Exchange> {
     (told[6].status, told[6].stopped) = (None, Some("host-not-declared"));
     told[7].purpose = "proxy";
     told[8].url = "https://user@API.other.example:8443/things/8?x=://y".to_owned();
-    told[9].installation = None;
+    // The host's own: of no environment, and, like a token's refresh, of one.
+    (told[9].environment, told[9].installation) = (None, None);
+    (told[3].installation, told[3].purpose) = (None, "token");
     told
 }
 
@@ -191,7 +196,18 @@ async fn each_filter_finds_its_own_and_nothing_else() {
         (Filter { environment: prod, ..any() }, vec![2]),
         (Filter { tenant: Some("globex".parse().unwrap()), ..any() }, vec![1]),
         (Filter { tenant: Some("glob".parse().unwrap()), ..any() }, vec![]),
-        (Filter { connector: Some("pub/things".parse().unwrap()), ..any() }, (0..9).collect()),
+        (
+            Filter { connector: Some("pub/things".parse().unwrap()), ..any() },
+            vec![0, 1, 2, 4, 5, 6, 7, 8],
+        ),
+        (
+            Filter {
+                purpose: Some("token".to_owned()),
+                environment: Some("dev".parse().unwrap()),
+                ..any()
+            },
+            vec![3],
+        ),
         (Filter { call: Some(CallId(5)), ..any() }, vec![5]),
         (
             Filter { release: Some(ReleaseFilter::Version("2.0.0".parse().unwrap())), ..any() },

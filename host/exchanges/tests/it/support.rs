@@ -39,6 +39,7 @@ pub(crate) fn roomy() -> Options {
 pub(crate) fn exchange(number: u64) -> Exchange {
     Exchange {
         at: BEGINNING,
+        environment: Some("dev".parse().unwrap()),
         call: Some(CallId(u128::from(number))),
         installation: Some(installation("acme")),
         user: None,

@@ -282,3 +282,40 @@ async fn reasons_say_something() {
         assert_eq!(bench.releases.pin(request).await.unwrap_err().code, Code::InvalidRequest);
     }
 }
+
+/// Fails if a route shows other scopes than the row has.
+#[tokio::test]
+async fn a_route_shows_what_was_granted() {
+    let bench = Bench::new().await;
+    bench.pin("acme", "1.0.0").await.unwrap();
+    let slot: Slot = "token".parse().unwrap();
+    let connection = Connection {
+        installation: of("acme"),
+        slot: slot.clone(),
+        user: None,
+        generation: 1,
+        epoch: 1,
+        kind: "oauth2".to_owned(),
+        base_url: None,
+        account: None,
+        scopes: Some(vec!["a".to_owned()]),
+        paused: false,
+        hold_refresh: false,
+        watch_until: None,
+        sealed: Default::default(),
+        at: OffsetDateTime::UNIX_EPOCH,
+    };
+    let entry = AuditEntry {
+        actor: "ann".parse().unwrap(),
+        action: "connection.set".to_owned(),
+        object: "x".to_owned(),
+        reason: None,
+        before: None,
+        after: None,
+    };
+    bench.store.tx().set_connection(connection).commit(entry).await.unwrap();
+    bench.releases.refresh(&of("acme")).await.unwrap();
+    let route = bench.releases.routes().resolve(&of("acme")).unwrap();
+    let granted = &route.settings.connections[&slot];
+    assert_eq!(granted.scopes.as_deref(), Some(&["a".to_owned()][..]));
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt as _, stream};
 use keyway_core::ids::Actor;
 
-use crate::keys::data::{CURRENT, DataKeyId, Kept, SEALING_KEYS, SealingRow};
+use crate::keys::data::{Kept, SEALING_KEYS, SealingRow};
 use crate::keys::{
     CALLS_MAX, Error, Keys, Known, KnownKey, ROUNDS_MAX, SealingKeyId, Shared, contended,
 };
@@ -25,7 +25,6 @@ impl Keys {
         let kept = shared.readable().await?;
         all_known(&kept, &known)?;
         shared.unwrap_all(&kept).await?;
-        shared.point_all().await?;
         self.rewrap(&known.current, actor).await?;
         tracing::info!(
             service = shared.service.kind(),
@@ -83,18 +82,6 @@ impl Shared {
                     tracing::error!(%error, "data key does not unwrap");
                 }
                 Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes every owner's current data key to memory.
-    async fn point_all(&self) -> Result<(), Error> {
-        for (owner, cell) in self.store.cells(CURRENT).await? {
-            let key = DataKeyId::from_slice(&cell.value).and_then(|id| self.cache.get(id));
-            // What does not fit is met again, and refused, when the owner's key is asked for.
-            if let Some(key) = key.filter(|key| key.owner.cell() == owner) {
-                self.cache.point(cell.version, &key);
             }
         }
         Ok(())

@@ -142,6 +142,22 @@ async fn a_wall_clock_that_is_set_back_does_not_prolong_a_wait() {
     assert_eq!(world.call().await.unwrap(), "access-acme-1");
 }
 
+/// After a restart there is only the wall clock to tell how long is left to wait; that it was set back by days must not
+/// make it more than a day.
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_that_was_set_back_before_a_restart_holds_a_wait_for_a_day_at_most() {
+    let world = World::new().await;
+    world.server.script([Answer::Error(503, vec![], "")]);
+    expire().await;
+    world.call().await.unwrap_err();
+    world.clock.set(-time::Duration::DAY * 5);
+    let restarted = world.another("host-a");
+    call(&restarted, &world.of, &world.spec).await.ok();
+    sleep(25 * HOUR).await;
+    let answer = call(&restarted, &world.of, &world.spec).await;
+    assert_eq!(answer.unwrap(), "access-acme-1");
+}
+
 /// Waiting for a refresh and being connected again meanwhile is no failure.
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_waits_while_a_person_connects_again_gets_the_new_grant() {

@@ -67,7 +67,7 @@ impl Page {
     pub(super) fn request(request: &Request<'_>) -> Self {
         let Request { connector, purpose, scopes, provider, action, return_url } = request;
         let content = html! {
-            p { "Your account is going to be connected with: " strong { (connector) } }
+            p { "You are about to connect your account at " strong { (connector) } "." }
             @if !purpose.is_empty() { p { (purpose) } }
             @if scopes.is_empty() {
                 p { "No particular permissions are asked for." }

@@ -25,7 +25,7 @@ pub(super) fn exchange(kept: Kept) -> Exchange {
         id: kept.id.0,
         at: kept.at,
         call: kept.call.map(|call| call.to_string()),
-        environment: installation.map(|of| of.environment.to_string()),
+        environment: kept.environment.map(|environment| environment.to_string()),
         tenant: installation.map(|of| of.tenant.to_string()),
         connector: installation.map(|of| of.connector.to_string()),
         user: kept.user.map(|user| user.to_string()),

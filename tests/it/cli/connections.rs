@@ -1,0 +1,168 @@
+//! `keyway connection` with tokens and users, `keyway client`, `keyway scopes`.
+
+use serde_json::{Value, json};
+
+use super::{Cli, REFUSED, cells, time};
+use crate::setup::{Setup, stand_in};
+use crate::upstream::Plain;
+
+const OAUTH: &str = "fixtures/oauth";
+const FETCH: &str = "fixtures/fetch";
+const HEADER: [&str; 7] = ["SLOT", "USER", "KIND", "GEN", "STATE", "BASE URL", "SET"];
+
+fn line(user: Option<&str>, token: &str) -> String {
+    let mut line = json!({"tenant": "acme", "connector": OAUTH, "slot": "token",
+        "access_token": token, "refresh_token": "canary-refresh", "account": "a1",
+        "scopes": ["contacts.read"], "expires_at": "2100-01-01T00:00:00Z"});
+    if let Some(user) = user {
+        line["user"] = user.into();
+    }
+    format!("{line}\n")
+}
+
+/// Fails if a line that is bad takes others with it, or if what is exported is not what was imported.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_come_from_a_file_and_leave_as_a_line_for_another() {
+    let upstream = Plain::start().await;
+    let setup = Setup::new(&stand_in("api.example.com", upstream.address));
+    let cli = Cli::new(&setup);
+    cli.publish("oauth");
+    cli.ok(&["pin", "acme", OAUTH, "1.0.0", "--reason", "first"]);
+    let own = line(None, "canary-own");
+    let file = cli.file("one.ndjson", &own);
+    let import = ["connection", "import", &file];
+    let untried = "line 1: the token is not tried: the release names no request that would tell; ";
+    let dry = cli.ok(&[&import[..], &["--dry-run"]].concat());
+    assert_eq!(dry, format!("{untried}nothing is changed\n"));
+    let list = ["connection", "list", "acme", OAUTH];
+    assert_eq!(cli.json(&list)["connections"], json!([]));
+    assert_eq!(cli.ok(&import), format!("{untried}slot token is imported, generation 1\n"));
+    cli.ok(&["invoke", "acme", OAUTH, "get"]);
+    assert_eq!(upstream.seen()[0].headers["authorization"], "Bearer canary-own");
+
+    let many = [line(Some("ann"), "canary-ann"), "{\"tenant\": 7}\n".to_owned()].concat();
+    let said = cli.with_input(&["connection", "import", "-"], &many);
+    assert_eq!(said.code, REFUSED, "{said:?}");
+    assert!(said.out.contains("slot token of user ann is imported"), "{said:?}");
+    assert!(said.err.starts_with("keyway: line 2: invalid-request: "), "{said:?}");
+    let rows = cells(&cli.ok(&list), &HEADER);
+    let shown: Vec<_> = rows.iter().map(|row| row[..4].join(" ")).collect();
+    assert_eq!(shown, ["token - oauth2 1", "token ann oauth2 1"]);
+    assert!(rows.iter().all(|row| row[4].starts_with("ready, watched until ")), "{rows:?}");
+
+    let export = ["connection", "export", "acme", OAUTH];
+    let clear: Value =
+        serde_json::from_str(&cli.ok(&[&export[..], &["--clear"]].concat())).expect("JSON");
+    let mut whole: Value = serde_json::from_str(&own).expect("JSON");
+    whole["hold_refresh"] = false.into();
+    whole.as_object_mut().expect("an object").remove("obtained_at");
+    assert_eq!(clear, whole);
+    assert_eq!(cli.exit(&export), 2, "sealed or clear: it must be said");
+    let nobody = [&export[..], &["--recipient", "age1nobody"]].concat();
+    cli.fails(&nobody, REFUSED, "invalid-request: ");
+    let seen = [setup.log(), cli.ok(&list), cli.json(&["audit"]).to_string()];
+    assert!(!seen.iter().any(|text| text.contains("canary")), "{seen:?}");
+}
+
+/// Fails if a call for a user is sent with the tenant's own credential.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_for_a_user_uses_the_user_s_connection_or_none() {
+    let upstream = Plain::start().await;
+    let setup = Setup::new(&stand_in("api.example.com", upstream.address));
+    let cli = Cli::new(&setup);
+    cli.publish("fetch");
+    cli.ok(&["pin", "acme", FETCH, "1.0.0", "--reason", "first"]);
+    let set = ["connection", "set", "acme", FETCH];
+    assert_eq!(cli.with_input(&set, "canary-own\n").code, 0);
+    let invoke = ["invoke", "acme", FETCH, "get", "--input", r#"{"path": "/x"}"#];
+    let for_ann = [&invoke[..], &["--user", "ann"]].concat();
+    let said = cli.run(&for_ann);
+    assert!(said.err.starts_with("keyway: credential-missing: "), "{said:?}");
+    assert!(upstream.seen().is_empty(), "nothing is sent in the tenant's name");
+    let said = cli.with_input(&[&set[..], &["--for-user", "ann"]].concat(), "canary-ann\n");
+    assert_eq!(said.out, "slot token of user ann of acme is set (bearer), generation 1\n");
+    cli.ok(&for_ann);
+    cli.ok(&invoke);
+    let sent: Vec<_> =
+        upstream.seen().iter().map(|seen| seen.headers["authorization"].clone()).collect();
+    assert_eq!(sent, ["Bearer canary-ann", "Bearer canary-own"]);
+    let said = cli.run(&["connection", "remove", "acme", FETCH, "--for-user", "ann"]);
+    assert_eq!(said.err, "slot token of user ann of acme has no credential any more\n");
+    cli.fails(&for_ann, REFUSED, "credential-missing: ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_paused_held_and_let_go() {
+    let setup = Setup::new("");
+    let cli = Cli::new(&setup);
+    cli.publish("oauth");
+    cli.ok(&["pin", "acme", OAUTH, "1.0.0", "--reason", "first"]);
+    assert_eq!(cli.with_input(&["connection", "import", "-"], &line(None, "canary-own")).code, 0);
+    let of = |verb: &'static str| ["connection", verb, "acme", OAUTH];
+    let said = cli.ok(&of("pause"));
+    let at = said.strip_prefix("slot token of acme is paused, and idle since ").expect("a receipt");
+    assert!(time(at.trim_end()), "{said}");
+    cli.fails(&["invoke", "acme", OAUTH, "get"], REFUSED, "connection-paused: ");
+    assert_eq!(cli.ok(&of("resume")), "slot token of acme is in use again, generation 3\n");
+    assert_eq!(cli.ok(&of("hold-refresh")), "slot token of acme is not refreshed, generation 4\n");
+    cli.fails(&of("refresh"), REFUSED, "refresh-held: ");
+    let held = cells(&cli.ok(&["connection", "list", "acme", OAUTH]), &HEADER);
+    assert!(held[0][4].starts_with("ready, refresh held, watched until "), "{held:?}");
+    cli.ok(&of("release-refresh"));
+    cli.fails(&of("refresh"), REFUSED, "oauth-client-missing: ");
+    cli.fails(
+        &[&of("pause")[..], &["--for-user", "ann"]].concat(),
+        REFUSED,
+        "unknown-connection: ",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_two_environments_is_warned_of() {
+    let setup = Setup::new("[server]\nenvironments = [\"dev\", \"prod\"]\n");
+    let cli = Cli::new(&setup);
+    cli.publish("oauth");
+    let file = cli.file("secret.txt", "canary-client\n");
+    let set = ["client", "set", OAUTH, "--id", "shop", "--secret-file", &file];
+    let said = cli.run(&set);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert_eq!(said.out, "slot token of fixtures/oauth in dev has the client shop, generation 1\n");
+    let said = cli.run(&[&set[..], &["--env", "prod"]].concat());
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(
+        said.err.starts_with("keyway: warning: environment dev has the same client"),
+        "{said:?}"
+    );
+    let header = ["CONNECTOR", "SLOT", "CLIENT", "SECRET", "GEN", "SHARED WITH", "SET"];
+    let rows = cells(&cli.ok(&["client", "list"]), &header);
+    assert_eq!(rows[0][..6].join(" "), "fixtures/oauth token shop yes 1 prod");
+    assert!(!cli.json(&["client", "list"]).to_string().contains("canary"));
+    let remove = ["client", "remove", OAUTH];
+    assert_eq!(cli.run(&remove).err, "slot token of fixtures/oauth has no client any more\n");
+    cli.fails(&remove, REFUSED, "oauth-client-missing: ");
+    cli.fails(&["client", "set", FETCH, "--id", "x", "--public"], REFUSED, "unknown-connector: ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_without_its_scopes_must_be_asked_for() {
+    let setup = Setup::new("");
+    let cli = Cli::new(&setup);
+    cli.publish("oauth");
+    let pin = ["pin", "acme", OAUTH, "1.0.0", "--reason", "first"];
+    cli.ok(&pin);
+    let scopes = ["scopes", "acme", OAUTH];
+    let header = ["SLOT", "USER", "REQUIRED", "GRANTED", "MISSING"];
+    let needs = "contacts.read contacts.write offline_access";
+    let unknown = [["token", "-", needs, "unknown", "-"].map(str::to_owned).to_vec()];
+    assert_eq!(cells(&cli.ok(&scopes), &header), unknown);
+    assert_eq!(cli.with_input(&["connection", "import", "-"], &line(None, "canary-own")).code, 0);
+    let missing = "contacts.write offline_access";
+    let known = [["token", "-", needs, "contacts.read", missing].map(str::to_owned).to_vec()];
+    assert_eq!(cells(&cli.ok(&scopes), &header), known);
+    cli.fails(&pin, REFUSED, "scopes-missing: ");
+    cli.ok(&[&pin[..], &["--allow-missing-scopes"]].concat());
+    let history = cli.json(&["history", "acme", OAUTH]);
+    assert_eq!(history["pins"].as_array().map(Vec::len), Some(2), "the refused one is not there");
+    let marked = format!("first [scopes missing: slot `token`: {missing}]");
+    assert_eq!(history["pins"][0]["reason"], marked);
+}
