@@ -14,7 +14,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tokio::time::{Instant, timeout};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Permit};
+use crate::config::Limits;
 use crate::inject::{self, Loan};
 use crate::ledger::Sketch;
 use crate::observe::{Progress, Watch};
@@ -126,13 +127,9 @@ impl Inner {
 
         // Policy: nothing is looked up, counted or opened for a request that may not be sent.
         let slot = request.slot.take();
+        sketch.wanted(&request.method, &request.url);
         let mut target = admitted(policy, origin, &request.url, progress)?;
         let (mut parts, mut payload) = Parts::parse(request, descriptor, limits)?;
-
-        // Budget: before the first lookup, because asking a name server is work for others too.
-        progress.waiting = true;
-        let _permit = self.budget.acquire(origin, limits).await;
-        progress.waiting = false;
 
         // Inject: the secret is fetched once, and before a lookup or a connection could be for nothing.
         let mut loan = match slot {
@@ -140,19 +137,25 @@ impl Inner {
             Some(slot) => inject::borrow(&*self.credentials, origin, &slot).await?,
         };
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
-        // Pace: under the limit of the account that the credential is for.
-        let quota = self.place(origin, &loan, progress.until).await?;
-        sketch.waited(began.elapsed());
-
         let mut trail = Trail::new(descriptor.redirects);
+        let mut permit = None;
         let raw = loop {
+            // Pace: under the limit of the account that the credential is for, each time that something is sent.
+            // Before the budget: who waits for a provider must not keep the tenant's permits.
+            let quota = self.place(origin, &loan, progress.until).await?;
+            // Budget: before the first lookup, because asking a name server is work for others too.
+            if permit.is_none() {
+                permit = Some(self.permit(origin, limits, progress).await);
+                sketch.waited(began.elapsed());
+            }
+
             // Resolve, classify, dial: in one step, so that what was looked at is what is dialled.
             // Send: within limits, and never a byte twice that may have arrived.
             sketch.request(&target, &parts, &payload);
             let raw =
                 self.send(policy, origin, &target, &parts, &loan, &mut payload, progress).await?;
             sketch.answered(&raw);
-            self.learn(&quota, raw.status, &raw.headers);
+            self.learn(&quota, &loan, raw.status, &raw.headers);
 
             // A credential that the provider has stopped taking is exchanged for its successor, once.
             if inject::renew(&*self.credentials, origin, &mut loan, raw.status).await? {
@@ -181,6 +184,19 @@ impl Inner {
         let response = respond::respond(raw, &parts.method, &loan.scrubber, limits).await?;
         sketch.body(&response.body);
         Ok(response)
+    }
+
+    /// Waits for a permit.
+    pub(crate) async fn permit(
+        &self,
+        origin: &Origin,
+        limits: &Limits,
+        progress: &mut Progress,
+    ) -> Permit {
+        progress.waiting = true;
+        let permit = self.budget.acquire(origin, limits).await;
+        progress.waiting = false;
+        permit
     }
 
     #[expect(clippy::too_many_arguments, reason = "one request, and all that goes into it")]

@@ -41,6 +41,9 @@ const SECRET_NAMES: [&str; 12] = [
 /// The purpose of an exchange that a caller sends through the proxy.
 pub(crate) const PROXY: &str = "proxy";
 
+/// Letters that are kept of a method or a URL that nobody has approved.
+const WANTED_MAX: usize = 256;
+
 /// An exchange as far as it is known. Nothing at all where nobody keeps exchanges. Dropped without an end, it was
 /// given up by whoever waited for it, and is recorded as that.
 pub(crate) struct Sketch(Option<Box<Draft>>);
@@ -103,6 +106,19 @@ impl Sketch {
         let Some(draft) = &mut self.0 else { return };
         draft.exchange.slot = slot.cloned();
         draft.scrubber = scrubber.clone();
+    }
+
+    /// What is asked for, before anybody has looked at it: what is refused is shown as it was wanted, without a query.
+    pub(crate) fn wanted(&mut self, method: &str, url: &str) {
+        let Some(draft) = &mut self.0 else { return };
+        let plain =
+            |text: &str| text.chars().filter(|c| !c.is_control()).take(WANTED_MAX).collect();
+        draft.exchange.method = plain(method);
+        let bare = url.split(['?', '#']).next().unwrap_or_default();
+        draft.exchange.url = match Url::parse(bare) {
+            Ok(_) => plain(&redacted_url(bare, &draft.places, &draft.scrubber)),
+            Err(_) => plain(bare),
+        };
     }
 
     /// The request, before it is sent.

@@ -111,20 +111,18 @@ impl broker::Inner {
         let (began, limits) = (Instant::now(), &policy.limits);
         let descriptor = &*origin.descriptor;
 
+        sketch.wanted(request.method.as_str(), &request.url);
         let target = admitted(policy, origin, &request.url, progress)?;
         let parts = Parts::relayed(request.method, request.headers, descriptor, limits)?;
         let mut payload = Payload::streamed(request.body);
-
-        progress.waiting = true;
-        let permit = self.budget.acquire(origin, limits).await;
-        progress.waiting = false;
 
         let mut loan = match request.slot {
             None => Loan::default(),
             Some(slot) => inject::borrow(&*self.credentials, origin, slot.as_str()).await?,
         };
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
-        let quota = self.place(origin, &loan, progress.until).await?;
+        let mut quota = self.place(origin, &loan, progress.until).await?;
+        let permit = self.permit(origin, limits, progress).await;
         sketch.waited(began.elapsed());
 
         let opened = loop {
@@ -137,11 +135,12 @@ impl broker::Inner {
                 .await?;
             let Opened { status, connected, first_byte, .. } = opened;
             sketch.head(status.as_u16(), &opened.headers, connected, first_byte);
-            self.learn(&quota, status, &opened.headers);
+            self.learn(&quota, &loan, status, &opened.headers);
             // Also where the body is gone and cannot be sent again: the next request has the new credential.
             let renewed = inject::renew(&*self.credentials, origin, &mut loan, status).await?;
             if renewed && payload.again() {
                 sketch.credential(loan.slot.as_ref(), &loan.scrubber);
+                quota = self.place(origin, &loan, progress.until).await?;
                 continue;
             }
             break opened;

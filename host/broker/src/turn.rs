@@ -11,6 +11,7 @@ use crate::broker::Inner;
 use crate::inject::Loan;
 use crate::pace::{Quota, Turn};
 use crate::reason::{Reason, Stop};
+use crate::respond;
 
 // === impl Inner ===
 
@@ -41,8 +42,22 @@ impl Inner {
     }
 
     /// Learns from a response how much is left.
-    pub(crate) fn learn(&self, quota: &Quota, status: StatusCode, headers: &HeaderMap) {
-        self.paces.learn(quota, status, headers, Instant::now(), self.wire.clock.now());
+    pub(crate) fn learn(
+        &self,
+        quota: &Quota,
+        loan: &Loan,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) {
+        let (now, wall) = (Instant::now(), self.wire.clock.now());
+        // Names of limits are shown to others: a provider that echoes a secret in one must not be repeated.
+        let echoes = headers.values().any(|value| loan.scrubber.finds(value.as_bytes()));
+        if echoes {
+            let clean = respond::relayed(headers.clone(), &loan.scrubber);
+            self.paces.learn(quota, status, &clean, now, wall);
+        } else {
+            self.paces.learn(quota, status, headers, now, wall);
+        }
     }
 }
 

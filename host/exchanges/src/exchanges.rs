@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     pub(crate) budget: Budget,
     pub(crate) metrics: Metrics,
     pub(crate) told: broadcast::Sender<Told>,
-    readers: Semaphore,
+    readers: Arc<Semaphore>,
     followers: Arc<Semaphore>,
 }
 
@@ -90,9 +90,13 @@ impl Exchanges {
         after: Option<Position>,
         limit: usize,
     ) -> Result<Page, Error> {
-        let _turn = self.0.shared.readers.acquire().await.map_err(|_| Error::Ended)?;
         let shared = Arc::clone(&self.0.shared);
-        let search = move || find::page(&shared, &filter, order, after, limit.max(1));
+        let turn = Arc::clone(&shared.readers).acquire_owned().await.map_err(|_| Error::Ended)?;
+        let search = move || {
+            // Until the search ends: who hangs up does not make room for another.
+            let _turn = turn;
+            find::page(&shared, &filter, order, after, limit.max(1))
+        };
         tokio::task::spawn_blocking(search).await.map_err(|_| Error::Ended)?
     }
 
@@ -179,7 +183,7 @@ impl Shared {
             budget: Budget::new(options.waiting_max, options.waiting_bytes_max),
             metrics,
             told: broadcast::Sender::new(options.follower_lag_max.max(1)),
-            readers: Semaphore::new(options.readers_max.max(1)),
+            readers: Arc::new(Semaphore::new(options.readers_max.max(1))),
             followers: Arc::new(Semaphore::new(options.followers_max)),
             options,
         }

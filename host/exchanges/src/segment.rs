@@ -93,6 +93,8 @@ impl Segment {
         options.read(true).write(true);
         let file = dir.open_with(name(self.number), &options)?.into_std();
         file.set_len(self.bytes)?;
+        // What it was closed with, if it ever was, is no longer so.
+        file.write_all_at(&[0; HEADER - OPENING], OPENING as u64)?;
         Ok(file)
     }
 

@@ -1,7 +1,7 @@
 //! What the log says of requests, and what it does not.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use keyway_core::{Code, Fault};
 use serde_json::{Value, json};
@@ -27,6 +27,16 @@ impl io::Write for Lines {
 impl Lines {
     /// Takes this thread's log for as long as the guard lives.
     fn take() -> (Self, DefaultGuard) {
+        // What other tests log is not looked at. But while nobody listens on any thread, tracing may remember of
+        // an event that nobody wants it, and then it is not offered to us either.
+        static LISTENER: Once = Once::new();
+        LISTENER.call_once(|| {
+            let listener = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::TRACE)
+                .with_writer(io::sink)
+                .finish();
+            tracing::subscriber::set_global_default(listener).unwrap();
+        });
         let lines = Self::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -113,6 +113,37 @@ async fn damage_in_a_closed_segment_is_skipped_when_it_is_read() {
 }
 
 #[tokio::test]
+async fn a_closed_segment_that_was_cut_is_not_believed_once_it_has_its_old_size_again() {
+    let place = Place::new(Options { segment_bytes_max: 3_000, ..roomy() });
+    // Two digits each, so all are of one size.
+    drop(place.with(10..60).await);
+    // The newest closed one, without its last two exchanges, as the only one there is.
+    let files = place.files();
+    let bytes = std::fs::read(&files[files.len() - 2]).unwrap();
+    files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    let count = bytes.windows(4).filter(|mark| *mark == [0xff, b'K', b'x', 0xfe]).count();
+    let size = (bytes.len() - HEADER) / count;
+    put(place.folder.path(), 1, &bytes[..bytes.len() - 2 * size]);
+    for number in [91, 92] {
+        drop(place.with([number]).await);
+    }
+    assert_eq!(std::fs::metadata(&place.files()[0]).unwrap().len(), bytes.len() as u64);
+    // A header that still said what it was closed with would give ids again.
+    let log = place.with([93]).await;
+    let there = numbers(&log).await;
+    assert_eq!(there[there.len() - 3..], [91, 92, 93]);
+}
+
+#[tokio::test]
+async fn the_log_is_for_its_owners_eyes() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new(roomy());
+    drop(place.with([1]).await);
+    let mode = std::fs::metadata(&place.files()[0]).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
 async fn files_that_are_no_log_at_all_keep_nobody_from_starting() {
     let place = Place::new(roomy());
     let folder = place.folder.path();

@@ -76,3 +76,26 @@ impl Default for Flights {
         Self { turns: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::SecretKey;
+
+    fn key(byte: u8) -> DataKey {
+        let owner = Owner { environment: "dev".parse().unwrap(), tenant: None };
+        let secret = SecretKey::from_bytes(&[byte; 32]).unwrap();
+        DataKey { id: DataKeyId([byte; 8]), owner, secret }
+    }
+
+    /// One caller reads which key is current, another exchanges it, and then the first one gets to say it.
+    #[test]
+    fn an_older_answer_does_not_replace_a_newer_one() {
+        let cache = Cache::default();
+        let (old, new) = (cache.keep(key(1)), cache.keep(key(2)));
+        assert_eq!(cache.point(2, &new).id, new.id);
+        assert_eq!(cache.point(1, &old).id, new.id);
+        assert_eq!(cache.current(&new.owner).unwrap().id, new.id);
+        assert_eq!(cache.get(old.id).unwrap().id, old.id, "it still opens");
+    }
+}

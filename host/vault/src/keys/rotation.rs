@@ -12,7 +12,7 @@ use keyway_core::ids::{Actor, Environment, Tenant};
 use keyway_store::Entry;
 use time::OffsetDateTime;
 
-use crate::keys::data::{self, CURRENT, DATA_KEYS, DataKey, DataKeyId, Kept, Owner, SEALING_KEYS};
+use crate::keys::data::{self, CURRENT, DATA_KEYS, DataKey, Kept, Owner, SEALING_KEYS};
 use crate::keys::{
     CALLS_MAX, Error, Keys, ROUNDS_MAX, SealingKeyId, ServiceError, Shared, contended,
 };
@@ -149,20 +149,14 @@ impl Keys {
     pub(crate) async fn rewrap(&self, to: &SealingKeyId, actor: &Actor) -> Result<usize, Error> {
         let shared = &self.shared;
         let _turn = shared.turn.write().await;
-        let mut done = HashSet::new();
-        let mut damaged = HashSet::new();
+        let mut done = 0;
         for _ in 0..ROUNDS_MAX {
-            let stale: Vec<Kept> = shared
-                .readable()
-                .await?
-                .into_iter()
-                .filter(|kept| kept.wrapped.sealing_key != *to)
-                .filter(|kept| !done.contains(&kept.id) && !damaged.contains(&kept.id))
-                .collect();
-            match shared.rewrap_all(stale, actor, (&mut done, &mut damaged)).await {
+            let kept = shared.readable().await?.into_iter();
+            let stale: Vec<Kept> = kept.filter(|kept| kept.wrapped.sealing_key != *to).collect();
+            match shared.rewrap_all(stale, actor, &mut done).await {
                 Err(Error::Store(keyway_store::Error::Conflict { .. })) => {}
                 Err(error) => return Err(error),
-                Ok(()) => return Ok(done.len()),
+                Ok(()) => return Ok(done),
             }
         }
         Err(contended())
@@ -187,27 +181,21 @@ impl Shared {
         &self,
         stale: Vec<Kept>,
         actor: &Actor,
-        (done, damaged): (&mut HashSet<DataKeyId>, &mut HashSet<DataKeyId>),
+        done: &mut usize,
     ) -> Result<(), Error> {
         for chunk in stale.chunks(CHUNK) {
             let rewrapped = all(chunk.iter().map(|kept| self.rewrapped(kept)).collect()).await?;
             let mut tx = self.store.tx();
-            let mut to = None;
-            let mut ids = Vec::new();
-            for (kept, rewrapped) in chunk.iter().zip(rewrapped) {
-                let Some(rewrapped) = rewrapped else {
-                    damaged.insert(kept.id);
-                    continue;
-                };
-                tx = tx.put_cell(DATA_KEYS, &kept.id.0, Some(kept.version), rewrapped.encode());
-                to = Some(rewrapped.wrapped.sealing_key);
-                ids.push(kept.id);
+            let (mut to, mut count) = (None, 0);
+            for kept in rewrapped.into_iter().flatten() {
+                tx = tx.put_cell(DATA_KEYS, &kept.id.0, Some(kept.version), kept.encode());
+                to = Some(kept.wrapped.sealing_key);
+                count += 1;
             }
             let Some(to) = to else { continue };
-            let after = format!("wraps {} data keys anew", ids.len());
-            tx.commit(entry("keys.rewrap", format!("sealing key {to}"), Some(after), actor))
-                .await?;
-            done.extend(ids);
+            let after = Some(format!("wraps {count} data keys anew"));
+            tx.commit(entry("keys.rewrap", format!("sealing key {to}"), after, actor)).await?;
+            *done += count;
         }
         Ok(())
     }

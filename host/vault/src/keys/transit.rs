@@ -105,8 +105,6 @@ struct Described {
     supports_encryption: bool,
     #[serde(default = "yes")]
     supports_decryption: bool,
-    #[serde(default)]
-    min_decryption_version: u64,
     keys: BTreeMap<String, serde_json::Value>,
 }
 
@@ -269,9 +267,8 @@ impl KeyService for Transit {
 
     async fn known(&self) -> Result<Known, ServiceError> {
         let described = self.describe().await?;
-        let versions = described.keys.keys().filter_map(|version| version.parse::<u64>().ok());
-        let mut versions: Vec<u64> =
-            versions.filter(|version| *version >= described.min_decryption_version).collect();
+        let versions = described.keys.keys().filter_map(|version| version.parse().ok());
+        let mut versions: Vec<u64> = versions.collect();
         versions.sort_unstable();
         let current = versions.last().map(|version| self.id(*version)).ok_or_else(nonsense)?;
         // It shows nothing that depends on the key.

@@ -1,9 +1,13 @@
 //! Starts and exchanges: what goes on, what is refused, and what a host that was cut off leaves behind.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
 use std::task::Poll;
 
+use futures_util::future::BoxFuture;
 use keyway_store::Options;
 use tokio::sync::Semaphore;
 
@@ -163,6 +167,123 @@ async fn a_data_key_that_is_being_made_is_not_left_behind() {
     let (made, exchanged) = tokio::join!(making, exchange);
     made.unwrap();
     assert_eq!(exchanged.unwrap().data_keys, 1);
+}
+
+/// Lets something happen once, between reading what there is and writing what follows.
+struct Meddled {
+    ring: Arc<KeyRing>,
+    /// Keys that are wrapped before it.
+    wraps: AtomicUsize,
+    meddling: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl Meddled {
+    fn new(ring: Arc<KeyRing>, wraps: usize, meddling: BoxFuture<'static, ()>) -> Arc<Self> {
+        let meddling = Mutex::new(Some(meddling));
+        Arc::new(Self { ring, wraps: AtomicUsize::new(wraps), meddling })
+    }
+
+    async fn meddle(&self) {
+        if self.wraps.fetch_sub(1, Ordering::SeqCst) != 0 {
+            return;
+        }
+        let meddling = self.meddling.lock().unwrap().take();
+        if let Some(meddling) = meddling {
+            meddling.await;
+        }
+    }
+}
+
+impl fmt::Debug for Meddled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meddled")
+    }
+}
+
+#[async_trait]
+impl KeyService for Meddled {
+    fn kind(&self) -> &'static str {
+        "meddled"
+    }
+
+    async fn known(&self) -> Result<Known, ServiceError> {
+        self.ring.known().await
+    }
+
+    async fn wrap(&self, key: &SecretKey, context: &[u8]) -> Result<Wrapped, ServiceError> {
+        self.meddle().await;
+        self.ring.wrap(key, context).await
+    }
+
+    async fn unwrap(&self, wrapped: &Wrapped, context: &[u8]) -> Result<SecretKey, ServiceError> {
+        self.ring.unwrap(wrapped, context).await
+    }
+
+    async fn rotate(&self) -> Result<SealingKeyId, ServiceError> {
+        self.ring.rotate().await
+    }
+}
+
+/// Fails if an exchange gives up, or writes over what another host wrote.
+#[tokio::test]
+async fn two_hosts_that_exchange_data_keys_at_once_both_succeed() {
+    let store = store();
+    let other = keys(&store, ring(&[("a", 1)]));
+    // More than one commit takes.
+    let tenants: Vec<String> = (0..100).map(|tenant| format!("t{tenant}")).collect();
+    for tenant in &tenants {
+        other.current(&Names::of(tenant).owner()).await.unwrap();
+    }
+    let sealed = seal(&other, "t7").await.unwrap();
+    let theirs = other.clone();
+    let meddling = async move {
+        theirs.rotate_data_keys(&Which::All, &actor()).await.unwrap();
+    };
+    // In the second commit, so that the first is not made again.
+    let service = Meddled::new(ring(&[("a", 1)]), 80, Box::pin(meddling));
+    let host = keys(&store, service);
+    assert_eq!(host.rotate_data_keys(&Which::All, &actor()).await.unwrap().data_keys, 100);
+    let status = host.status().await.unwrap();
+    assert_eq!((status.data_keys, status.data_keys_current), (300, 100));
+    opens(&host, "t7", &sealed).await.unwrap();
+    let theirs = seal(&other, "t7").await.unwrap();
+    opens(&host, "t7", &theirs).await.unwrap();
+}
+
+/// The same, with the sealing key: whatever the other host wrapped in between stays as it is.
+#[tokio::test]
+async fn two_hosts_that_wrap_anew_at_once_both_succeed() {
+    let store = store();
+    let before = keys(&store, ring(&[("a", 1)]));
+    let sealed = seal(&before, "acme").await.unwrap();
+    seal(&before, "other").await.unwrap();
+    let newer = || ring(&[("b", 2), ("a", 1)]);
+    let other = store.clone();
+    let meddling = async move {
+        started(&other, newer()).await.unwrap();
+    };
+    let host = started(&store, Meddled::new(newer(), 0, Box::pin(meddling))).await.unwrap();
+    assert_eq!(wraps(&host).await, [("a".to_owned(), 0), ("b".to_owned(), 2)]);
+    assert_eq!(actions(&store).await, ["keys.rewrap sealing key b"], "once");
+    opens(&host, "acme", &sealed).await.unwrap();
+}
+
+/// A damaged row stays as it is and is still counted; everybody else's is wrapped anew.
+#[tokio::test]
+async fn a_damaged_row_does_not_stop_an_exchange() {
+    let store = store();
+    let before = keys(&store, ring(&[("a", 1)]));
+    let acme = seal(&before, "acme").await.unwrap();
+    let other = seal(&before, "other").await.unwrap();
+    let id = &acme[6..14];
+    let cell = store.cell(DATA_KEYS, id).await.unwrap().unwrap();
+    let row = String::from_utf8(cell.value.to_vec()).unwrap().replace("acme", "acne");
+    let batch = store.batch().put_cell(DATA_KEYS, id, Some(cell.version), row.into_bytes());
+    batch.commit().await.unwrap();
+    let host = started(&store, ring(&[("b", 2), ("a", 1)])).await.unwrap();
+    assert_eq!(wraps(&host).await, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
+    opens(&host, "other", &other).await.unwrap();
+    opens(&host, "acme", &acme).await.unwrap_err();
 }
 
 /// More data keys than one commit takes, and the service goes away between two of them.
