@@ -37,8 +37,9 @@ fn row(key: SealingKey) -> [String; 4] {
     let SealingKey { id, current, present, data_keys, since } = key;
     let state = match (current, present) {
         (true, _) => "current",
-        (false, true) => "older",
-        (false, false) => "missing",
+        (false, Some(true)) => "older",
+        (false, Some(false)) => "missing",
+        (false, None) => "unknown",
     };
     [id, state.to_owned(), data_keys.to_string(), since.map_or("-".to_owned(), timestamp)]
 }

@@ -63,8 +63,11 @@ pub struct SealingKey {
     pub id: String,
     /// Whether data keys are wrapped with it now.
     pub current: bool,
-    /// Whether it is where the sealing keys are. One that is not cannot unwrap anything.
-    pub present: bool,
+    /// Whether it is where the sealing keys are. One that is not cannot unwrap anything. Absent while what holds
+    /// them does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub present: Option<bool>,
     /// How many data keys are wrapped with it. At 0 nothing needs it but backups.
     pub data_keys: usize,
     /// When the host first saw it.

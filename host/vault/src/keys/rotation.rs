@@ -62,8 +62,8 @@ pub struct SealingKeyStatus {
     pub id: SealingKeyId,
     /// Whether data keys are wrapped with it now.
     pub current: bool,
-    /// Whether the service has it.
-    pub present: bool,
+    /// Whether the service has it; none while the service does not say.
+    pub present: Option<bool>,
     /// How many data keys are wrapped with it.
     pub data_keys: usize,
     /// When this host first saw it.
@@ -118,7 +118,7 @@ impl Keys {
             change(keys.entry(id.clone()).or_insert(SealingKeyStatus {
                 id,
                 current: false,
-                present: false,
+                present: known.is_ok().then_some(false),
                 data_keys: 0,
                 since: None,
             }));
@@ -127,7 +127,7 @@ impl Keys {
             at(&kept.wrapped.sealing_key, &|key| key.data_keys += 1);
         }
         for key in known.iter().flat_map(|known| &known.keys) {
-            at(&key.id, &|key| key.present = true);
+            at(&key.id, &|key| key.present = Some(true));
         }
         if let Ok(known) = &known {
             at(&known.current, &|key| key.current = true);

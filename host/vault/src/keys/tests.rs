@@ -13,14 +13,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keyway_core::ids::{Connector, Slot, User};
+use keyway_core::descriptor::Scheme;
+use keyway_core::ids::{Connector, Installation, Slot, User};
 use keyway_core::ports::Clock;
 use keyway_core::{Code, Fault, Retry};
 use tokio::sync::Barrier;
 
 use super::transit::tests::Engine;
 use super::*;
+use crate::connections::Setting;
 use crate::seal::{Field, Place, SealError, Sealer};
+use crate::{Parts, SecretInput, Vault};
 
 /// A clock that stands.
 pub(crate) struct Fixed;
@@ -240,6 +243,8 @@ async fn a_service_that_goes_away_stops_new_tenants_only() {
     assert_eq!(engine.seen.lock().unwrap().len(), 1);
     let status = host.status().await.unwrap();
     assert!(status.problem.unwrap().contains("does not answer"));
+    let [key] = &status.sealing_keys[..] else { panic!("{:?}", status.sealing_keys) };
+    assert_eq!((key.data_keys, key.current, key.present), (2, false, None));
     assert_eq!((status.data_keys, status.data_keys_current), (2, 1));
 
     engine.up.store(true, Ordering::SeqCst);
@@ -247,4 +252,35 @@ async fn a_service_that_goes_away_stops_new_tenants_only() {
     let sealed = seal(&host, "new").await.unwrap();
     opens(&host, "new", &sealed).await.unwrap();
     assert!(host.status().await.unwrap().problem.is_none());
+}
+
+/// What an operator sees who connects somebody new meanwhile. Fails if the vault calls every trouble with sealing a
+/// defect of the host's.
+#[tokio::test]
+async fn a_new_tenants_credential_is_refused_until_the_service_is_back() {
+    let store = store();
+    let engine = Engine::new();
+    let keys = started(&store, Arc::new(engine.service())).await.unwrap();
+    let vault = Vault::new(Parts {
+        store: store.clone(),
+        sealer: Sealer::new(keys),
+        clock: Arc::new(Fixed),
+        outbound: engine.clone(),
+        owner: "host".to_owned(),
+        listener: None,
+    });
+    let set = async |tenant: &str| {
+        let Names { environment, tenant, connector, slot, user } = Names::of(tenant);
+        let installation = Installation { environment, tenant: tenant.unwrap(), connector };
+        let secret = SecretInput::Token("s3cret".into());
+        let scheme = Scheme::Bearer;
+        let setting = Setting { installation, slot, user, scheme, base_url: None, secret };
+        vault.set(setting, &"ann".parse().unwrap()).await
+    };
+    set("acme").await.unwrap();
+    engine.up.store(false, Ordering::SeqCst);
+    set("acme").await.unwrap();
+    let fault = set("new").await.unwrap_err();
+    assert_eq!((fault.code, fault.retry), (Code::KeysUnavailable, Retry::Yes));
+    assert!(fault.chain().contains("no answer from kms.example.com"), "{}", fault.chain());
 }

@@ -88,6 +88,10 @@ async fn every_missing_sealing_key_is_named() {
         host.current(&Names::of(tenant).owner()).await.unwrap();
     }
     let error = started(&store, ring(&[("c", 3)])).await.unwrap_err().to_string();
+    let status = keys(&store, ring(&[("c", 3)])).status().await.unwrap();
+    let present: Vec<_> =
+        status.sealing_keys.iter().map(|key| (key.current, key.present)).collect();
+    assert_eq!(present, [(false, Some(false)), (false, Some(false)), (true, Some(true))]);
     let why = "sealing key a is missing, and 1 data keys are wrapped with it; \
                sealing key b is missing, and 2 data keys are wrapped with it";
     assert_eq!(error, why);

@@ -83,9 +83,9 @@ fn credentials_say_nothing_of_themselves() {
     let texts = [
         format!("{:?}", Credential::Token(secret())),
         format!("{:?}", Credential::Basic { user: secret(), password: secret() }),
-        format!("{:?}", crate::SecretInput::Token(secret())),
-        format!("{:?}", crate::SecretInput::Basic { user: secret(), password: secret() }),
-        format!("{:#?}", crate::SecretInput::Basic { user: secret(), password: secret() }),
+        format!("{:?}", SecretInput::Token(secret())),
+        format!("{:?}", SecretInput::Basic { user: secret(), password: secret() }),
+        format!("{:#?}", SecretInput::Basic { user: secret(), password: secret() }),
     ];
     for text in texts {
         assert!(!text.contains("canary"), "{text}");
