@@ -72,15 +72,10 @@ impl Sketch {
         exchange.installation = Some(origin.installation.clone());
         exchange.user.clone_from(&origin.user);
         exchange.release = Some(origin.release.clone());
-        Self(Some(Box::new(Draft {
-            log: Arc::clone(log),
-            began: Instant::now(),
-            exchange,
-            upload: None,
-            body_bytes_max: log.body_bytes_max(),
-            places: places(&origin.descriptor),
-            scrubber: Scrubber::default(),
-        })))
+        let mut draft = Draft::new(log, exchange);
+        draft.body_bytes_max = log.body_bytes_max();
+        draft.places = places(&origin.descriptor);
+        Self(Some(Box::new(draft)))
     }
 
     /// Of an exchange of the host's own: no header and no body of it is kept, both are made of credentials.
@@ -90,15 +85,7 @@ impl Sketch {
         exchange.environment.clone_from(&request.environment);
         request.method.as_str().clone_into(&mut exchange.method);
         exchange.url = redacted_url(&request.url, &[], &Scrubber::default());
-        Self(Some(Box::new(Draft {
-            log: Arc::clone(log),
-            began: Instant::now(),
-            exchange,
-            upload: None,
-            body_bytes_max: 0,
-            places: Vec::new(),
-            scrubber: Scrubber::default(),
-        })))
+        Self(Some(Box::new(Draft::new(log, exchange))))
     }
 
     /// The credential that is used, to be kept out.
@@ -197,6 +184,19 @@ impl Drop for Sketch {
 // === impl Draft ===
 
 impl Draft {
+    /// One that keeps no body.
+    fn new(log: &Arc<dyn ExchangeLog>, exchange: Exchange) -> Self {
+        Self {
+            log: Arc::clone(log),
+            began: Instant::now(),
+            exchange,
+            upload: None,
+            body_bytes_max: 0,
+            places: Vec::new(),
+            scrubber: Scrubber::default(),
+        }
+    }
+
     /// What is kept of a body. Cut after it was scrubbed: a secret must not lie across the cut.
     fn kept(&self, bytes: &Bytes) -> Option<Bytes> {
         if self.body_bytes_max == 0 || bytes.is_empty() {

@@ -290,11 +290,7 @@ impl Vault {
         oauth: &Oauth,
         tokens: &Tokens,
     ) -> Option<String> {
-        let of = ClientRef {
-            environment: connection.installation.environment.clone(),
-            connector: connection.installation.connector.clone(),
-            slot: connection.slot.clone(),
-        };
+        let of = ClientRef::of(connection);
         let client = self.shared.clients.open(&of).await.ok()?;
         let endpoint = Endpoint {
             outbound: &*self.shared.outbound,

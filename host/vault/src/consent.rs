@@ -111,7 +111,7 @@ impl Vault {
     ) -> Result<(SessionToken, Session), Fault> {
         let oauth = by_code(spec)?;
         // Without a client the person would be sent away for nothing.
-        self.shared.clients.open(&client_of(&of)).await?;
+        self.shared.clients.open(&ClientRef::of(&of)).await?;
         if let Some(url) = &return_url
             && !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http"))
         {
@@ -146,7 +146,7 @@ impl Vault {
     ) -> Result<Begun, Fault> {
         let oauth = by_code(spec)?;
         let (session, _) = self.live_session(&key_of(token)).await?;
-        let client = self.shared.clients.open(&client_of(&session.of)).await?;
+        let client = self.shared.clients.open(&ClientRef::of(&session.of)).await?;
         let (state, binding) = (random()?, random()?);
         let verifier = if oauth.pkce { Some(random()?) } else { None };
         let pending = Pending {
@@ -252,7 +252,7 @@ impl Vault {
         code: &SecretString,
         pending: &Pending,
     ) -> Result<Issued, Fault> {
-        let client = self.shared.clients.open(&client_of(of)).await?;
+        let client = self.shared.clients.open(&ClientRef::of(of)).await?;
         let endpoint = Endpoint {
             outbound: &*self.shared.outbound,
             environment: &of.installation.environment,
@@ -373,14 +373,6 @@ fn by_code(spec: &SlotSpec) -> Result<&Oauth, Fault> {
 fn authorize_url(oauth: &Oauth) -> Result<Url, Fault> {
     let url = oauth.authorize_url.as_deref().and_then(|url| Url::parse(url).ok());
     url.ok_or_else(|| Fault::new(Code::Internal, "the descriptor's `authorize-url` is no URL"))
-}
-
-fn client_of(of: &ConnectionRef) -> ClientRef {
-    ClientRef {
-        environment: of.installation.environment.clone(),
-        connector: of.installation.connector.clone(),
-        slot: of.slot.clone(),
-    }
 }
 
 fn key_of(secret: &SecretString) -> String {

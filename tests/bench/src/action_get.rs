@@ -12,7 +12,7 @@ use harness::Host;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use serde_json::json;
 
-use crate::load::{Load, Shot};
+use crate::load::{self, Load, Shot};
 use crate::machine;
 use crate::peers::{Peer, Role};
 use crate::report::Row;
@@ -40,12 +40,7 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Row>> {
     configure(&host).await?;
     let mut ours = Load::open(host.address, CONNECTIONS, action(&host)?).await?;
     let mut floor = Load::open(proxy.address, CONNECTIONS, get(proxy.address)?).await?;
-    ours.rate(TURN).await?;
-    floor.rate(TURN).await?;
-    let mut rounds = Vec::with_capacity(ROUNDS);
-    for _ in 0..ROUNDS {
-        rounds.push((ours.rate(TURN).await?, floor.rate(TURN).await?));
-    }
+    let rounds = load::by_turns(&mut ours, &mut floor, ROUNDS, TURN).await?;
     let seconds = TURN.as_secs();
     let detail =
         format!("{ROUNDS} rounds of {seconds} s each over {CONNECTIONS} connections, by turns");

@@ -60,6 +60,22 @@ impl Load {
     }
 }
 
+/// Rates of `ours` and of `floor`, by turns, after a turn each that does not count.
+pub(crate) async fn by_turns(
+    ours: &mut Load,
+    floor: &mut Load,
+    rounds: usize,
+    turn: Duration,
+) -> anyhow::Result<Vec<(f64, f64)>> {
+    ours.rate(turn).await?;
+    floor.rate(turn).await?;
+    let mut rates = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        rates.push((ours.rate(turn).await?, floor.rate(turn).await?));
+    }
+    Ok(rates)
+}
+
 async fn fire(
     mut connection: SendRequest<Full<Bytes>>,
     shot: Shot,

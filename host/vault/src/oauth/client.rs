@@ -4,7 +4,7 @@
 //! goes only to the token endpoint. One client in two environments means that each can revoke the other's tokens,
 //! which is said when it is configured.
 
-use keyway_core::ids::{Actor, Connector, Environment, Slot};
+use keyway_core::ids::{Actor, ConnectionRef, Connector, Environment, Slot};
 use keyway_core::{Code, Fault};
 use keyway_store::Store;
 use keyway_store::model::Entry;
@@ -86,6 +86,15 @@ struct Row {
 // === impl ClientRef ===
 
 impl ClientRef {
+    /// The client that a connection's tokens are had with.
+    pub fn of(connection: &ConnectionRef) -> Self {
+        Self {
+            environment: connection.installation.environment.clone(),
+            connector: connection.installation.connector.clone(),
+            slot: connection.slot.clone(),
+        }
+    }
+
     fn key(&self) -> Vec<u8> {
         format!("{} {} {}", self.environment, self.connector, self.slot).into_bytes()
     }

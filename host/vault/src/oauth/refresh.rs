@@ -264,7 +264,7 @@ impl Vault {
 
     async fn fly(&self, subject: Subject) -> Result<(), Fault> {
         // Before the intent: without a client nothing could be sent.
-        let client = self.client_for(&subject).await?;
+        let client = self.shared.clients.open(&ClientRef::of(&subject.of)).await?;
         let Some(lease) = self.refresh_lease(&subject).await? else { return Ok(()) };
         let outcome = self.refresh_under(&subject, &client, &lease).await;
         self.give_back(&lease).await;
@@ -275,16 +275,6 @@ impl Vault {
         if let Err(error) = self.shared.store.release_lease(lease).await {
             tracing::debug!(%error, "lease not given back; it ends by itself");
         }
-    }
-
-    async fn client_for(&self, subject: &Subject) -> Result<Client, Fault> {
-        let installation = &subject.of.installation;
-        let of = ClientRef {
-            environment: installation.environment.clone(),
-            connector: installation.connector.clone(),
-            slot: subject.of.slot.clone(),
-        };
-        self.shared.clients.open(&of).await
     }
 
     /// The right to refresh; none if another host has meanwhile done it.
