@@ -34,7 +34,7 @@ test-crate NAME:
 
 # Integration tests whose name has this in it.
 it NAME="": guests
-    cargo test -p keyway --test it -- {{NAME}}
+    cargo test -p keyway --features transit --test it -- {{NAME}}
 
 # The demonstration.
 demo:

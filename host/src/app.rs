@@ -4,6 +4,7 @@
 
 mod keys;
 mod reads;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +17,7 @@ use keyway_broker::{Broker, Dns, Wire};
 use keyway_core::ids::Actor;
 use keyway_core::ports::{Admission, Dispatch as DispatchPort, Routes};
 use keyway_core::ports::{
-    Clock, Components, Credentials, Egress, EgressPolicy, ExchangeLog, Loader, Outbound, Outcomes,
-    Proxy,
+    Clock, Components, Credentials, EgressPolicy, ExchangeLog, Loader, Outbound,
 };
 use keyway_dispatch::{Dispatch, Ways};
 use keyway_exchanges::Exchanges;
@@ -34,6 +34,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::app::reads::{StoreHealth, StoreReads};
+use crate::app::upkeep::{Underway, Upkeep};
 use crate::clock::SystemClock;
 use crate::config::Config;
 
@@ -52,12 +53,14 @@ pub(crate) struct App {
     tokens: Tokens,
     store: Store,
     exchanges: Exchanges,
+    upkeep: Upkeep,
 }
 
 /// A host that serves.
 pub(crate) struct Serving {
     store: Store,
     exchanges: Exchanges,
+    upkeep: Underway,
     drain: oneshot::Sender<()>,
     server: JoinHandle<()>,
 }
@@ -100,11 +103,10 @@ impl App {
         let releases =
             Releases::new(store.clone(), loader, Arc::clone(&clock), Arc::clone(&executed));
         let routes: Arc<dyn Routes> = releases.routes();
-        let egress: Arc<dyn Egress> = Arc::new(broker.clone());
-        let proxy: Arc<dyn Proxy> = Arc::new(broker.clone());
-        let outcomes: Arc<dyn Outcomes> = executed;
-        let ways = Ways { egress, proxy };
-        let dispatch = Dispatch::new(calls, routes, ways, outcomes, Arc::clone(&clock));
+        vault.tell(Arc::new(releases.clone()));
+        let upkeep = Upkeep::new(&vault, &routes, config.keep_alive, config.server.drain_time);
+        let ways = Ways { egress: Arc::new(broker.clone()), proxy: Arc::new(broker.clone()) };
+        let dispatch = Dispatch::new(calls, routes, ways, executed, Arc::clone(&clock));
 
         let metrics = keyway_api::Metrics::default();
         let mut registry = Registry::default();
@@ -129,12 +131,13 @@ impl App {
             policy,
             reads: Arc::new(StoreReads(store.clone())),
             exchanges: exchanges.clone(),
+            quotas: Arc::new(broker),
             health: Arc::new(StoreHealth(store.clone())),
             clock,
             metrics,
             registry: Arc::new(registry),
         };
-        Ok(Self { api: Api::new(api, deps), tokens, store, exchanges })
+        Ok(Self { api: Api::new(api, deps), tokens, store, exchanges, upkeep })
     }
 
     /// Makes the first admin token, if there is no token at all. It is in its file before it is valid, so
@@ -160,13 +163,13 @@ impl App {
 
     /// Begins to serve.
     pub(crate) fn serve(self, listener: TcpListener) -> Serving {
-        let (store, exchanges) = (self.store, self.exchanges);
+        let Self { api, store, exchanges, upkeep, tokens: _ } = self;
         let (drain, drained) = oneshot::channel();
         let server = tokio::spawn(async move {
             // A dropped sender means the same: stop.
-            self.api.serve(listener, async { drop(drained.await) }).await;
+            api.serve(listener, async { drop(drained.await) }).await;
         });
-        Serving { store, exchanges, drain, server }
+        Serving { store, exchanges, upkeep: upkeep.begin(), drain, server }
     }
 }
 
@@ -187,9 +190,11 @@ impl Serving {
     /// Takes no new requests and waits for those under way.
     pub(crate) async fn stop(self) {
         drop(self.drain);
+        self.upkeep.stop();
         if let Err(error) = self.server.await {
             tracing::error!(%error, "server ended by a panic");
         }
+        self.upkeep.ended().await;
         self.exchanges.flush().await;
     }
 }

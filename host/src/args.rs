@@ -104,6 +104,9 @@ pub(crate) enum Command {
         /// Fail if the pin is no longer at this generation.
         #[arg(long, value_name = "N")]
         generation: Option<u64>,
+        /// Also if the release needs scopes which were not granted; the reason then says which.
+        #[arg(long)]
+        allow_missing_scopes: bool,
     },
     /// Show tenant × declared × executed release.
     Pins {
@@ -197,6 +200,15 @@ pub(crate) enum Command {
         #[arg(long)]
         user: Option<String>,
     },
+    /// Show how the rate limits of providers stand.
+    Quotas {
+        /// Only of this tenant.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Only of this connector, `publisher/name`.
+        #[arg(long)]
+        connector: Option<String>,
+    },
     /// Tokens of the API.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -265,6 +277,9 @@ pub(crate) enum DefaultCommand {
         /// Why: kept in the audit.
         #[arg(long)]
         reason: String,
+        /// Also if the release needs scopes which were not granted; the reason then says which.
+        #[arg(long)]
+        allow_missing_scopes: bool,
     },
     /// Show it.
     Get {

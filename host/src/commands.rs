@@ -9,6 +9,7 @@ pub(crate) mod keys;
 pub(crate) mod logs;
 pub(crate) mod new;
 pub(crate) mod pins;
+pub(crate) mod quotas;
 pub(crate) mod releases;
 pub(crate) mod remote;
 pub(crate) mod serve;

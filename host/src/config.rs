@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) runtime: RuntimeConfig,
     /// Where the sealing keys are.
     pub(crate) keys: KeysConfig,
+    /// How connections that nobody uses are looked after.
+    pub(crate) keep_alive: keyway_vault::keep_alive::Config,
     /// What connectors may reach.
     pub(crate) egress: keyway_broker::Config,
     /// How exchanges with providers are kept.

@@ -9,6 +9,7 @@ mod config;
 mod env;
 mod exit;
 mod logging;
+mod memory;
 mod output;
 
 use std::process::ExitCode;
@@ -20,15 +21,10 @@ use crate::args::{Cli, Command, LogsCommand};
 use crate::client::Unreachable;
 use crate::commands::remote::{Refused, Session};
 use crate::commands::{
-    admit, calls, connect, connections, explain, keys, logs, new, pins, releases, serve, settings,
-    tokens,
+    admit, calls, connect, connections, explain, keys, logs, new, pins, quotas, releases, serve,
+    settings, tokens,
 };
 use crate::exit::Exit;
-
-/// The C library's allocator takes a lock and often a futex when one thread frees what another made,
-/// which is what every call does.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let Cli { remote, command } = Cli::parse();
@@ -58,8 +54,8 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
             let request = SetPin { release, reason, generation, allow_missing_scopes };
             pins::pin(session, &tenant, &connector, &request).await
         }
-        Command::Revert { tenant, connector, reason, to, generation } => {
-            let request = Revert { reason, to, generation };
+        Command::Revert { tenant, connector, reason, to, generation, allow_missing_scopes } => {
+            let request = Revert { reason, to, generation, allow_missing_scopes };
             pins::revert(session, &tenant, &connector, &request).await
         }
         Command::Pins { tenant, connector, all } => {
@@ -87,6 +83,9 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Write { tenant, connector, object, request, user } => {
             let session = &session.on_behalf(user.as_deref())?;
             calls::on_object(session, &tenant, &connector, &object, "write", request).await
+        }
+        Command::Quotas { tenant, connector } => {
+            quotas::list(session, tenant.as_deref(), connector.as_deref()).await
         }
         Command::Token(command) => tokens::token(session, command).await,
         Command::Keys { command } => keys::keys(session, command).await,

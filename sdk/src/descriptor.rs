@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Actions, Operation};
+use crate::{Actions, Oauth, Operation};
 
 /// Every connector says what it is: the contract's interface `descriptor`.
 pub trait Describe {
@@ -58,6 +58,17 @@ pub struct Slot {
     scopes: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     summary: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<Probe>,
+}
+
+/// A request that tells whether a credential works, and whose it is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Probe {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
 }
 
 /// How the host puts a credential on a request.
@@ -78,6 +89,8 @@ pub enum Scheme {
         /// Parameter name.
         name: String,
     },
+    /// A bearer token that an authorization server issues, or one that was made by hand at the provider.
+    Oauth2(Box<Oauth>),
 }
 
 /// What can be done with an object.
@@ -265,8 +278,13 @@ impl Slot {
         Self::of(Scheme::ApiKeyQuery { name: name.into() })
     }
 
+    /// A bearer token that an authorization server issues.
+    pub fn oauth2(oauth: Oauth) -> Self {
+        Self::of(Scheme::Oauth2(Box::new(oauth)))
+    }
+
     fn of(scheme: Scheme) -> Self {
-        Self { scheme, scopes: Vec::new(), summary: String::new() }
+        Self { scheme, scopes: Vec::new(), summary: String::new(), probe: None }
     }
 
     /// What the provider must have granted.
@@ -280,6 +298,29 @@ impl Slot {
     #[must_use]
     pub fn summary(mut self, text: impl Into<String>) -> Self {
         self.summary = text.into();
+        self
+    }
+
+    /// A request that succeeds with every working credential of the slot.
+    #[must_use]
+    pub fn probe(mut self, probe: Probe) -> Self {
+        self.probe = Some(probe);
+        self
+    }
+}
+
+// === impl Probe ===
+
+impl Probe {
+    /// A path on the base URL, asked for with GET. Any 2xx means that the credential works.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self { path: path.into(), account: None }
+    }
+
+    /// JSON Pointer (RFC 6901) to the provider's name of the account in the answer.
+    #[must_use]
+    pub fn account(mut self, pointer: impl Into<String>) -> Self {
+        self.account = Some(pointer.into());
         self
     }
 }
@@ -377,6 +418,23 @@ mod tests {
         assert_eq!(
             serde_json::to_value(descriptor).unwrap(),
             json!({"format": 1, "name": "acme/crm", "version": "1.2.3", "hosts": [], "slots": {}})
+        );
+    }
+
+    #[test]
+    fn a_slot_says_how_its_token_is_issued_and_how_it_is_tried() {
+        let slot = Slot::oauth2(Oauth::client_credentials("https://acme.example/token"))
+            .probe(Probe::get("/me").account("/id"));
+        assert_eq!(
+            serde_json::to_value(slot).unwrap(),
+            json!({
+                "scheme": {
+                    "kind": "oauth2",
+                    "grant": "client-credentials",
+                    "token-url": "https://acme.example/token",
+                },
+                "probe": {"path": "/me", "account": "/id"},
+            })
         );
     }
 

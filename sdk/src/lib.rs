@@ -45,6 +45,7 @@ mod failure;
 pub mod http;
 mod listen;
 pub mod log;
+mod oauth;
 pub mod paging;
 mod read;
 mod register;
@@ -58,11 +59,12 @@ mod write;
 
 pub use act::{Act, Actions};
 pub use descriptor::{
-    ActionSpec, Api, Describe, Descriptor, Effect, ObjectSpec, ReadSpec, Scheme, Slot,
+    ActionSpec, Api, Describe, Descriptor, Effect, ObjectSpec, Probe, ReadSpec, Scheme, Slot,
 };
 pub use failure::{Failure, FailureKind};
 pub use http::{Http, Request, Response, send_all};
 pub use listen::{Delivery, Event, Listen, Received, Reply};
+pub use oauth::{ClientAuth, Oauth, Refresh};
 pub use read::{Page, Read, ReadRequest, Record, Schemas};
 pub use register::{STAMP, STAMP_BYTES};
 pub use remember::{Obstacle, Remember};

@@ -8,6 +8,7 @@ mod keys;
 mod logs;
 mod pins;
 mod project;
+mod quotas;
 mod releases;
 mod settings;
 mod tokens;

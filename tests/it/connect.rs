@@ -3,6 +3,7 @@
 //! What each browser saw is what a person would have seen. The authorization server says what became of a token.
 
 mod answers;
+mod grants;
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ const OAUTH: &str = "fixtures/oauth";
 const QUERY: &str = "/services/data/v62.0/query?q=SELECT%20Id%20FROM%20Contact%20LIMIT%201";
 
 /// A token that is younger is not refreshed because it is rejected (`host/vault/src/oauth/refresh.rs`: 10 s).
-const REJECTED_TOO_SOON: Duration = Duration::from_secs(11);
+pub(crate) const REJECTED_TOO_SOON: Duration = Duration::from_secs(11);
 
 /// How the operator's page looks, and that it does not name us.
 const BRAND: &str = "
@@ -297,6 +298,10 @@ async fn a_connection_keeps_its_account() {
     let expected = "/settings?tab=apps&status=failed&code=account-mismatch";
     assert!(ended.ends_with(expected), "{ended}");
     assert_eq!(world.connections("acme").await, std::slice::from_ref(&before));
+    // What was issued for the other account is nobody's: it must not live on.
+    let issued = world.refresh_tokens().await;
+    let states: Vec<_> = issued.iter().map(|token| token["state"].clone()).collect();
+    assert_eq!(states, ["valid", "revoked"], "{issued:#?}");
     assert_eq!(world.called().await, 200);
     let url = text(&world.begin(body).await.ok().json()["url"]);
     let seen = world.visit(&url, &[]).await;

@@ -87,6 +87,15 @@ async fn bytes_that_are_no_component_are_refused_one_by_one() {
     assert_eq!(releases.len(), 1, "something that was refused is a release: {releases:?}");
 }
 
+/// The slot whose credential a case uses: the one that it names, or else `token`.
+fn slot_of(case: &Case) -> String {
+    let named = match case.call {
+        Call::Invoke(_, input) => serde_json::from_str::<Value>(input).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    named["slot"].as_str().unwrap_or("token").to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn calling_each_guest_comes_to_what_the_model_says_and_leaves_others_alone() {
     let upstream = Plain::start().await;
@@ -98,8 +107,8 @@ async fn calling_each_guest_comes_to_what_the_model_says_and_leaves_others_alone
         let release = setup.publish(guest.name).await.ok().json()["release"].clone();
         let connector = text(&release["connector"]);
         setup.pin(guest.name, &connector, &text(&release["digest"])).await;
-        if guest.cases.iter().any(|case| case.needs == Needs::Upstream) {
-            let slot = path(guest.name, &connector, "/connections/token");
+        for case in guest.cases.iter().filter(|case| case.needs == Needs::Upstream) {
+            let slot = path(guest.name, &connector, &format!("/connections/{}", slot_of(case)));
             setup.http.put(&slot, json!({"token": "canary-of-the-guest"})).await.ok();
         }
         for case in guest.cases {

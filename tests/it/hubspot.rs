@@ -1,5 +1,7 @@
 //! Both lines of `keyway/hubspot`, as components in the real host, against the mock provider.
 
+mod login;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -6,9 +6,11 @@
 mod calls;
 mod cli;
 mod connect;
+mod grants;
 mod guests;
 mod hubspot;
 mod keys;
+mod limits;
 mod logs;
 mod pins;
 mod proxy;
@@ -21,5 +23,7 @@ mod send_all;
 mod setup;
 mod start;
 mod store;
+#[cfg(feature = "transit")]
+mod transit;
 mod upstream;
 mod watch;

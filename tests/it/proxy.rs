@@ -100,18 +100,18 @@ fn mirror(request: Request<Incoming>) -> Response<Mirrored> {
 // --- a caller ---
 
 /// What came back.
-struct Got {
-    status: u16,
+pub(crate) struct Got {
+    pub(crate) status: u16,
     headers: HeaderMap,
-    body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl Got {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
-    fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.problem("code")
     }
 
@@ -127,7 +127,7 @@ impl Got {
 }
 
 /// A request that is written as it stands, over a connection of its own.
-async fn ask(
+pub(crate) async fn ask(
     setup: &Setup,
     method: Method,
     path: &str,

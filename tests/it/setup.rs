@@ -2,11 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fixtures::Guest;
 use harness::{Ended, Host, Http, Reply, Start};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// How long a host that was asked to stop may take: what it waits for, and a slow machine.
+const STOP_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A host on a data directory that goes when the test ends.
 pub(crate) struct Setup {
@@ -97,6 +102,14 @@ impl Setup {
     /// Kills the host as a crash would, and starts it on the same data.
     pub(crate) fn crash(self) -> Self {
         self.kill().up()
+    }
+
+    /// Asks the host to stop, once, and waits until it has.
+    pub(crate) async fn stop(self) -> Place {
+        let id = i32::try_from(self.host.id()).ok().and_then(Pid::from_raw);
+        kill_process(id.expect("a process has an id"), Signal::TERM).expect("ours");
+        self.host.ended(STOP_TIME_MAX).await;
+        self.place
     }
 
     /// Publishes a guest of the fixtures.

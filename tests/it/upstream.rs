@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 /// What came.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Seen {
     /// Path and query.
     pub(crate) target: String,
     pub(crate) headers: HeaderMap,
+    /// When.
+    pub(crate) at: Instant,
 }
 
 /// A provider that answers 200. Dropping it closes its door; its connections end with the test.
@@ -28,7 +31,8 @@ pub(crate) struct Plain {
 }
 
 impl Plain {
-    /// Answers with `{"seen": PATH}` and, for the path `/echo`, with every header it got.
+    /// Answers with `{"seen": PATH}` and, for the path `/echo`, with every header it got. For `/limited` it answers 429,
+    /// and how many requests it takes.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
@@ -71,7 +75,18 @@ async fn answer(
         });
         body["headers"] = serde_json::Value::Object(pairs.collect());
     }
-    seen.lock().expect("not poisoned").push(Seen { target: path, headers });
-    let response = Response::builder().header("content-type", "application/json");
+    seen.lock().expect("not poisoned").push(Seen {
+        target: path.clone(),
+        headers,
+        at: Instant::now(),
+    });
+    let mut response = Response::builder().header("content-type", "application/json");
+    if path.starts_with("/limited") {
+        response = response
+            .status(429)
+            .header("retry-after", "300")
+            .header("ratelimit-policy", r#""burst";q=100;w=600"#)
+            .header("ratelimit", r#""burst";r=0;t=300"#);
+    }
     Ok(response.body(Full::new(body.to_string().into())).expect("a valid response"))
 }

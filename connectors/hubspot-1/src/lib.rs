@@ -15,6 +15,11 @@ impl Generation for V3 {
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
     // The vendor publishes no document for this one with the CRM's; its reference names the path.
     const ACCOUNT_INFO: &'static str = "/account-info/v3/details";
+    // The vendor's documents name this one for every generation. It ends it on 2027-02-16, in favour of
+    // `/oauth/v3/token`, which takes and answers the same.
+    const TOKEN_URL: &'static str = "https://api.hubapi.com/oauth/v1/token";
+    // `v1` has none that RFC 7009 describes.
+    const REVOKE_URL: &'static str = "https://api.hubapi.com/oauth/v3/token/revoke";
 
     fn objects(object: &str) -> String {
         format!("/crm/v3/objects/{object}")

@@ -10,6 +10,7 @@ const MAJOR: &str = "1";
 const OBJECTS: &str = "/crm/v3/objects";
 const PROPERTIES: &str = "/crm/v3/properties";
 const ACCOUNT_INFO: &str = "/account-info/v3/details";
+const REVOKE_URL: &str = "https://api.hubapi.com/oauth/v3/token/revoke";
 
 #[path = "../../hubspot-crm/suite/suite.rs"]
 mod suite;

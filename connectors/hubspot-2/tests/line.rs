@@ -10,6 +10,7 @@ const MAJOR: &str = "2";
 const OBJECTS: &str = "/crm/objects/2026-03";
 const PROPERTIES: &str = "/crm/properties/2026-03";
 const ACCOUNT_INFO: &str = "/account-info/2026-03/details";
+const REVOKE_URL: &str = "https://api.hubapi.com/oauth/2026-03/token/revoke";
 
 #[path = "../../hubspot-crm/suite/suite.rs"]
 mod suite;

@@ -10,6 +10,7 @@ mod config;
 mod cursor;
 mod discover;
 mod errors;
+mod login;
 mod object;
 mod outcomes;
 mod read;
@@ -19,7 +20,7 @@ use std::marker::PhantomData;
 
 use keyway_sdk::{
     Act, Actions, Api, Describe, Descriptor, ObjectSpec, Operation, Outcome, Page, Read,
-    ReadRequest, ReadSpec, Result, Schemas, Slot, Write, WriteRequest,
+    ReadRequest, ReadSpec, Result, Schemas, Write, WriteRequest,
 };
 
 use crate::object::Object;
@@ -32,6 +33,10 @@ pub trait Generation: 'static {
     const VERSION: &'static str;
     /// Path of the account's details.
     const ACCOUNT_INFO: &'static str;
+    /// Where tokens are issued.
+    const TOKEN_URL: &'static str;
+    /// Where tokens are revoked.
+    const REVOKE_URL: &'static str;
 
     /// Path of an object's records.
     fn objects(object: &str) -> String;
@@ -42,15 +47,6 @@ pub trait Generation: 'static {
 /// The connector, in one of its lines.
 pub struct HubSpot<G>(PhantomData<G>);
 
-/// What the vendor's documents ask for, operation by operation.
-const SCOPES: [&str; 5] = [
-    "oauth",
-    "crm.objects.contacts.read",
-    "crm.objects.contacts.write",
-    "crm.objects.companies.read",
-    "crm.objects.companies.write",
-];
-
 impl<G: Generation> Describe for HubSpot<G> {
     fn describe() -> Descriptor {
         let object = |object: Object| {
@@ -58,16 +54,13 @@ impl<G: Generation> Describe for HubSpot<G> {
                 .read(ReadSpec::pages_of(api::PAGE_MAX).incremental().deletes())
                 .write([Operation::Create, Operation::Update, Operation::Upsert, Operation::Delete])
         };
-        let slot = Slot::bearer().scopes(SCOPES).summary(
-            "Access token of a private app, or an OAuth access token, of the HubSpot account.",
-        );
         Descriptor::new("keyway/hubspot", G::VERSION)
             .summary("Contacts and companies of a HubSpot account.")
             // The vendor's documents state no day on which `v3` ends.
             .api(Api::new(G::API))
             .host(api::HOST)
             .base_url(format!("https://{}", api::HOST))
-            .slot(api::SLOT, slot)
+            .slot(api::SLOT, login::slot::<G>())
             .object(Object::Contacts.name(), object(Object::Contacts))
             .object(Object::Companies.name(), object(Object::Companies))
             .actions(&Self::actions())

@@ -3,7 +3,7 @@
 use keyway_sdk::serde_json::{self, json};
 use keyway_sdk::{Act, Describe};
 
-use super::{API, HubSpot, MAJOR};
+use super::{ACCOUNT_INFO, API, HubSpot, MAJOR, REVOKE_URL};
 
 #[test]
 fn the_line_names_its_generation_and_its_version() {
@@ -19,7 +19,7 @@ fn one_host_one_slot_two_objects_five_actions() {
     let descriptor = serde_json::to_value(HubSpot::describe()).unwrap();
     assert_eq!(descriptor["hosts"], json!(["api.hubapi.com"]));
     assert_eq!(descriptor["base-url"], "https://api.hubapi.com");
-    assert_eq!(descriptor["slots"]["token"]["scheme"], json!({"kind": "bearer"}));
+    assert_eq!(descriptor["slots"].as_object().unwrap().len(), 1);
     for object in ["contacts", "companies"] {
         let spec = &descriptor["objects"][object];
         let read = json!({"incremental": true, "deletes": true, "page-size": 100});
@@ -35,6 +35,36 @@ fn one_host_one_slot_two_objects_five_actions() {
         assert_eq!(spec["effect"], "read", "{name}");
         assert!(spec["input"].is_object(), "{name}");
     }
+}
+
+#[test]
+fn the_slot_says_how_the_provider_issues_tokens_and_how_one_is_tried() {
+    let descriptor = serde_json::to_value(HubSpot::describe()).unwrap();
+    let slot = &descriptor["slots"]["token"];
+    assert_eq!(
+        slot["scheme"],
+        json!({
+            "kind": "oauth2",
+            "grant": "authorization-code",
+            "authorize-url": "https://app.hubspot.com/oauth/authorize",
+            "token-url": "https://api.hubapi.com/oauth/v1/token",
+            "revoke-url": REVOKE_URL,
+            "client-auth": "post",
+            "scope-separator": " ",
+            "refresh": "keep",
+            "lifetime": 1800,
+            "account": "/hub_id",
+        })
+    );
+    assert_eq!(slot["probe"], json!({"path": ACCOUNT_INFO, "account": "/portalId"}));
+    // `oauth` is what the probe and `account.info` need, the others what objects and their actions do.
+    let object =
+        |object: &str| ["read", "write"].map(|verb| format!("crm.objects.{object}.{verb}"));
+    let mut scopes = vec!["oauth".to_owned()];
+    for name in descriptor["objects"].as_object().unwrap().keys().rev() {
+        scopes.extend(object(name));
+    }
+    assert_eq!(slot["scopes"], json!(scopes));
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod write;
 use keyway_sdk::serde_json::{Value, json};
 use keyway_sdk::testing::Exchange;
 
-use super::{ACCOUNT_INFO, API, HubSpot, MAJOR, OBJECTS, PROPERTIES};
+use super::{ACCOUNT_INFO, API, HubSpot, MAJOR, OBJECTS, PROPERTIES, REVOKE_URL};
 
 fn contacts(rest: &str) -> String {
     format!("{OBJECTS}/contacts{rest}")

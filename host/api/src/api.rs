@@ -8,7 +8,7 @@ use keyway_artifacts::Artifacts;
 use keyway_artifacts::schema::InputSchemas;
 use keyway_core::ids::Environment;
 use keyway_core::limits::{COMPONENT_BYTES_MAX, INPUT_BYTES_MAX};
-use keyway_core::ports::{Clock, Dispatch, EgressPolicy, Routes};
+use keyway_core::ports::{Clock, Dispatch, EgressPolicy, Quotas, Routes};
 use keyway_exchanges::Exchanges;
 use keyway_releases::Releases;
 use keyway_vault::{Keys, Tokens, Vault};
@@ -48,6 +48,8 @@ pub struct Deps {
     pub reads: Arc<dyn Reads>,
     /// Keeps the exchanges.
     pub exchanges: Exchanges,
+    /// Keeps to the rate limits of providers.
+    pub quotas: Arc<dyn Quotas>,
     /// Says whether the host is ready.
     pub health: Arc<dyn Health>,
     /// By which a cached token expires.
@@ -117,6 +119,7 @@ pub(crate) struct Shared {
     pub(crate) policy: Arc<dyn EgressPolicy>,
     pub(crate) reads: Arc<dyn Reads>,
     pub(crate) exchanges: Exchanges,
+    pub(crate) quotas: Arc<dyn Quotas>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) health: Arc<dyn Health>,
     pub(crate) registry: Arc<Registry>,
@@ -174,6 +177,7 @@ impl Api {
             auth: Auth::new(deps.tokens, Arc::clone(&deps.clock)),
             clock: deps.clock,
             exchanges: deps.exchanges,
+            quotas: deps.quotas,
             stopping: watch::Sender::new(false),
             routes: deps.releases.routes(),
             schemas: InputSchemas::default(),

@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod installation;
 pub mod keys;
 pub mod problem;
+pub mod quota;
 pub mod release;
 pub mod token;
 

@@ -10,8 +10,10 @@ pub(crate) mod exchanges;
 pub(crate) mod health;
 pub(crate) mod keys;
 pub(crate) mod moves;
+pub(crate) mod obtain;
 pub(crate) mod pins;
 pub(crate) mod proxy;
+pub(crate) mod quotas;
 pub(crate) mod releases;
 pub(crate) mod tokens;
 

@@ -10,6 +10,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICAT
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use keyway_core::ids::CallId;
+use keyway_core::quota::fields::{self, Own};
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Fault, Retry};
 
@@ -113,6 +114,9 @@ impl IntoResponse for Refusal {
             // Whole seconds, and never sooner than the wait.
             headers.insert(RETRY_AFTER, HeaderValue::from(millis(wait).div_ceil(1_000)));
         }
+        if let Some(standing) = &self.fault.rate_limit {
+            fields::write(headers, standing, Own::default());
+        }
         if let Some(trace) = &self.trace {
             trace.write(headers);
         }
@@ -188,6 +192,10 @@ pub(crate) fn cut(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use keyway_core::quota::{Allowance, Standing};
+
     use super::*;
 
     #[test]
@@ -202,6 +210,35 @@ mod tests {
             (of(0), of(1), of(1_000), of(1_001)),
             ("0".into(), "1".into(), "1".into(), "2".into())
         );
+    }
+
+    #[test]
+    fn a_limit_that_a_call_met_is_said_in_every_form() {
+        let wait = Duration::from_millis(4_200);
+        let standing = Standing {
+            policies: vec![Allowance {
+                name: "burst".into(),
+                quota: Some(100),
+                window: Some(10),
+                remaining: Some(7),
+                reset: Some(2),
+            }],
+            blocked_for: Some(wait),
+            waiting: 1,
+        };
+        let mut fault = Fault::new(Code::RateLimited, "wait").retry(Retry::After(wait));
+        fault.rate_limit = Some(Arc::new(standing));
+        let response = Refusal::from(fault).into_response();
+        for (name, value) in [
+            ("retry-after", "5"),
+            ("ratelimit-policy", r#""burst";q=100;w=10"#),
+            ("ratelimit", r#""burst";r=7;t=2, "blocked";r=0;t=5"#),
+            ("ratelimit-limit", "100"),
+            ("ratelimit-remaining", "0"),
+            ("ratelimit-reset", "5"),
+        ] {
+            assert_eq!(response.headers()[name], value, "{name}");
+        }
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::api::Host;
 use crate::contract::Endpoint;
 use crate::contract::endpoint::{self, Method};
 use crate::handlers::{
-    audit, calls, clients, config, connect, connections, exchanges, health, keys, moves, pins,
-    proxy, releases, tokens,
+    audit, calls, clients, config, connect, connections, exchanges, health, keys, moves, obtain,
+    pins, proxy, quotas, releases, tokens,
 };
 use crate::layer;
 
@@ -42,6 +42,7 @@ pub(crate) fn router(api: Host) -> axum::Router {
         .mount(&endpoint::CONNECTION_HOLD_REFRESH, connections::hold_refresh)
         .mount(&endpoint::CONNECTION_RELEASE_REFRESH, connections::release_refresh)
         .mount(&endpoint::CONNECTION_REFRESH, connections::refresh)
+        .mount(&endpoint::CONNECTION_OBTAIN, obtain::obtain)
         .mount(&endpoint::CONNECTION_IMPORT, moves::import)
         .mount(&endpoint::CONNECTION_EXPORT, moves::export)
         .mount(&endpoint::CONNECTION_IMPORT_MANY, moves::import_many)
@@ -63,6 +64,7 @@ pub(crate) fn router(api: Host) -> axum::Router {
         .mount(&endpoint::PROXY, proxy::relay)
         .mount(&endpoint::EXCHANGE_LIST, exchanges::list)
         .mount(&endpoint::EXCHANGE_FOLLOW, exchanges::follow)
+        .mount(&endpoint::QUOTA_LIST, quotas::list)
         .mount(&endpoint::TOKEN_LIST, tokens::list)
         .mount(&endpoint::TOKEN_ISSUE, tokens::issue)
         .mount(&endpoint::TOKEN_REVOKE, tokens::revoke)
@@ -73,9 +75,13 @@ pub(crate) fn router(api: Host) -> axum::Router {
         .mount(&endpoint::READY, health::ready)
         .mount(&endpoint::METRICS, health::metrics)
         .mount(&endpoint::OPENAPI, health::openapi);
+    completed(mounted.router, api)
+}
+
+/// With answers for whatever no handler is mounted on.
+fn completed(router: axum::Router<Host>, api: Host) -> axum::Router {
     let (absent, other) = (api.clone(), api.clone());
-    mounted
-        .router
+    router
         .fallback(async move || {
             let fault = Fault::new(Code::NoSuchEndpoint, "no endpoint has this path");
             layer::unmatched(&absent, fault).await

@@ -1,6 +1,7 @@
 //! The broker: carries one exchange of a guest through the layers, top to bottom, in one function.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -94,8 +95,12 @@ impl Egress for Broker {
         let wanted = request.timeout.unwrap_or(policy.limits.exchange_timeout);
         let time = policy.limits.exchange_timeout.min(origin.time_left).min(wanted);
         let mut progress = Progress::until(Instant::now() + time);
-        let carried = inner.carry(&policy, origin, request, &mut progress, &mut sketch);
-        let result = timeout(time, carried).await.unwrap_or_else(|_| Err(late(&progress)));
+        let carried = {
+            // Pinned here: it is large, and moving it into the timeout would copy it.
+            let carried = pin!(inner.carry(&policy, origin, request, &mut progress, &mut sketch));
+            timeout(time, carried).await
+        };
+        let result = carried.unwrap_or_else(|_| Err(late(&progress)));
         let stopped = result.as_ref().err().map(|stop| stop.reason.as_str());
         sketch.end(stopped);
         match result {
@@ -126,22 +131,20 @@ impl Inner {
         let (began, limits, descriptor) = (Instant::now(), &policy.limits, &*origin.descriptor);
 
         // Policy: nothing is looked up, counted or opened for a request that may not be sent.
-        let slot = request.slot.take();
-        sketch.wanted(&request.method, &request.url);
-        let mut target = admitted(policy, origin, &request.url, progress)?;
+        let (slot, url) = (request.slot.take(), std::mem::take(&mut request.url));
+        sketch.wanted(&request.method, &url);
+        let foreseen = foreseen(policy, origin, slot.is_some(), &url, progress)?;
         let (mut parts, mut payload) = Parts::parse(request, descriptor, limits)?;
 
         // Inject: the secret is fetched once, and before a lookup or a connection could be for nothing.
-        let mut loan = match slot {
-            None => Loan::default(),
-            Some(slot) => inject::borrow(&*self.credentials, origin, &slot).await?,
-        };
+        let mut loan = inject::lend(&*self.credentials, origin, slot.as_deref()).await?;
+        let mut target = settled(policy, origin, &loan, foreseen, &url, progress)?;
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
-        let mut trail = Trail::new(descriptor.redirects);
-        let mut permit = None;
-        let raw = loop {
+        let (mut trail, mut permit) = (Trail::new(descriptor.redirects), None);
+        let (raw, echoes) = loop {
             // Pace: under the limit of the account that the credential is for, each time that something is sent.
-            // Before the budget: who waits for a provider must not keep the tenant's permits.
+            // Before the budget, the first time: who waits for a provider must not keep the tenant's permits. Whoever
+            // sends once more, to where it was sent on or with another credential, has one and keeps it.
             let quota = self.place(origin, &loan, progress.until).await?;
             // Budget: before the first lookup, because asking a name server is work for others too.
             if permit.is_none() {
@@ -154,8 +157,9 @@ impl Inner {
             sketch.request(&target, &parts, &payload);
             let raw =
                 self.send(policy, origin, &target, &parts, &loan, &mut payload, progress).await?;
-            sketch.answered(&raw);
-            self.learn(&quota, &loan, raw.status, &raw.headers);
+            let echoes = loan.scrubber.echoes(&raw.headers);
+            sketch.answered(&raw, &echoes);
+            self.learn(origin, &quota, &echoes, raw.status, &raw.headers);
 
             // A credential that the provider has stopped taking is exchanged for its successor, once.
             if inject::renew(&*self.credentials, origin, &mut loan, raw.status).await? {
@@ -166,7 +170,7 @@ impl Inner {
             // Redirect: a hop is a request like the first, so it passes the policy and all that follows.
             let (changes, scrubber) = ((&mut parts, &mut payload), &loan.scrubber);
             let next = trail.next(&target, changes, &raw, scrubber, limits.url_bytes_max)?;
-            let Some(next) = next else { break raw };
+            let Some(next) = next else { break (raw, echoes) };
             progress.host = Some(Arc::clone(&next.host));
             policy.admit(&origin.installation.environment, descriptor, &next)?;
             // The credential was for one origin. Once away from it, it never comes back: whoever sent
@@ -181,7 +185,8 @@ impl Inner {
         };
 
         // Decode, then scrub: a secret inside compressed bytes cannot be seen from outside.
-        let response = respond::respond(raw, &parts.method, &loan.scrubber, limits).await?;
+        let response =
+            respond::respond(raw, &parts.method, (&echoes, &loan.scrubber), limits).await?;
         sketch.body(&response.body);
         Ok(response)
     }
@@ -218,15 +223,46 @@ impl Inner {
     }
 }
 
-/// Where a request is to go, if it may go there.
-pub(crate) fn admitted(
+/// Where a request is to go, as far as that is known before its credential is. None for a path without a base URL, which
+/// the connection may still have.
+pub(crate) fn foreseen(
     policy: &Policy,
     origin: &Origin,
+    borrows: bool,
+    url: &str,
+    progress: &mut Progress,
+) -> Result<Option<Target>, Stop> {
+    match admitted(policy, origin, None, url, progress) {
+        Err(stop) if borrows && stop.reason == Reason::BaseUrlMissing => Ok(None),
+        foreseen => foreseen.map(Some),
+    }
+}
+
+/// Where it goes: a connection with a base URL of its own, such as a user's, has its token sent there and nowhere else.
+pub(crate) fn settled(
+    policy: &Policy,
+    origin: &Origin,
+    loan: &Loan,
+    foreseen: Option<Target>,
+    url: &str,
+    progress: &mut Progress,
+) -> Result<Target, Stop> {
+    match foreseen {
+        Some(target) if loan.base_url.is_none() || loan.base_url == origin.base_url => Ok(target),
+        _ => admitted(policy, origin, loan.base_url.as_deref(), url, progress),
+    }
+}
+
+/// Where a request is to go, if it may go there.
+fn admitted(
+    policy: &Policy,
+    origin: &Origin,
+    own: Option<&str>,
     url: &str,
     progress: &mut Progress,
 ) -> Result<Target, Stop> {
     let descriptor = &*origin.descriptor;
-    let base_url = origin.base_url.as_deref().or(descriptor.base_url.as_deref());
+    let base_url = own.or(origin.base_url.as_deref()).or(descriptor.base_url.as_deref());
     let url = target::absolute(url, base_url)?;
     let target = Target::parse(&url, policy.limits.url_bytes_max)?;
     progress.host = Some(Arc::clone(&target.host));

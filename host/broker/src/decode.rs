@@ -27,8 +27,12 @@ pub(crate) async fn decode(
     if body.is_empty() {
         return Ok(body);
     }
-    let input = &*body;
-    match coding.as_str() {
+    // Boxed: a decoder is large, and most bodies have none.
+    Box::pin(undo(&coding, &body, limits)).await
+}
+
+async fn undo(coding: &str, input: &[u8], limits: &Limits) -> Result<Bytes, Stop> {
+    match coding {
         "gzip" | "x-gzip" => {
             let mut decoder = GzipDecoder::new(input);
             decoder.multiple_members(true);

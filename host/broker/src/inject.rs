@@ -1,5 +1,9 @@
 //! Puts a slot's credential on a request. The secret comes from the [`Credentials`] port, is marked
 //! sensitive, and goes no further than the request; [`crate::scrub`] keeps it out of the response.
+//!
+//! A guest names a slot and nothing else; whose connection that is, the origin of its call says ([`reference`]). So there
+//! is no id of another tenant's connection that it could ask with (C27). The secret stands where the slot's scheme puts
+//! it: texts that a guest writes are no templates, and nothing in them is ever replaced by a secret (C28).
 
 use std::any::Any;
 use std::sync::Arc;
@@ -43,6 +47,8 @@ pub(crate) struct Loan {
     pub(crate) slot: Option<Slot>,
     /// The provider's name of the account.
     pub(crate) account: Option<Arc<str>>,
+    /// Where paths go with it, if the connection says.
+    pub(crate) base_url: Option<Arc<str>>,
     version: u64,
     /// Whether a successor was asked for already.
     renewed: bool,
@@ -50,12 +56,19 @@ pub(crate) struct Loan {
     _in_use: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// The credential of the slot that the request asked for.
-pub(crate) async fn borrow(
+/// The credential of the slot that the request asked for, if it did.
+pub(crate) async fn lend(
     credentials: &dyn Credentials,
     origin: &Origin,
-    slot: &str,
+    slot: Option<&str>,
 ) -> Result<Loan, Stop> {
+    match slot {
+        None => Ok(Loan::default()),
+        Some(slot) => borrow(credentials, origin, slot).await,
+    }
+}
+
+async fn borrow(credentials: &dyn Credentials, origin: &Origin, slot: &str) -> Result<Loan, Stop> {
     let undeclared = || {
         Stop::new(Reason::UndeclaredSlot, "the connector declares no credential slot of this name")
     };
@@ -91,6 +104,10 @@ pub(crate) async fn renew(
     let Ok(Some(held)) = credentials.rejected(&of, spec, loan.version).await else {
         return Ok(false);
     };
+    // Connected anew, to an account in another place: this request is on its way to the former.
+    if held.base_url != loan.base_url {
+        return Ok(false);
+    }
     let renewed = self::loan(spec, slot.clone(), held)?;
     // A provider may echo the one that it has just rejected.
     let scrubber = std::mem::take(&mut loan.scrubber).and(&renewed.scrubber);
@@ -107,7 +124,7 @@ fn reference(origin: &Origin, slot: &Slot) -> ConnectionRef {
 }
 
 fn loan(spec: &SlotSpec, slot: Slot, held: Held) -> Result<Loan, Stop> {
-    let Held { credential, version, account, in_use } = held;
+    let Held { credential, version, account, base_url, in_use } = held;
     let (injection, scrubber) = place(&spec.scheme, &credential).ok_or_else(|| {
         let detail = format!("the credential of slot `{slot}` does not fit its scheme");
         Stop::new(Reason::CredentialUnfit, detail)
@@ -117,6 +134,7 @@ fn loan(spec: &SlotSpec, slot: Slot, held: Held) -> Result<Loan, Stop> {
         scrubber,
         slot: Some(slot),
         account,
+        base_url,
         version,
         renewed: false,
         _in_use: Some(in_use),

@@ -2,9 +2,10 @@
 //! and by secret, so that nothing behind this file has to be trusted with a credential.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use aho_corasick::AhoCorasick;
 use bytes::Bytes;
 use http::HeaderMap;
 use keyway_core::Descriptor;
@@ -12,6 +13,7 @@ use keyway_core::descriptor::Scheme;
 use keyway_core::exchange::{Exchange, HostRequest, Origin, Timings};
 use keyway_core::ids::Slot;
 use keyway_core::ports::ExchangeLog;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use url::Url;
 
@@ -22,27 +24,31 @@ use crate::send::Raw;
 use crate::target::Target;
 use crate::wire::Inner;
 
-/// Parts of names whose values are not kept, in lower case: of headers and of query parameters.
-const SECRET_NAMES: [&str; 12] = [
-    "authorization",
-    "cookie",
-    "token",
-    "secret",
-    "password",
-    "api-key",
-    "apikey",
-    "api_key",
-    "session",
-    "signature",
-    "credential",
-    "sig",
-];
+/// Finds parts of names whose values are not kept: of headers and of query parameters.
+static SECRET_NAMES: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let parts = [
+        "authorization",
+        "cookie",
+        "token",
+        "secret",
+        "password",
+        "api-key",
+        "apikey",
+        "api_key",
+        "session",
+        "signature",
+        "credential",
+        "sig",
+    ];
+    let names = AhoCorasick::builder().ascii_case_insensitive(true).build(parts);
+    names.expect("a dozen words are few enough")
+});
 
 /// The purpose of an exchange that a caller sends through the proxy.
 pub(crate) const PROXY: &str = "proxy";
 
-/// Letters that are kept of a method or a URL that nobody has approved.
-const WANTED_MAX: usize = 256;
+/// Bytes that are kept of a method or a URL that nobody has approved.
+const WANTED_BYTES_MAX: usize = 256;
 
 /// An exchange as far as it is known. Nothing at all where nobody keeps exchanges. Dropped without an end, it was
 /// given up by whoever waited for it, and is recorded as that.
@@ -55,8 +61,10 @@ struct Draft {
     /// Of a request's body that is sent as it comes.
     upload: Option<Meter>,
     body_bytes_max: usize,
-    /// Names, in lower case, of headers and parameters that carry a credential of the descriptor.
-    places: Vec<String>,
+    /// Says which headers and parameters carry a credential; none for what the host itself sends.
+    descriptor: Option<Arc<Descriptor>>,
+    /// What was asked for, until something is sent: it is made fit to be shown only if nothing ever is.
+    wanted: String,
     scrubber: Scrubber,
 }
 
@@ -66,7 +74,7 @@ impl Sketch {
     /// Of an exchange for a caller.
     pub(crate) fn of(wire: &Inner, origin: &Origin, purpose: &'static str) -> Self {
         let Some(log) = &wire.log else { return Self(None) };
-        let mut exchange = blank(wire, purpose);
+        let mut exchange = blank(wire.clock.now(), purpose);
         exchange.environment = Some(origin.installation.environment.clone());
         exchange.call = Some(origin.call);
         exchange.installation = Some(origin.installation.clone());
@@ -74,18 +82,20 @@ impl Sketch {
         exchange.release = Some(origin.release.clone());
         let mut draft = Draft::new(log, exchange);
         draft.body_bytes_max = log.body_bytes_max();
-        draft.places = places(&origin.descriptor);
+        draft.descriptor = Some(Arc::clone(&origin.descriptor));
         Self(Some(Box::new(draft)))
     }
 
     /// Of an exchange of the host's own: no header and no body of it is kept, both are made of credentials.
     pub(crate) fn of_host(wire: &Inner, request: &HostRequest) -> Self {
         let Some(log) = &wire.log else { return Self(None) };
-        let mut exchange = blank(wire, request.purpose);
+        let mut exchange = blank(wire.clock.now(), request.purpose);
         exchange.environment.clone_from(&request.environment);
         request.method.as_str().clone_into(&mut exchange.method);
-        exchange.url = redacted_url(&request.url, &[], &Scrubber::default());
-        Self(Some(Box::new(Draft::new(log, exchange))))
+        let mut draft = Draft::new(log, exchange);
+        let url = Url::parse(&request.url).map(|url| draft.shown(&url));
+        draft.exchange.url = url.unwrap_or_else(|_| MASK.to_owned());
+        Self(Some(Box::new(draft)))
     }
 
     /// The credential that is used, to be kept out.
@@ -95,51 +105,50 @@ impl Sketch {
         draft.scrubber = scrubber.clone();
     }
 
-    /// What is asked for, before anybody has looked at it: what is refused is shown as it was wanted, without a query.
+    /// What is asked for, before anybody has looked at it.
     pub(crate) fn wanted(&mut self, method: &str, url: &str) {
         let Some(draft) = &mut self.0 else { return };
-        let plain =
-            |text: &str| text.chars().filter(|c| !c.is_control()).take(WANTED_MAX).collect();
-        draft.exchange.method = plain(method);
-        let bare = url.split(['?', '#']).next().unwrap_or_default();
-        draft.exchange.url = match Url::parse(bare) {
-            Ok(_) => plain(&redacted_url(bare, &draft.places, &draft.scrubber)),
-            Err(_) => plain(bare),
-        };
+        let cut = |text: &str| text[..text.floor_char_boundary(WANTED_BYTES_MAX)].to_owned();
+        (draft.exchange.method, draft.wanted) = (cut(method), cut(url));
     }
 
     /// The request, before it is sent.
     pub(crate) fn request(&mut self, target: &Target, parts: &Parts, payload: &Payload) {
         let Some(draft) = &mut self.0 else { return };
+        draft.wanted.clear();
         let body = payload.bytes().and_then(|bytes| draft.kept(bytes));
         draft.upload = payload.meter();
+        let url = draft.shown(target.url());
+        let headers = draft.redacted(&parts.headers, &draft.scrubber);
         let exchange = &mut draft.exchange;
         parts.method.as_str().clone_into(&mut exchange.method);
-        exchange.url = redacted_url(target.as_str(), &draft.places, &draft.scrubber);
-        exchange.request_headers = redacted(&parts.headers, &draft.places, &draft.scrubber);
+        exchange.url = url;
+        exchange.request_headers = headers;
         exchange.request_bytes = payload.length().unwrap_or_default();
         exchange.request_body = body;
     }
 
-    /// The head of the response.
+    /// The head of the response. `echoes` finds the secrets that are in it: see [`Scrubber::echoes`].
     pub(crate) fn head(
         &mut self,
         status: u16,
         headers: &HeaderMap,
-        connected: Duration,
-        first_byte: Duration,
+        (connected, first_byte): (Duration, Duration),
+        echoes: &Scrubber,
     ) {
         let Some(draft) = &mut self.0 else { return };
+        let headers = draft.redacted(headers, echoes);
         let exchange = &mut draft.exchange;
         exchange.status = Some(status);
-        exchange.response_headers = redacted(headers, &draft.places, &draft.scrubber);
+        exchange.response_headers = headers;
         exchange.timings.connected += connected;
         exchange.timings.first_byte += first_byte;
     }
 
     /// A response that is there whole.
-    pub(crate) fn answered(&mut self, raw: &Raw) {
-        self.head(raw.status.as_u16(), &raw.headers, raw.connected, raw.first_byte);
+    pub(crate) fn answered(&mut self, raw: &Raw, echoes: &Scrubber) {
+        let times = (raw.connected, raw.first_byte);
+        self.head(raw.status.as_u16(), &raw.headers, times, echoes);
         self.received(raw.body.len() as u64);
     }
 
@@ -163,7 +172,8 @@ impl Sketch {
 
     /// Hands it over, once.
     pub(crate) fn end(&mut self, stopped: Option<&'static str>) {
-        let Some(draft) = self.0.take() else { return };
+        let Some(mut draft) = self.0.take() else { return };
+        draft.refused();
         let Draft { mut exchange, log, began, upload, .. } = *draft;
         exchange.stopped = stopped;
         exchange.timings.total = began.elapsed();
@@ -192,9 +202,65 @@ impl Draft {
             exchange,
             upload: None,
             body_bytes_max: 0,
-            places: Vec::new(),
+            descriptor: None,
+            wanted: String::new(),
             scrubber: Scrubber::default(),
         }
+    }
+
+    /// What was never sent is shown as it was wanted: without a query, and without what terminals act upon.
+    fn refused(&mut self) {
+        if self.wanted.is_empty() {
+            return;
+        }
+        let wanted = std::mem::take(&mut self.wanted);
+        let bare = wanted.split(['?', '#']).next().unwrap_or_default();
+        let url = Url::parse(bare).map_or_else(|_| bare.to_owned(), |url| self.shown(&url));
+        let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect();
+        self.exchange.url = plain(&url);
+        self.exchange.method = plain(&self.exchange.method);
+    }
+
+    /// Headers as they may be kept. `scrubber` finds the secrets that are in them.
+    fn redacted(&self, headers: &HeaderMap, scrubber: &Scrubber) -> Vec<(String, String)> {
+        let shown = headers.iter().map(|(name, value)| {
+            let name = name.as_str();
+            if value.is_sensitive() || self.hides(name) {
+                return (name.to_owned(), MASK.to_owned());
+            }
+            let value = String::from_utf8_lossy(value.as_bytes());
+            (name.to_owned(), scrubber.text(value).into_owned())
+        });
+        shown.collect()
+    }
+
+    /// A URL without user and password, and with the values of secret parameters masked.
+    fn shown(&self, url: &Url) -> String {
+        if url.query().is_none() && url.username().is_empty() && url.password().is_none() {
+            return self.scrubber.text(Cow::Borrowed(url.as_str())).into_owned();
+        }
+        let mut url = url.clone();
+        // Neither can fail for a URL that has a host.
+        if url.set_password(None).is_err() || url.set_username("").is_err() {
+            return MASK.to_owned();
+        }
+        if url.query_pairs().any(|(name, _)| self.hides(&name)) {
+            let pairs: Vec<(String, String)> = url
+                .query_pairs()
+                .map(|(name, value)| {
+                    let value = if self.hides(&name) { MASK.into() } else { value };
+                    (name.into_owned(), value.into_owned())
+                })
+                .collect();
+            url.query_pairs_mut().clear().extend_pairs(pairs);
+        }
+        self.scrubber.text(Cow::Owned(url.into())).into_owned()
+    }
+
+    /// Whether what stands under this name, in a header or a query, is not kept.
+    fn hides(&self, name: &str) -> bool {
+        SECRET_NAMES.is_match(name)
+            || self.descriptor.as_ref().is_some_and(|descriptor| places(descriptor, name))
     }
 
     /// What is kept of a body. Cut after it was scrubbed: a secret must not lie across the cut.
@@ -208,9 +274,10 @@ impl Draft {
     }
 }
 
-fn blank(wire: &Inner, purpose: &'static str) -> Exchange {
+/// Nothing but when and why.
+fn blank(at: OffsetDateTime, purpose: &'static str) -> Exchange {
     Exchange {
-        at: wire.clock.now(),
+        at,
         environment: None,
         call: None,
         installation: None,
@@ -232,62 +299,64 @@ fn blank(wire: &Inner, purpose: &'static str) -> Exchange {
     }
 }
 
-fn places(descriptor: &Descriptor) -> Vec<String> {
-    let name = |scheme: &Scheme| match scheme {
-        Scheme::ApiKeyHeader { name } | Scheme::ApiKeyQuery { name } => {
-            Some(name.to_ascii_lowercase())
+/// Whether a credential of the descriptor's stands in headers or parameters of this name.
+fn places(descriptor: &Descriptor, name: &str) -> bool {
+    descriptor.slots.values().any(|slot| match &slot.scheme {
+        Scheme::ApiKeyHeader { name: own } | Scheme::ApiKeyQuery { name: own } => {
+            name.eq_ignore_ascii_case(own)
         }
-        _ => None,
-    };
-    descriptor.slots.values().filter_map(|slot| name(&slot.scheme)).collect()
-}
-
-fn secret(name: &str, places: &[String]) -> bool {
-    let name = name.to_ascii_lowercase();
-    places.contains(&name) || SECRET_NAMES.iter().any(|part| name.contains(part))
-}
-
-fn redacted(headers: &HeaderMap, places: &[String], scrubber: &Scrubber) -> Vec<(String, String)> {
-    let shown = headers.iter().map(|(name, value)| {
-        let name = name.as_str();
-        if value.is_sensitive() || secret(name, places) {
-            return (name.to_owned(), MASK.to_owned());
-        }
-        let value = String::from_utf8_lossy(value.as_bytes());
-        (name.to_owned(), scrubber.text(value).into_owned())
-    });
-    shown.collect()
-}
-
-/// A URL without user and password, and with the values of secret parameters masked.
-fn redacted_url(text: &str, places: &[String], scrubber: &Scrubber) -> String {
-    let Ok(mut url) = Url::parse(text) else { return MASK.to_owned() };
-    // Neither can fail for a URL that has a host.
-    if url.set_password(None).is_err() || url.set_username("").is_err() {
-        return MASK.to_owned();
-    }
-    let hidden = url.query_pairs().any(|(name, _)| secret(&name, places));
-    if hidden {
-        let pairs: Vec<(String, String)> = url
-            .query_pairs()
-            .map(|(name, value)| {
-                let value = if secret(&name, places) { MASK.into() } else { value };
-                (name.into_owned(), value.into_owned())
-            })
-            .collect();
-        url.query_pairs_mut().clear().extend_pairs(pairs);
-    }
-    scrubber.text(Cow::Owned(url.into())).into_owned()
+        _ => false,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    struct Nowhere;
+
+    impl ExchangeLog for Nowhere {
+        fn body_bytes_max(&self) -> usize {
+            0
+        }
+
+        fn record(&self, _: Exchange) {}
+    }
+
+    /// Of a connector with one slot of this scheme, whose secret is `s3cret-value`.
+    fn draft(scheme: &str) -> Draft {
+        let text = format!(
+            r#"{{"format":1,"name":"a/b","version":"1.0.0","slots":{{"key":{{"scheme":{scheme}}}}}}}"#
+        );
+        let log: Arc<dyn ExchangeLog> = Arc::new(Nowhere);
+        Draft {
+            descriptor: Some(Arc::new(Descriptor::parse(&text).unwrap())),
+            scrubber: Scrubber::new(&["s3cret-value"]),
+            ..Draft::new(&log, blank(OffsetDateTime::UNIX_EPOCH, "call"))
+        }
+    }
+
+    #[test]
+    fn what_was_refused_is_shown_as_wanted_and_without_its_query() {
+        let shown = |method: &str, url: &str| {
+            let mut sketch = Sketch(Some(Box::new(draft(r#"{"kind":"bearer"}"#))));
+            sketch.wanted(method, url);
+            let mut draft = sketch.0.take().unwrap();
+            draft.refused();
+            (draft.exchange.method, draft.exchange.url)
+        };
+        let long = format!("https://a.com/{}", "\u{e4}".repeat(WANTED_BYTES_MAX));
+        assert_eq!(shown("GE\nT", "https://u:p@a.com/x?token=1").0, "GET");
+        assert_eq!(shown("GET", "https://u:p@a.com/x?token=1").1, "https://a.com/x");
+        assert_eq!(shown("GET", "/x\u{1b}[2J?token=1").1, "/x[2J");
+        assert!(shown("GET", &long).1.len() <= 3 * WANTED_BYTES_MAX);
+        assert!(!shown("GET", "https://a.com/s3cret-value").1.contains("s3cret"));
+    }
+
     #[test]
     fn urls_lose_what_is_secret_by_name_or_by_value() {
-        let scrubber = Scrubber::new(&["s3cret-value"]);
-        let shown = |url: &str| redacted_url(url, &["hapikey".to_owned()], &scrubber);
+        let draft = draft(r#"{"kind":"api-key-query","name":"hapiKey"}"#);
+        let shown = |url: &str| draft.shown(&Url::parse(url).unwrap());
         assert_eq!(shown("https://a.com/x?limit=1&after=2"), "https://a.com/x?limit=1&after=2");
         assert_eq!(shown("https://u:p@a.com/x"), "https://a.com/x");
         for secret in
@@ -315,7 +384,8 @@ mod tests {
             headers
                 .append(http::HeaderName::from_static(name), http::HeaderValue::from_static(value));
         }
-        let shown = redacted(&headers, &["x-own".to_owned()], &Scrubber::new(&["s3cret-value"]));
+        let draft = draft(r#"{"kind":"api-key-header","name":"X-Own"}"#);
+        let shown = draft.redacted(&headers, &draft.scrubber);
         let kept: Vec<_> = shown.iter().filter(|(_, value)| !value.contains("redacted")).collect();
         assert_eq!(kept, [&("x-plain".to_owned(), "kept".to_owned())]);
         assert!(!format!("{shown:?}").contains("s3cret"));

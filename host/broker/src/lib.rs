@@ -32,6 +32,7 @@ mod pace;
 mod payload;
 mod policy;
 mod pool;
+mod quotas;
 mod reason;
 mod redirect;
 mod relay;

@@ -13,12 +13,13 @@
 //! slow start ────────┘
 //! ```
 //!
-//! **What throttling guarantees.** Of requests that took a place, at most `quota` go out in any half-open span
-//! of `window` seconds, wherever it begins, for each declared limit: the window slides ([`window`]). Requests
-//! that pass through are counted and not held, so they can exceed it, but those that take a place then wait
-//! for them too. It is a guarantee about departures from this host: what else uses the account is known only
-//! by what the provider says, and a network may bring requests closer together. A history begins when the
-//! first request with a limit is counted, and ends with the process.
+//! **What throttling guarantees.** At most `quota` places are taken in any half-open span of `window` seconds,
+//! wherever it begins, for each declared limit: the window slides ([`window`]). Requests that pass through are
+//! counted and not held, so they can exceed it, but those that take a place then wait for them too. It is a
+//! guarantee about places, and not about arrivals: between a place and the provider lie a permit of the
+//! tenant's budget, a lookup and a dial, and requests that waited there can leave close together. The first
+//! refusal is then learnt from like any other. What else uses the account is known only by what the provider
+//! says. A history begins when the first request with a limit is counted, and ends with the process.
 //!
 //! **What a turn promises.** No later arrival takes a place that this turn could use. The time it names is the
 //! earliest possible if all before it go when they may; it holds unless something new comes in between: a
@@ -42,7 +43,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use keyway_core::descriptor::RateLimit;
-use keyway_core::ids::Installation;
+use keyway_core::quota::{Quota, Standing};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -57,14 +58,6 @@ const SWEEP_MIN: usize = 64;
 /// The part of all quotas that goes at once when there are too many, so that looking for them is rare.
 const EVICTED_PART: usize = 16;
 
-/// Whose quota: (environment, tenant, connector, provider account).
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Quota {
-    pub(crate) installation: Installation,
-    /// The account at the provider, where it is known: connections to the same account share its quota.
-    pub(crate) account: Option<Arc<str>>,
-}
-
 /// The paces of all quotas. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Paces(Arc<Mutex<Table>>);
@@ -78,32 +71,6 @@ pub(crate) struct Turn {
     number: u64,
     at: Instant,
     wait: Duration,
-}
-
-/// What is known of a quota at one moment.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Standing {
-    /// The declared ones first.
-    pub(crate) policies: Vec<Allowance>,
-    /// How long nothing may go, because the provider said so.
-    pub(crate) blocked_for: Option<Duration>,
-    /// Requests that wait for their turn.
-    pub(crate) waiting: usize,
-}
-
-/// One policy of a quota. What is not known is absent.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Allowance {
-    /// As declared, or as the provider calls it.
-    pub(crate) name: Arc<str>,
-    /// Requests in a window.
-    pub(crate) quota: Option<u64>,
-    /// Seconds.
-    pub(crate) window: Option<u32>,
-    /// Requests left.
-    pub(crate) remaining: Option<u64>,
-    /// Seconds until there are more.
-    pub(crate) reset: Option<u64>,
 }
 
 struct Table {
@@ -301,18 +268,5 @@ impl Table {
             pace.tick(now);
             !pace.idle()
         });
-    }
-}
-
-// === impl Allowance ===
-
-impl Allowance {
-    /// Of two that are called the same, the more careful.
-    fn merge(&mut self, other: Self) {
-        let least = |one: Option<u64>, other| one.into_iter().chain(other).min();
-        self.quota = least(self.quota, other.quota);
-        self.window = self.window.max(other.window);
-        self.remaining = least(self.remaining, other.remaining);
-        self.reset = self.reset.max(other.reset);
     }
 }

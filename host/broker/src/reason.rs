@@ -107,6 +107,8 @@ reasons! {
     RefreshHeld = "refresh-held", Unauthenticated;
     /// The environment has no OAuth client for the connector.
     OauthClientMissing = "oauth-client-missing", Unauthenticated;
+    /// The release names another host for tokens than the environment's OAuth client was set for.
+    OauthClientUnconfirmed = "oauth-client-unconfirmed", Unauthenticated;
     /// The provider does not take the environment's OAuth client.
     OauthClientRefused = "oauth-client-refused", Unauthenticated;
     /// The provider's token endpoint does not answer as it should.

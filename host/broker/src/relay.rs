@@ -5,7 +5,7 @@
 //! for a body is bounded between its bytes, not as a whole.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -17,10 +17,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use keyway_core::call::Failure;
 use keyway_core::exchange::{Origin, Relay, Relayed, Streamed};
+use keyway_core::ids::Slot;
 use keyway_core::ports::Proxy;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::broker::{self, Broker, admitted, late};
+use crate::broker::{self, Broker, foreseen, late, settled};
 use crate::budget::Permit;
 use crate::config::Limits;
 use crate::dial::Connection;
@@ -70,8 +71,12 @@ impl Proxy for Broker {
         let policy = inner.wire.policy();
         let time = policy.limits.exchange_timeout.min(origin.time_left);
         let mut progress = Progress::until(Instant::now() + time);
-        let carried = inner.relay(&policy, origin, request, &mut progress, &mut sketch);
-        let result = timeout(time, carried).await.unwrap_or_else(|_| Err(late(&progress)));
+        let carried = {
+            // Pinned here: it is large, and moving it into the timeout would copy it.
+            let carried = pin!(inner.relay(&policy, origin, request, &mut progress, &mut sketch));
+            timeout(time, carried).await
+        };
+        let result = carried.unwrap_or_else(|_| Err(late(&progress)));
         match result {
             Ok((relay, source)) => {
                 watch.answered(relay.status.as_u16(), &progress);
@@ -112,20 +117,19 @@ impl broker::Inner {
         let descriptor = &*origin.descriptor;
 
         sketch.wanted(request.method.as_str(), &request.url);
-        let target = admitted(policy, origin, &request.url, progress)?;
+        let foreseen = foreseen(policy, origin, request.slot.is_some(), &request.url, progress)?;
         let parts = Parts::relayed(request.method, request.headers, descriptor, limits)?;
         let mut payload = Payload::streamed(request.body);
 
-        let mut loan = match request.slot {
-            None => Loan::default(),
-            Some(slot) => inject::borrow(&*self.credentials, origin, slot.as_str()).await?,
-        };
+        let slot = request.slot.as_ref().map(Slot::as_str);
+        let mut loan = inject::lend(&*self.credentials, origin, slot).await?;
+        let target = settled(policy, origin, &loan, foreseen, &request.url, progress)?;
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
         let mut quota = self.place(origin, &loan, progress.until).await?;
         let permit = self.permit(origin, limits, progress).await;
         sketch.waited(began.elapsed());
 
-        let opened = loop {
+        let (opened, echoes) = loop {
             sketch.request(&target, &parts, &payload);
             let (owner, injection) = (Some(&origin.installation), loan.injection.as_ref());
             let sent = &mut progress.sent;
@@ -134,8 +138,9 @@ impl broker::Inner {
                 .open(policy, owner, &target, (&parts, injection), &mut payload, sent)
                 .await?;
             let Opened { status, connected, first_byte, .. } = opened;
-            sketch.head(status.as_u16(), &opened.headers, connected, first_byte);
-            self.learn(&quota, &loan, status, &opened.headers);
+            let echoes = loan.scrubber.echoes(&opened.headers);
+            sketch.head(status.as_u16(), &opened.headers, (connected, first_byte), &echoes);
+            self.learn(origin, &quota, &echoes, status, &opened.headers);
             // Also where the body is gone and cannot be sent again: the next request has the new credential.
             let renewed = inject::renew(&*self.credentials, origin, &mut loan, status).await?;
             if renewed && payload.again() {
@@ -143,11 +148,11 @@ impl broker::Inner {
                 quota = self.place(origin, &loan, progress.until).await?;
                 continue;
             }
-            break opened;
+            break (opened, echoes);
         };
         let Opened { status, headers, body, connection, key, .. } = opened;
         let mask = Mask::of(&loan.scrubber, &headers);
-        let mut headers = respond::relayed(headers, &loan.scrubber);
+        let mut headers = respond::relayed(headers, &echoes);
         let declared = &descriptor.rate_limits;
         pace::normalise(&mut headers, &self.paces.standing(&quota, declared, Instant::now()));
         let relay = Relay { status, headers, body: whole(Bytes::new()) };

@@ -68,6 +68,9 @@ const USER_AGENT: HeaderValue =
 pub(crate) struct Parts {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
+    /// Over a connection of its own. One that was kept may be over already, which is found out by sending on it; what
+    /// must not be sent twice would then never be known to have been sent or not.
+    pub(crate) fresh: bool,
 }
 
 fn rule(name: &str) -> Option<Rule> {
@@ -120,7 +123,7 @@ impl Parts {
                 format!("request body is over {max} bytes"),
             ));
         }
-        Ok((Self { method, headers }, Payload::Whole(body)))
+        Ok((Self { method, headers, fresh: false }, Payload::Whole(body)))
     }
 
     /// What a caller sends through the proxy: as it is, but for what is between the caller and this host, and what
@@ -148,14 +151,15 @@ impl Parts {
             headers.remove(name);
         }
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
-        Ok(Self { method, headers })
+        Ok(Self { method, headers, fresh: false })
     }
 
-    /// What the host itself sends.
-    pub(crate) fn of_host(method: Method, mut headers: HeaderMap) -> Self {
+    /// What the host itself sends. A token that is presented is not presented again, so it goes over a fresh connection.
+    pub(crate) fn of_host(purpose: &str, method: Method, mut headers: HeaderMap) -> Self {
+        let fresh = purpose == "token";
         headers.insert(header::ACCEPT_ENCODING, ACCEPT_ENCODING);
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
-        Self { method, headers }
+        Self { method, headers, fresh }
     }
 
     /// The request on the wire. HTTP/2 takes the authority in the target, HTTP/1 in `Host`.

@@ -37,11 +37,11 @@ const WITHHELD: [HeaderName; 11] = [
 const WITHHELD_NAMES: [&str; 4] =
     ["set-cookie2", "keep-alive", "proxy-connection", "proxy-authentication-info"];
 
-/// Decodes and scrubs.
+/// Decodes and scrubs: the headers of `echoes`, the body of `scrubber`.
 pub(crate) async fn respond(
     raw: Raw,
     method: &Method,
-    scrubber: &Scrubber,
+    (echoes, scrubber): (&Scrubber, &Scrubber),
     limits: &Limits,
 ) -> Result<Response, Stop> {
     let body = decode::decode(&raw.headers, raw.body, limits).await?;
@@ -49,11 +49,11 @@ pub(crate) async fn respond(
     for (name, value) in &raw.headers {
         // The length as sent is not the length as handed on, except where nothing was sent.
         let stale = *name == CONTENT_LENGTH && *method != Method::HEAD;
-        if stale || withheld(name) || scrubber.finds(name.as_str().as_bytes()) {
+        if stale || withheld(name) || echoes.finds(name.as_str().as_bytes()) {
             continue;
         }
         let value: Cow<'_, str> = String::from_utf8_lossy(value.as_bytes());
-        headers.push((name.as_str().to_owned(), scrubber.text(value).into_owned()));
+        headers.push((name.as_str().to_owned(), echoes.text(value).into_owned()));
     }
     Ok(Response { status: raw.status.as_u16(), headers, body: scrubber.bytes(body) })
 }

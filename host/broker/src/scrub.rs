@@ -1,8 +1,8 @@
 //! Takes a secret out of a response, for upstreams that echo requests.
 //!
 //! The secret is looked for as it is, in base64 (both alphabets, at each of the three positions it can
-//! have in a longer text), percent-encoded and escaped as JSON. The whole decoded body is in memory, so
-//! neither chunks nor compression can split it. An upstream that means to leak a secret it was sent can
+//! have in a longer text), percent-encoded and escaped as JSON, and as either of these within a URL or a document that was
+//! encoded once more. The whole decoded body is in memory, so neither chunks nor compression can split it. An upstream that means to leak a secret it was sent can
 //! encode it in ways not listed here; this is against accidents.
 
 use std::borrow::Cow;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use http::HeaderMap;
 use memchr::memmem;
 use zeroize::Zeroizing;
 
@@ -106,7 +107,18 @@ impl Scrubber {
 
     /// Whether some spelling of a secret is in there.
     pub(crate) fn finds(&self, text: &[u8]) -> bool {
-        self.needles.iter().any(|needle| memmem::find(text, needle).is_some())
+        // Most texts are headers, and shorter than any secret: the shortest stands last.
+        self.needles.last().is_some_and(|shortest| shortest.len() <= text.len())
+            && self.needles.iter().any(|needle| memmem::find(text, needle).is_some())
+    }
+
+    /// Itself if there is something to find in these headers, and else what finds nothing: they are looked through
+    /// once, however many then have to know.
+    pub(crate) fn echoes(&self, headers: &HeaderMap) -> Self {
+        let echoes = headers.iter().any(|(name, value)| {
+            self.finds(value.as_bytes()) || self.finds(name.as_str().as_bytes())
+        });
+        if echoes { self.clone() } else { Self::default() }
     }
 
     /// Whether there is nothing to find.
@@ -182,10 +194,7 @@ fn spellings(secret: &str, needles: &mut Vec<Zeroizing<Vec<u8>>>) {
     let bytes = secret.as_bytes();
     let mut add = |text: String| needles.push(Zeroizing::new(text.into_bytes()));
     add(secret.to_owned());
-    for offset in 0..3 {
-        add(base64_at(bytes, offset, &STANDARD_NO_PAD));
-        add(base64_at(bytes, offset, &URL_SAFE_NO_PAD));
-    }
+    in_base64(bytes, &mut add);
     // A secret of unreserved characters, as nearly all are, has no other spellings.
     if bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte)) {
         return;
@@ -202,6 +211,23 @@ fn spellings(secret: &str, needles: &mut Vec<Zeroizing<Vec<u8>>>) {
     add(json_escaped(secret, |letter| letter == '/'));
     add(json_escaped(secret, |letter| matches!(letter, '<' | '>' | '&')));
     add(json_escaped(secret, |letter| !letter.is_ascii()));
+    // As it is sent in a query, and as a document has it, when that is encoded as a whole.
+    let sent = Zeroizing::new(percent_encoded(bytes, b"", false));
+    in_base64(sent.as_bytes(), &mut add);
+    add(percent_encoded(sent.as_bytes(), b"", false));
+    add(percent_encoded(sent.as_bytes(), b"", true));
+    in_base64(Zeroizing::new(json_escaped(secret, |_| false)).as_bytes(), &mut add);
+}
+
+/// At each of the three positions it can have, in both alphabets, where they differ.
+fn in_base64(secret: &[u8], add: &mut impl FnMut(String)) {
+    for offset in 0..3 {
+        let standard = base64_at(secret, offset, &STANDARD_NO_PAD);
+        if standard.contains(['+', '/']) {
+            add(base64_at(secret, offset, &URL_SAFE_NO_PAD));
+        }
+        add(standard);
+    }
 }
 
 #[cfg(test)]
@@ -237,6 +263,24 @@ mod tests {
             "p%22w%2F%2B%5C%C3%BC%26%3Cx%3E%3D~+1".to_owned(),
         ] {
             assert_eq!(clean(&scrubber, &format!("<{text}>")), format!("<{MASK}>"), "{text}");
+        }
+    }
+
+    /// As a provider does that gives back a URL it was asked for, or a document it was sent.
+    #[test]
+    fn what_was_encoded_twice_is_masked() {
+        let secret = "a+b/c=\"d\"&e";
+        let scrubber = Scrubber::new(&[secret]);
+        let url = format!("GET /x?key={}", percent_encoded(secret.as_bytes(), b"", false));
+        let document = format!("{{\"key\":\"{}\"}}", json_escaped(secret, |_| false));
+        for text in [
+            STANDARD.encode(&url),
+            URL_SAFE.encode(format!("{url} ")),
+            STANDARD.encode(&document),
+            percent_encoded(url.as_bytes(), b"", false),
+            percent_encoded(url.as_bytes(), b"/", true),
+        ] {
+            assert!(clean(&scrubber, &text).contains(MASK), "{text}");
         }
     }
 

@@ -155,6 +155,11 @@ impl Target {
     pub(crate) fn as_str(&self) -> &str {
         self.url.as_str()
     }
+
+    /// The same, in its parts.
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
 }
 
 /// Letters, digits and inner hyphens, as in a host pattern (RFC 1123 section 2.1).

@@ -5,13 +5,15 @@
 
 use http::{HeaderMap, StatusCode};
 use keyway_core::exchange::{Origin, Pace};
+use keyway_core::quota::{Quota, Standing};
 use tokio::time::{Instant, sleep_until};
 
 use crate::broker::Inner;
 use crate::inject::Loan;
-use crate::pace::{Quota, Turn};
+use crate::pace::Turn;
 use crate::reason::{Reason, Stop};
 use crate::respond;
+use crate::scrub::Scrubber;
 
 // === impl Inner ===
 
@@ -33,7 +35,8 @@ impl Inner {
         let mut taken = self.paces.take(&quota, declared, Instant::now());
         while let Err(turn) = taken {
             if turn.at() > until {
-                return Err(told_to_wait(&turn));
+                let standing = self.paces.standing(&quota, declared, Instant::now());
+                return Err(told_to_wait(origin, standing, &turn));
             }
             sleep_until(turn.at()).await;
             taken = turn.take(Instant::now());
@@ -44,24 +47,38 @@ impl Inner {
     /// Learns from a response how much is left.
     pub(crate) fn learn(
         &self,
+        origin: &Origin,
         quota: &Quota,
-        loan: &Loan,
+        echoes: &Scrubber,
         status: StatusCode,
         headers: &HeaderMap,
     ) {
         let (now, wall) = (Instant::now(), self.wire.clock.now());
-        // Names of limits are shown to others: a provider that echoes a secret in one must not be repeated.
-        let echoes = headers.values().any(|value| loan.scrubber.finds(value.as_bytes()));
-        if echoes {
-            let clean = respond::relayed(headers.clone(), &loan.scrubber);
-            self.paces.learn(quota, status, &clean, now, wall);
-        } else {
+        if echoes.is_empty() {
             self.paces.learn(quota, status, headers, now, wall);
+        } else {
+            // Names of limits are shown to others: a provider that echoes a secret in one must not be repeated.
+            let clean = respond::relayed(headers.clone(), echoes);
+            self.paces.learn(quota, status, &clean, now, wall);
+        }
+        if status.is_client_error() || status.is_server_error() {
+            self.note(origin, quota, status, now);
+        }
+    }
+
+    /// Leaves word for the call that the provider asked to wait. Not all do it with a 429.
+    fn note(&self, origin: &Origin, quota: &Quota, status: StatusCode, now: Instant) {
+        let standing = self.paces.standing(quota, &origin.descriptor.rate_limits, now);
+        if status == StatusCode::TOO_MANY_REQUESTS || standing.blocked_for.is_some() {
+            origin.limit_met.note(standing);
         }
     }
 }
 
-fn told_to_wait(turn: &Turn) -> Stop {
+fn told_to_wait(origin: &Origin, standing: Standing, turn: &Turn) -> Stop {
+    // Also where the provider has said nothing: what it declares is used up.
+    let blocked_for = standing.blocked_for.max(Some(turn.wait()));
+    origin.limit_met.note(Standing { blocked_for, ..standing });
     let detail = "the provider's rate limit leaves no place in the time that the call has";
     Stop::new(Reason::RateLimited, detail).after(turn.wait())
 }

@@ -4,6 +4,7 @@
 //! way out for what the host itself has to say, to token endpoints and key services: under the same policy, with
 //! connections of its own.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -131,7 +132,11 @@ impl Outbound for Wire {
     async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
         let mut sketch = Sketch::of_host(&self.0, &request);
         let mut sent = false;
-        let carried = timeout(request.timeout, self.0.fetch(request, &mut sketch, &mut sent)).await;
+        let time = request.timeout;
+        let carried = {
+            let carried = pin!(self.0.fetch(request, &mut sketch, &mut sent));
+            timeout(time, carried).await
+        };
         let result = carried.unwrap_or_else(|_| {
             Err(Stop::new(Reason::ExchangeTimeout, "the exchange's time was over"))
         });
@@ -161,12 +166,13 @@ impl Inner {
         let target = Target::parse(&request.url, limits.url_bytes_max)?;
         policy.admit_host(request.environment.as_ref(), &request.hosts, &target)?;
         let body = request.body.map(|body| Bytes::copy_from_slice(body.expose_secret().as_bytes()));
-        let parts = Parts::of_host(request.method, request.headers);
+        let parts = Parts::of_host(request.purpose, request.method, request.headers);
         let mut payload = Payload::Whole(body.unwrap_or_default());
         let opened = self.open(&policy, None, &target, (&parts, None), &mut payload, sent).await?;
         let raw = self.finish(opened, limits).await?;
-        sketch.answered(&raw);
-        respond::respond(raw, &parts.method, &Scrubber::default(), limits).await
+        let none = Scrubber::default();
+        sketch.answered(&raw, &none);
+        respond::respond(raw, &parts.method, (&none, &none), limits).await
     }
 
     /// Reads a body to its end and keeps the connection.
@@ -196,7 +202,7 @@ impl Inner {
             generation: policy.generation,
             stand_in: policy.stand_in(target).is_some(),
         };
-        let mut kept = true;
+        let mut kept = !parts.fresh;
         let lost = |detail| Err(Stop::new(Reason::ConnectionLost, detail));
         loop {
             let began = Instant::now();
@@ -253,11 +259,23 @@ impl Inner {
                 return Ok(Lease { connection, reused: true });
             }
         }
-        let connection = match policy.stand_in(target) {
+        // Boxed: looking up and shaking hands need room that most exchanges would carry about for nothing.
+        let connection = Box::pin(self.connect(policy, target)).await?;
+        self.metrics.dials.inc();
+        if let Some(shared) = connection.share() {
+            self.pool.put(key.clone(), shared, limits);
+        }
+        Ok(Lease { connection, reused: false })
+    }
+
+    /// A new connection, to an address that was approved now.
+    async fn connect(&self, policy: &Policy, target: &Target) -> Result<Connection, Stop> {
+        let limits = &policy.limits;
+        match policy.stand_in(target) {
             // The operator named the address. The allowlist has been passed all the same.
             Some(stand_in) => {
                 let tls = stand_in.tls.then_some(&policy.tls);
-                dial::dial(&stand_in.target, &target.host, tls, limits).await?
+                dial::dial(&stand_in.target, &target.host, tls, limits).await
             }
             None => {
                 let answers = resolve::resolve(&*self.resolver, &target.host, limits).await?;
@@ -267,14 +285,9 @@ impl Inner {
                     &policy.networks,
                     limits.addresses_tried_max,
                 )?;
-                dial::dial(&approved, &target.host, Some(&policy.tls), limits).await?
+                dial::dial(&approved, &target.host, Some(&policy.tls), limits).await
             }
-        };
-        self.metrics.dials.inc();
-        if let Some(shared) = connection.share() {
-            self.pool.put(key.clone(), shared, limits);
         }
-        Ok(Lease { connection, reused: false })
     }
 }
 

@@ -141,6 +141,8 @@ codes! {
     TokenEndpointFailed = "token-endpoint-failed", 502, Upstream, Yes;
     /// The environment has no OAuth client for the connector.
     OauthClientMissing = "oauth-client-missing", 409, Host, No;
+    /// The release names another host for tokens than the environment's OAuth client was set for.
+    OauthClientUnconfirmed = "oauth-client-unconfirmed", 409, Host, No;
     /// The provider does not take the environment's OAuth client. It concerns every tenant.
     OauthClientRefused = "oauth-client-refused", 502, Host, No;
     /// The release needs scopes that the connection was not granted.

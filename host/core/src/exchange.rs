@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 
 use crate::descriptor::{Descriptor, HostPattern};
 use crate::ids::{CallId, Environment, Installation, Slot, User};
+use crate::quota::LimitMet;
 use crate::release::ReleaseRef;
 
 /// A request as the guest wrote it. Nothing in it is trusted.
@@ -56,6 +57,8 @@ pub struct Origin {
     pub user: Option<User>,
     /// What is done when the provider asks to wait.
     pub pace: Pace,
+    /// Where it is noted that the provider asked for it.
+    pub limit_met: LimitMet,
     /// What runs.
     pub release: ReleaseRef,
     /// What the release declared: hosts, slots, redirects.

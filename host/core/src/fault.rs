@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::code::Code;
+use crate::quota::Standing;
 
 /// Whose fault a failed call is: decides who is alerted and what counts against a release.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -47,6 +48,8 @@ pub struct Fault {
     pub provider_code: Option<String>,
     /// False only when nothing can have reached the provider.
     pub request_sent: bool,
+    /// How the provider's rate limit stands, where that is what the call ran into.
+    pub rate_limit: Option<Arc<Standing>>,
     /// Whose fault it is; starts as the code's own answer.
     whose: Whose,
     /// For the log.
@@ -81,6 +84,7 @@ impl Fault {
             retry: code.retry(),
             provider_code: None,
             request_sent: false,
+            rate_limit: None,
             whose: code.whose(),
             source: None,
         }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::hex_of;
+
 /// Text that is no valid name of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} must be {rule}")]
@@ -257,7 +259,8 @@ impl fmt::Display for Installation {
 
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "call_{:032x}", self.0)
+        f.write_str("call_")?;
+        f.write_str(hex_of(&self.0.to_be_bytes(), &mut [0; 32]))
     }
 }
 

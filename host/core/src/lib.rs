@@ -16,6 +16,7 @@ pub mod humane;
 pub mod ids;
 pub mod limits;
 pub mod ports;
+pub mod quota;
 pub mod release;
 mod scheme;
 

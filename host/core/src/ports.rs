@@ -2,8 +2,9 @@
 //!
 //! Implementations live beside, never below: `runtime` is a [`Loader`] of [`Connector`]s and the
 //! [`Admission`]; `broker` is the [`Egress`] and its [`EgressPolicy`]; `broker` is the [`Proxy`] and the
-//! host's own [`Outbound`], and tells the [`ExchangeLog`]; `vault` holds the [`Credentials`]; `releases` answers
-//! [`Routes`] and hears [`Outcomes`]. The host's `app` wires them.
+//! host's own [`Outbound`], knows the [`Quotas`], and tells the [`ExchangeLog`]; `vault` holds the
+//! [`Credentials`]; `releases` answers [`Routes`], is [`Granting`] and hears [`Outcomes`]. The host's
+//! `app` wires them.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -21,7 +22,8 @@ use crate::descriptor::{Descriptor, SlotSpec};
 use crate::digest::Digest;
 use crate::exchange::{Exchange, HostRequest, Origin, Pace, Relay, Relayed, Request, Response};
 use crate::fault::Fault;
-use crate::ids::{CallId, ConnectionRef, Installation, Slot, User};
+use crate::ids::{CallId, ConnectionRef, Environment, Installation, Slot, User};
+use crate::quota::{Quota, Standing};
 use crate::release::ReleaseRef;
 
 /// The wall clock. Nothing's correctness depends on it being right.
@@ -144,12 +146,25 @@ pub trait Outbound: Send + Sync {
     async fn fetch(&self, request: HostRequest) -> Result<Response, Failure>;
 }
 
+/// Who keeps to the rate limits of providers.
+pub trait Quotas: Send + Sync {
+    /// What is known of them in an environment, in the order of [`Quota`]. Reads memory only.
+    fn quotas(&self, environment: &Environment) -> Vec<(Quota, Standing)>;
+}
+
 /// Who keeps the exchanges.
 pub trait ExchangeLog: Send + Sync {
     /// Bytes of each body that are to be kept.
     fn body_bytes_max(&self) -> usize;
     /// Takes one. Must not block; where it cannot keep up it drops and counts.
     fn record(&self, exchange: Exchange);
+}
+
+/// Who shows calls what is granted to a tenant.
+#[async_trait]
+pub trait Granting: Send + Sync {
+    /// What is granted to one of its connections has changed by itself.
+    async fn granted_anew(&self, installation: &Installation) -> Result<(), Fault>;
 }
 
 /// A secret as the broker puts it on a request.
@@ -177,6 +192,9 @@ pub struct Held {
     pub version: u64,
     /// The provider's name of the account, where known: what budgets are shared by.
     pub account: Option<Arc<str>>,
+    /// What this connection's paths are joined to, where it has a base URL of its own: a user's account may be in another
+    /// place than the tenant's.
+    pub base_url: Option<Arc<str>>,
     /// While it lives, the connection is not idle: pausing waits for it.
     pub in_use: Arc<dyn Any + Send + Sync>,
 }

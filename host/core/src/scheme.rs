@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::descriptor::{InvalidDescriptor, invalid};
 use crate::ids::Slot;
 
+/// Seconds that a refresh token has to live unused, if it is to be kept alive. Whoever drops one sooner means a session:
+/// keeping that up would be a refresh every few minutes, day and night.
+const REFRESH_IDLE_MIN: u32 = 30 * 60;
+
 /// A credential that a connector needs.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -97,6 +101,10 @@ pub struct Oauth {
     /// Seconds within which the provider takes a refresh token again that was already used, as it documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reuse_grace: Option<u32>,
+    /// Seconds for which the provider keeps a refresh token that nobody uses, as it documents. Connections that lie
+    /// idle are refreshed well before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_idle: Option<u32>,
     /// Seconds that an access token lives where the response does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u32>,
@@ -106,6 +114,10 @@ pub struct Oauth {
     /// Sent to `token-url` besides.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub token_params: BTreeMap<String, String>,
+    /// Parameter of `token-url` that names the user whose token is asked for, such as `requested_subject`: the user as
+    /// calls name it. For `client-credentials` and `token-exchange`; without it, such a token is nobody's in particular.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_param: Option<String>,
     /// JSON Pointer into the token response to the connection's base URL, such as `/instance_url`. It is taken
     /// only if it is on a declared host and below one of `base-url-suffixes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -235,6 +247,23 @@ impl Oauth {
         if self.grant == Grant::AuthorizationCode && self.authorize_url.is_none() {
             return Err(invalid(field("authorize-url"), "is needed for an authorization code"));
         }
+        if let Some(name) = &self.user_param
+            && (self.grant == Grant::AuthorizationCode || name.is_empty())
+        {
+            return Err(invalid(
+                field("user-param"),
+                "names a parameter of a grant without consent",
+            ));
+        }
+        if let Some(seconds) = self.refresh_idle {
+            if self.refresh == Refresh::None {
+                return Err(invalid(field("refresh-idle"), "is of a token that is never issued"));
+            }
+            if seconds < REFRESH_IDLE_MIN {
+                let rule = format!("is at least {REFRESH_IDLE_MIN} seconds");
+                return Err(invalid(field("refresh-idle"), rule));
+            }
+        }
         if self.scope_separator.is_empty() {
             return Err(invalid(field("scope-separator"), "is empty"));
         }
@@ -271,6 +300,8 @@ mod tests {
         let least = r#"{"scheme":{"kind":"oauth2","authorize-url":"https://a.com/authorize",
             "token-url":"https://a.com/token"}}"#;
         assert_eq!(spec(least), Ok(()));
+        let idle = least.replace("\"}}", "\",\"refresh-idle\":1800}}");
+        assert_eq!(spec(&idle), Ok(()));
         let machine = r#"{"scheme":{"kind":"oauth2","grant":"client-credentials","token-url":"https://a.com/token"}}"#;
         assert_eq!(spec(machine), Ok(()));
     }
@@ -296,6 +327,22 @@ mod tests {
             (
                 r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","scope-separator":"""#,
                 "scope-separator",
+            ),
+            (
+                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","user-param":"for""#,
+                "user-param",
+            ),
+            (
+                r#""token-url":"https://a.com/t","grant":"token-exchange","user-param":"""#,
+                "user-param",
+            ),
+            (
+                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","refresh-idle":1799"#,
+                "refresh-idle",
+            ),
+            (
+                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","refresh":"none","refresh-idle":1800"#,
+                "refresh-idle",
             ),
             (r#""token-url":"https://a.com/t","authorise-url":"https://a.com/a""#, "unknown field"),
         ] {

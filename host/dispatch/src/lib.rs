@@ -13,6 +13,7 @@
 
 pub mod admission;
 pub mod fit;
+mod limit;
 pub mod metrics;
 pub mod outside;
 mod proxy;

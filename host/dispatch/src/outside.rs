@@ -11,6 +11,7 @@ use keyway_core::call::{Failure, Json};
 use keyway_core::exchange::{Origin, Pace, Request, Response};
 use keyway_core::ids::{CallId, Installation, User};
 use keyway_core::ports::{Clock, Egress, LogLevel, Outside, Route};
+use keyway_core::quota::LimitMet;
 use rand::RngCore as _;
 use serde_json::json;
 
@@ -23,6 +24,7 @@ pub struct Live {
     deadline: Instant,
     user: Option<User>,
     pace: Pace,
+    limit_met: LimitMet,
 }
 
 impl Live {
@@ -36,7 +38,13 @@ impl Live {
         behalf: (Option<User>, Pace),
     ) -> Self {
         let (user, pace) = behalf;
-        Self { call, route, egress, clock, deadline, user, pace }
+        let limit_met = LimitMet::default();
+        Self { call, route, egress, clock, deadline, user, pace, limit_met }
+    }
+
+    /// Where its exchanges leave word of a rate limit.
+    pub fn limit_met(&self) -> LimitMet {
+        self.limit_met.clone()
     }
 
     fn origin(&self) -> Origin {
@@ -45,6 +53,7 @@ impl Live {
             installation: self.route.installation.clone(),
             user: self.user.clone(),
             pace: self.pace,
+            limit_met: self.limit_met.clone(),
             release: self.route.connector.release().clone(),
             descriptor: Arc::clone(self.route.connector.descriptor()),
             base_url: self.route.settings.base_url.clone(),

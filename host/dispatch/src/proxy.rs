@@ -14,10 +14,12 @@ use hyper::body::{Body, Frame, SizeHint};
 use keyway_core::exchange::{Origin, Relay, Relayed, Streamed};
 use keyway_core::ids::{CallId, Slot};
 use keyway_core::ports::{RelayCall, Route};
+use keyway_core::quota::LimitMet;
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Descriptor, Fault, Whose};
 
 use crate::admission::Permit;
+use crate::limit;
 use crate::service::{Deadline, Shared};
 
 /// A response's body, and what is held for it.
@@ -49,6 +51,7 @@ impl Shared {
             installation,
             user,
             pace,
+            limit_met: LimitMet::default(),
             release: route.connector.release().clone(),
             descriptor: Arc::clone(descriptor),
             base_url: route.settings.base_url.clone(),
@@ -56,7 +59,7 @@ impl Shared {
         };
         let (began, running) = (Instant::now(), self.metrics.running());
         let result = self.ways.proxy.relay(&origin, request).await.map_err(|failure| {
-            let fault = Fault::from(failure);
+            let fault = limit::explain(Fault::from(failure), &origin.limit_met);
             // There is no connector in it: what the host refused, the caller asked for.
             if fault.code == Code::Denied { fault.blame(Whose::Tenant) } else { fault }
         });

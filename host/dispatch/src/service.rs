@@ -15,6 +15,7 @@ use keyway_core::{Code, Fault, Whose};
 
 use crate::admission::{self, Admission};
 use crate::fit;
+use crate::limit;
 use crate::metrics::{Metrics, Running};
 use crate::outside::Live;
 
@@ -128,7 +129,9 @@ impl Shared {
             deadline.at,
             (user, pace),
         );
+        let limit_met = live.limit_met();
         let result = instance(&route, operation, live, &deadline).await;
+        let result = result.map_err(|fault| limit::explain(fault, &limit_met));
         underway.end(result.as_ref().err());
         result
     }

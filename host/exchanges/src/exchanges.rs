@@ -1,7 +1,6 @@
 //! The handle: opens the log, takes exchanges, and answers those who read.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -20,6 +19,7 @@ use crate::index::Index;
 use crate::kept::Position;
 use crate::metrics::{Dropped, Metrics};
 use crate::options::Options;
+use crate::queue::Queue;
 use crate::segment::{self, Segment};
 use crate::writer::{Message, Writer};
 
@@ -36,8 +36,7 @@ pub struct Exchanges(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
-    /// None only while it is being dropped.
-    messages: Option<Sender<Message>>,
+    queue: Arc<Queue>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -73,13 +72,14 @@ impl Exchanges {
         let mut writer =
             Writer::new(Arc::clone(&shared), clock, start.open, start.number, start.id);
         writer.retain();
-        let (messages, received): (_, Receiver<Message>) = channel();
+        let queue = Arc::<Queue>::default();
+        let source = Arc::clone(&queue);
         let thread = Builder::new()
             .name("exchange-log".to_owned())
-            .spawn(move || writer.run(&received))
+            .spawn(move || writer.run(&source))
             .map_err(failed)?;
         let writer = Mutex::new(Some(thread));
-        Ok(Self(Arc::new(Inner { shared, messages: Some(messages), writer })))
+        Ok(Self(Arc::new(Inner { shared, queue, writer })))
     }
 
     /// A page of exchanges that fit, behind `after`; at most `limit`, and at least one if there is one.
@@ -126,7 +126,7 @@ impl Exchanges {
 
     async fn ask(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) {
         let (reply, done) = oneshot::channel();
-        self.0.send(message(reply));
+        self.0.queue.send(message(reply));
         // A writer that is gone has nothing left to do.
         drop(done.await);
     }
@@ -147,7 +147,7 @@ impl ExchangeLog for Exchanges {
             Err(Full::Exchanges) => return metrics.count_dropped(Dropped::Waiting, 1),
             Err(Full::Bytes) => return metrics.count_dropped(Dropped::WaitingBytes, 1),
         }
-        if !self.0.send(Message::Exchange(Box::new(exchange), weight)) {
+        if !self.0.queue.send(Message::Exchange(Box::new(exchange), weight)) {
             metrics.count_dropped(Dropped::Disk, 1);
         }
     }
@@ -155,16 +155,9 @@ impl ExchangeLog for Exchanges {
 
 // === impl Inner ===
 
-impl Inner {
-    /// Whether the writer will get it.
-    fn send(&self, message: Message) -> bool {
-        self.messages.as_ref().is_some_and(|messages| messages.send(message).is_ok())
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.messages = None;
+        self.queue.end();
         let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if writer.is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the exchange log's writer ended by a panic");

@@ -1,7 +1,7 @@
 //! The exchange log: every exchange that the broker carried or refused to carry, on disk, to be looked at.
 //!
 //! ```text
-//!  broker ─ record ─► Budget ─► channel ─► writer thread ─► 00000007.log ─► 00000008.log …
+//!  broker ─ record ─► Budget ─►  Queue  ─► writer thread ─► 00000007.log ─► 00000008.log …
 //!           never waits  │ full: dropped, counted   │            ▲
 //!                                                   │            └─ find: pages, oldest or newest first
 //!                                                   └─ broadcast ─► follow: new ones as they come
@@ -31,6 +31,7 @@ mod index;
 mod kept;
 mod metrics;
 mod options;
+mod queue;
 mod row;
 mod segment;
 mod writer;

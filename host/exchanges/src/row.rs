@@ -97,6 +97,9 @@ enum Body<'a> {
     Base64(#[serde(borrow)] Cow<'a, str>),
 }
 
+/// Bytes that most rows without bodies take: room for them is made at once.
+const ROW_BYTES: usize = 2 << 10;
+
 /// A row that was not written by [`write`], or not by this version.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
@@ -115,11 +118,17 @@ pub(crate) enum Unreadable {
 pub(crate) fn write(exchange: &Exchange, bytes_max: usize) -> Option<Vec<u8>> {
     let fits = |row: Vec<u8>| (row.len() <= bytes_max).then_some(row);
     let bodies = exchange.request_body.is_some() || exchange.response_body.is_some();
-    let whole = serde_json::to_vec(&row(exchange, true)).ok().and_then(fits);
+    let whole = json(&row(exchange, true)).and_then(fits);
     match whole {
-        None if bodies => serde_json::to_vec(&row(exchange, false)).ok().and_then(fits),
+        None if bodies => json(&row(exchange, false)).and_then(fits),
         whole => whole,
     }
+}
+
+fn json(row: &Row<'_, Part<'_>>) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(ROW_BYTES);
+    serde_json::to_writer(&mut bytes, row).ok()?;
+    Some(bytes)
 }
 
 /// Reads a row as far as it is needed to see what it is about.

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::exchanges::Shared;
 use crate::follow::Told;
 use crate::metrics::Dropped;
+use crate::queue::{Queue, Woken};
 use crate::segment::{self, Segment, Summary};
 use crate::{frame, row};
 
@@ -62,6 +62,9 @@ struct Active {
     segment: Segment,
 }
 
+/// Says that nobody reads any more, also where the writer ends by a panic.
+struct Reader<'q>(&'q Queue);
+
 /// Exchanges that go out together.
 #[derive(Default)]
 struct Batch {
@@ -105,12 +108,13 @@ impl Writer {
     }
 
     /// Runs until nobody can ask any more and everything asked is done.
-    pub(crate) fn run(mut self, messages: &Receiver<Message>) {
+    pub(crate) fn run(mut self, queue: &Queue) {
+        let _reader = Reader(queue);
         loop {
-            match messages.recv_timeout(self.wait()) {
-                Ok(first) => self.turn(first, messages),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            match queue.wait(self.wait()) {
+                Woken::Messages(messages) => self.turn(messages),
+                Woken::Nothing => {}
+                Woken::Ended => break,
             }
             if self.unsynced.is_some_and(|since| since.elapsed() >= self.flush_interval()) {
                 self.sync();
@@ -129,10 +133,9 @@ impl Writer {
         sync.map_or(retention, |sync| sync.min(retention))
     }
 
-    /// Does what waits, in its order.
-    fn turn(&mut self, first: Message, messages: &Receiver<Message>) {
-        let mut next = Some(first);
-        while let Some(message) = next {
+    /// Does what waited, in its order.
+    fn turn(&mut self, messages: Vec<Message>) {
+        for message in messages {
             match message {
                 Message::Exchange(exchange, weight) => self.take(&exchange, weight),
                 Message::Flush(reply) => {
@@ -146,8 +149,9 @@ impl Writer {
                     answer(reply);
                 }
             }
-            let full = self.batch.bytes.len() >= BATCH_BYTES;
-            next = if full { None } else { messages.try_recv().ok() };
+            if self.batch.bytes.len() >= BATCH_BYTES {
+                self.write_out();
+            }
         }
         self.write_out();
     }
@@ -309,6 +313,14 @@ impl Writer {
 /// Whoever asked may have gone.
 fn answer(reply: oneshot::Sender<()>) {
     reply.send(()).ok();
+}
+
+// === impl Reader ===
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.0.orphan();
+    }
 }
 
 // === impl Batch ===

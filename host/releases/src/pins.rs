@@ -7,9 +7,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use keyway_core::ids::{Actor, Connector, Environment, Installation, Slot};
 use keyway_core::limits::{CONFIG_BYTES_MAX, REASON_BYTES_MAX};
-use keyway_core::ports::{Clock, Connector as Callable, Granted, Loader, Route, Settings};
+use keyway_core::ports::{
+    Clock, Connector as Callable, Granted, Granting, Loader, Route, Settings,
+};
 use keyway_core::release::{Release, ReleaseRef};
 use keyway_core::{Code, Digest, Fault};
 use keyway_store::Store;
@@ -70,6 +73,8 @@ pub struct RevertRequest {
     pub reason: String,
     /// As in [`PinRequest`].
     pub seen_generation: Option<u64>,
+    /// As in [`PinRequest`]: what was granted since may be less.
+    pub allow_missing_scopes: bool,
 }
 
 /// An environment default, wanted.
@@ -85,6 +90,8 @@ pub struct DefaultRequest {
     pub actor: Actor,
     /// Why.
     pub reason: String,
+    /// As in [`PinRequest`], for every tenant that the default is for.
+    pub allow_missing_scopes: bool,
 }
 
 // === impl Releases ===
@@ -146,7 +153,8 @@ impl Releases {
 
     /// Goes back to an earlier pin, as a new generation.
     pub async fn revert(&self, request: RevertRequest) -> Result<Pin, Fault> {
-        let RevertRequest { installation, to_generation, actor, reason, seen_generation } = request;
+        let RevertRequest { installation, to_generation, actor, reason, seen_generation, .. } =
+            request;
         check_reason(&reason)?;
         // Compiling may take seconds: done before other changes have to wait, and again if the pin moved.
         let (newest, target) = self.shared.way_back(&installation, to_generation).await?;
@@ -163,6 +171,8 @@ impl Releases {
                 }
             };
         check_seen(seen_generation, Some(&newest))?;
+        let allowed = request.allow_missing_scopes;
+        let reason = self.shared.hold_scopes(&installation, &release, reason, allowed).await?;
         let pin = Pin {
             generation: newest.generation + 1,
             release: target.release,
@@ -177,7 +187,7 @@ impl Releases {
 
     /// Sets what installations without a pin run.
     pub async fn set_default(&self, request: DefaultRequest) -> Result<EnvironmentDefault, Fault> {
-        let DefaultRequest { environment, connector, release, actor, reason } = request;
+        let DefaultRequest { environment, connector, release, actor, reason, .. } = request;
         check_reason(&reason)?;
         let release = self.find(&connector, &release).await?;
         self.shared.load(&release).await?;
@@ -192,6 +202,8 @@ impl Releases {
         for config in governed.iter().filter_map(|state| state.config.as_ref()) {
             check_config(&release, config)?;
         }
+        let missing = scopes::describe_all(&release.descriptor, &governed);
+        let reason = settle_scopes(&release, missing, reason, request.allow_missing_scopes)?;
         let before = self.shared.store.environment_default(&environment, &connector).await?;
         let default = EnvironmentDefault {
             generation: before.as_ref().map_or(0, |default| default.generation) + 1,
@@ -282,6 +294,13 @@ impl Releases {
     }
 }
 
+#[async_trait]
+impl Granting for Releases {
+    async fn granted_anew(&self, installation: &Installation) -> Result<(), Fault> {
+        self.refresh(installation).await
+    }
+}
+
 /// Releases loaded while many routes are built, or why one could not be.
 type Loaded = HashMap<Digest, Result<Arc<dyn Callable>, Arc<Fault>>>;
 
@@ -336,14 +355,8 @@ impl Shared {
     ) -> Result<String, Fault> {
         let state = self.store.installation(installation).await?;
         let own = state.map(|state| state.connections).unwrap_or_default();
-        match scopes::describe(&scopes::compare(&release.descriptor, &own)) {
-            None => Ok(reason),
-            Some(missing) if allowed => Ok(scopes::marked(&reason, &missing)),
-            Some(missing) => {
-                let detail = format!("{} needs what was not granted: {missing}", release.reference);
-                Err(Fault::new(Code::ScopesMissing, detail))
-            }
-        }
+        let missing = scopes::describe(&scopes::compare(&release.descriptor, &own));
+        settle_scopes(release, missing, reason, allowed)
     }
 
     async fn load(&self, release: &Release) -> Result<Arc<dyn Callable>, Fault> {
@@ -467,6 +480,23 @@ impl Shared {
             connector: callable,
             settings: Arc::new(settings),
         }))
+    }
+}
+
+/// The reason of a change whose release lacks these scopes, or that it may not be.
+fn settle_scopes(
+    release: &Release,
+    missing: Option<String>,
+    reason: String,
+    allowed: bool,
+) -> Result<String, Fault> {
+    match missing {
+        None => Ok(reason),
+        Some(missing) if allowed => Ok(scopes::marked(&reason, &missing)),
+        Some(missing) => {
+            let detail = format!("{} needs what was not granted: {missing}", release.reference);
+            Err(Fault::new(Code::ScopesMissing, detail))
+        }
     }
 }
 

@@ -5,10 +5,13 @@
 
 use keyway_core::descriptor::Descriptor;
 use keyway_core::ids::Slot;
-use keyway_store::model::Connection;
+use keyway_store::model::{Connection, InstallationState};
 
 /// Bytes of the note that a pin's reason gets: enough for a dozen scopes.
 const NOTE_BYTES_MAX: usize = 256;
+
+/// Tenants that are named where a default lacks scopes for many.
+const TENANTS_NAMED_MAX: usize = 3;
 
 /// A slot of a release, and what one connection was granted for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +48,18 @@ pub(crate) fn describe(slots: &[SlotScopes]) -> Option<String> {
     let lacking = slots.iter().filter(|slot| !slot.missing.is_empty());
     let texts: Vec<_> =
         lacking.map(|slot| format!("slot `{}`: {}", slot.slot, slot.missing.join(" "))).collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+/// What is missing, tenant by tenant; none if nothing is. Of many tenants it names the first, and says how many more.
+pub(crate) fn describe_all(descriptor: &Descriptor, of: &[InstallationState]) -> Option<String> {
+    let mut lacking = of.iter().filter_map(|state| {
+        let missing = describe(&compare(descriptor, &state.connections))?;
+        Some(format!("tenant {}: {missing}", state.installation.tenant))
+    });
+    let mut texts: Vec<_> = lacking.by_ref().take(TENANTS_NAMED_MAX).collect();
+    let more = lacking.count();
+    texts.extend((more > 0).then(|| format!("and {more} more tenants")));
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 

@@ -100,29 +100,32 @@ fn json(text: &str, what: &str) -> Result<(), Fault> {
 /// How deep a valid JSON text is nested.
 fn depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
+    let mut rest = text.as_bytes();
+    while let Some((byte, behind)) = rest.split_first() {
+        rest = behind;
         match byte {
             b'[' | b'{' => {
                 depth += 1;
                 deepest = deepest.max(depth);
             }
             b']' | b'}' => depth -= 1,
-            b'"' => skip_string(&mut bytes),
+            b'"' => rest = behind_string(behind),
             _ => {}
         }
     }
     deepest
 }
 
-fn skip_string(bytes: &mut std::str::Bytes<'_>) {
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => drop(bytes.next()),
-            b'"' => return,
-            _ => {}
+/// What follows a string of which this is the part after its first quote.
+fn behind_string(mut rest: &[u8]) -> &[u8] {
+    while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
+        if rest[at] == b'"' {
+            return &rest[at + 1..];
         }
+        // A backslash takes the byte after it along.
+        rest = rest.get(at + 2..).unwrap_or_default();
     }
+    &[]
 }
 
 /// Bytes of text in an answer.

@@ -73,6 +73,20 @@ pub(crate) enum ConnectionCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Ask the provider for a connection that no person has to consent to: for slots with client credentials or
+    /// token exchange. It is renewed by itself.
+    Obtain {
+        /// Which.
+        #[command(flatten)]
+        which: Which,
+        /// The file that holds the token to exchange; `-` reads standard input. For a user it may be left out where
+        /// the tenant has a connection of its own: then that one's token is exchanged.
+        #[arg(long, value_name = "FILE")]
+        subject_file: Option<PathBuf>,
+        /// What paths are joined to, on a host that the connector declares.
+        #[arg(long, value_name = "URL")]
+        base_url: Option<String>,
+    },
     /// Take tokens from another system, each tried first. One JSON object a line: `tenant`, `connector`, `slot`,
     /// `access_token`, and as known `user`, `refresh_token`, `subject_token`, `expires_at`, `obtained_at`,
     /// `scopes`, `account`, `base_url`, `hold_refresh`.

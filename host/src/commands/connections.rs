@@ -78,11 +78,36 @@ pub(crate) async fn connection(
                 output::line(format!("{} is {}{until}", name(&which), phase(state.phase)));
             })
         }
+        ConnectionCommand::Obtain { which, subject_file, base_url } => {
+            obtain(session, &which, subject_file.as_deref(), base_url).await
+        }
         ConnectionCommand::Import { file, dry_run } => import(session, &file, dry_run).await,
         ConnectionCommand::Export { which, recipient, .. } => {
             export(session, &which, recipient).await
         }
     }
+}
+
+async fn obtain(
+    session: &Session,
+    which: &Which,
+    subject_file: Option<&Path>,
+    base_url: Option<String>,
+) -> anyhow::Result<Exit> {
+    let mut body = json!({});
+    if let Some(file) = subject_file {
+        let file = (file != Path::new("-")).then_some(file);
+        body["subject_token"] = secret(file)?.into();
+    }
+    if let Some(base_url) = base_url {
+        body["base_url"] = base_url.into();
+    }
+    let json = session.value(Method::POST, &path(session, which, "/obtain"), &body).await?;
+    session.show(json, |connection: Connection| {
+        let Connection { generation, account, .. } = connection;
+        let account = account.map_or(String::new(), |account| format!(" for account {account}"));
+        output::line(format!("{} is connected{account}, generation {generation}", name(which)));
+    })
 }
 
 async fn pause(session: &Session, which: &Which, wait: u32) -> anyhow::Result<Exit> {
@@ -142,7 +167,9 @@ fn said(outcome: LineOutcome) {
     let tried = match (tried, account) {
         (true, Some(account)) => format!("works, for account {account}"),
         (true, None) => "works".to_owned(),
-        (false, _) => "is not tried: the release names no request that would tell".to_owned(),
+        (false, _) => {
+            "is not tried: it has ended, or the release names no request that would tell".to_owned()
+        }
     };
     match connection {
         None => output::line(format!("line {line}: the token {tried}; nothing is changed")),
@@ -246,7 +273,8 @@ pub(crate) async fn client(session: &Session, command: ClientCommand) -> anyhow:
                 output::note(format!("keyway: warning: {warning}"));
             }
             session.show(json, |client: Client| {
-                let Client { environment, client_id, generation, .. } = client;
+                let Client { environment, client_id, generation, hosts, .. } = client;
+                output::note(format!("it may be presented to {}", hosts.join(" and ")));
                 output::line(format!(
                     "slot {slot} of {connector} in {environment} has the client {client_id}, generation {generation}"
                 ));

@@ -22,6 +22,7 @@ pub(crate) async fn pin(
 ) -> anyhow::Result<Exit> {
     let path = session.installation(tenant, connector, "/pin");
     let json = session.value(Method::PUT, &path, request).await?;
+    warn(&json);
     session.show(json, changed)
 }
 
@@ -34,7 +35,15 @@ pub(crate) async fn revert(
 ) -> anyhow::Result<Exit> {
     let path = session.installation(tenant, connector, "/revert");
     let json = session.value(Method::POST, &path, request).await?;
+    warn(&json);
     session.show(json, changed)
+}
+
+/// Says what the host has warned of.
+fn warn(answer: &Value) {
+    for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        output::note(format!("keyway: warning: {warning}"));
+    }
 }
 
 fn changed(pin: Pin) {
@@ -171,10 +180,12 @@ pub(crate) async fn default(session: &Session, command: DefaultCommand) -> anyho
     };
     let json = match command {
         DefaultCommand::Get { connector } => session.get(&path(&connector)).await?,
-        DefaultCommand::Set { connector, release, reason } => {
-            session.value(Method::PUT, &path(&connector), &SetDefault { release, reason }).await?
+        DefaultCommand::Set { connector, release, reason, allow_missing_scopes } => {
+            let request = SetDefault { release, reason, allow_missing_scopes };
+            session.value(Method::PUT, &path(&connector), &request).await?
         }
     };
+    warn(&json);
     session.show(json, |default: EnvironmentDefault| {
         let ReleaseRef { connector, version, digest } = &default.release;
         let environment = &default.environment;

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::args::Serve;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::{logging, output};
+use crate::{logging, memory, output};
 
 /// Stack of each worker thread: the runtime's own default, stated because guests run on fibers of their
 /// own and need none of it.
@@ -47,6 +47,7 @@ fn start(typed: Serve) -> anyhow::Result<()> {
 async fn run(typed: Serve, config: Config) -> anyhow::Result<()> {
     let Serve { data, listen, config: _ } = typed;
     let app = App::build(&data, config).await?;
+    memory::give_back();
     if let Some(path) = app.issue_first_token(&data).await? {
         output::line(format!("admin token in {}", path.display()));
     }

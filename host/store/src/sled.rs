@@ -165,6 +165,23 @@ impl Store {
         Self::open_with(dir, clock, options, Steps::default()).await
     }
 
+    /// Like [`open`](Self::open), and calls `written` in each commit once it is written and before it reaches the disk. For
+    /// tests that end the process there: it may block, and then nothing is acknowledged.
+    pub async fn open_watched(
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+        options: Options,
+        written: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, OpenError> {
+        let failpoint = move |step| {
+            if step == Step::Sync {
+                written();
+            }
+            Ok(())
+        };
+        Self::open_with(dir, clock, options, Steps::watched(Arc::new(failpoint))).await
+    }
+
     pub(crate) async fn open_with(
         dir: &Path,
         clock: Arc<dyn Clock>,

@@ -58,8 +58,7 @@ pub(crate) struct Steps(Failpoint);
 
 impl Steps {
     /// Asks this before each step.
-    #[cfg(test)]
-    pub(crate) fn failing(failpoint: Failpoint) -> Self {
+    pub(crate) fn watched(failpoint: Failpoint) -> Self {
         Self(failpoint)
     }
 

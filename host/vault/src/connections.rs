@@ -1,39 +1,36 @@
 //! Connections: set, handed to the broker, paused, removed.
 //!
-//! A credential is sealed before it reaches the store and opened each time it is used; between uses
-//! only the sealed row is in memory. Every change by a person is audited and names the slot, never the
-//! secret. How tokens are refreshed is [`crate::oauth`]'s business; how they first come here is
-//! [`crate::import`]'s and [`crate::consent`]'s.
+//! A secret that was set by hand is sealed before it reaches the store and opened each time it is used; between uses
+//! only the sealed row is in memory. Tokens stay in memory once they were read, until the connection is gone or made
+//! anew. Every change by a person is audited and names the slot, never the secret. How tokens are refreshed is
+//! [`crate::oauth`]'s business; how they first come here is [`crate::import`]'s and [`crate::consent`]'s; how uses are
+//! stopped `barrier`'s, and how a connection ends `disconnect`'s.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use keyway_core::descriptor::{Oauth, Scheme, SlotSpec};
+use keyway_core::descriptor::{Scheme, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef, Environment, Installation, Slot, User};
-use keyway_core::ports::{Clock, Credential, Credentials, Held, Outbound};
+use keyway_core::ports::{Clock, Credential, Credentials, Granting, Held, Outbound};
 use keyway_core::{Code, Fault};
 use keyway_store::Store;
 use keyway_store::model::{Connection, Entry, Filter};
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
+use crate::barrier::paused;
+use crate::consent::Swept;
 use crate::metrics::Metrics;
 use crate::oauth::client::{ClientInfo, ClientRef, ClientSetting, Clients};
-use crate::oauth::endpoint::Endpoint;
-use crate::oauth::record::{Record, Records, State, Tokens};
+use crate::oauth::obtain::Obtaining;
+use crate::oauth::record::{Record, Records, State};
 use crate::oauth::refresh::Tower;
+use crate::oauth::skew;
+use crate::reseal::ChangingOver;
 use crate::seal::{Field, Place, SealError, Sealer};
 use crate::secret::{self, SecretInput};
 use crate::steps::{Listener, Steps};
-
-/// How often a pause looks whether the connection is idle.
-const DRAIN_POLL: Duration = Duration::from_millis(10);
-
-/// For one request that revokes a token. A provider that is down must not keep a person from disconnecting.
-const REVOKE_TIME: Duration = Duration::from_secs(10);
 
 /// Holds the credentials of every installation.
 #[derive(Clone)]
@@ -67,9 +64,15 @@ pub(crate) struct Shared {
     pub(crate) records: Records,
     pub(crate) clients: Clients,
     pub(crate) tower: Tower,
+    pub(crate) obtaining: Obtaining,
     pub(crate) metrics: Metrics,
+    pub(crate) changing_over: ChangingOver,
+    pub(crate) clocks_said: skew::Said,
+    pub(crate) swept: Swept,
     /// Sealed rows: a call must not wait for the store.
     rows: RwLock<HashMap<ConnectionRef, Row>>,
+    /// Who shows what was granted; nobody until the host is wired.
+    granting: OnceLock<Arc<dyn Granting>>,
     /// Held from commit until `rows` shows it, so that rows change in the order of the commits.
     pub(crate) changing: tokio::sync::Mutex<()>,
 }
@@ -84,7 +87,7 @@ struct Row {
 
 /// Counts by being held.
 #[derive(Default)]
-struct Use;
+pub(crate) struct Use;
 
 /// What a connection is set to.
 #[derive(Debug)]
@@ -140,8 +143,13 @@ impl Vault {
             records: Records::new(store.clone(), sealer.clone()),
             clients: Clients::new(store.clone(), sealer.clone()),
             tower: Tower::default(),
+            obtaining: Obtaining::default(),
             metrics: Metrics::default(),
+            changing_over: ChangingOver::default(),
+            clocks_said: skew::Said::default(),
+            swept: Swept::default(),
             rows: RwLock::default(),
+            granting: OnceLock::new(),
             changing: tokio::sync::Mutex::default(),
             steps: Steps(listener),
             store,
@@ -151,6 +159,11 @@ impl Vault {
             owner,
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Tells `granting` from now on when a refresh has changed what is granted. The first one stays.
+    pub fn tell(&self, granting: Arc<dyn Granting>) {
+        drop(self.shared.granting.set(granting));
     }
 
     /// What it counts.
@@ -191,6 +204,8 @@ impl Vault {
         let Setting { installation, slot, user, scheme, base_url, secret } = setting;
         let plain = secret::encode(&scheme, &secret)?;
         let of = ConnectionRef { installation, slot, user };
+        // A pause that is answered while this waits for its turn would not be the last word.
+        let _in_use = self.shared.uses(&of).await?;
         let _changing = self.shared.changing.lock().await;
         self.check_one_base_url(&of, base_url.as_deref()).await?;
         let mut connection = self.next_epoch(&of).await?;
@@ -207,12 +222,15 @@ impl Vault {
         }
         tx.commit(entry("connection.set", &connection, actor, before.as_ref())).await?;
         self.show(&of, Some(connection.clone()));
+        self.forget_tokens(&of);
+        self.shared.metrics.stands(&of, None);
         Ok(connection)
     }
 
-    /// The next connection of a slot, without its secret.
+    /// The next connection of a slot, without its secret. Paused, if the one before is: only `resume` ends that.
     pub(crate) async fn next_epoch(&self, of: &ConnectionRef) -> Result<Connection, Fault> {
         let generation = self.shared.store.connection_generation(of).await? + 1;
+        let before = self.shared.store.connection(of).await?;
         let ConnectionRef { installation, slot, user } = of.clone();
         Ok(Connection {
             installation,
@@ -224,7 +242,7 @@ impl Vault {
             base_url: None,
             account: None,
             scopes: None,
-            paused: false,
+            paused: before.is_some_and(|before| before.paused),
             hold_refresh: false,
             watch_until: None,
             sealed: bytes::Bytes::new(),
@@ -251,118 +269,6 @@ impl Vault {
             }
         }
         Ok(())
-    }
-
-    /// Removes a connection; where the provider offers it and `spec` says how, its tokens are revoked first. A
-    /// provider that does not answer keeps nobody from disconnecting. False if there was none.
-    pub async fn remove(
-        &self,
-        of: &ConnectionRef,
-        spec: Option<&SlotSpec>,
-        actor: &Actor,
-    ) -> Result<bool, Fault> {
-        let Some(before) = self.shared.store.connection(of).await? else { return Ok(false) };
-        let revoked = self.revoke(&before, spec).await;
-        let _changing = self.shared.changing.lock().await;
-        // A refresh may have moved its tokens meanwhile, and a person its row.
-        let Some(before) = self.shared.store.connection(of).await? else { return Ok(false) };
-        let tx = self.shared.store.tx().remove_connection(of, before.generation);
-        let tx = self.shared.records.remove(tx, of, before.epoch).await?;
-        let mut entry = entry("connection.remove", &before, actor, Some(&before));
-        entry.after = revoked;
-        tx.commit(entry).await?;
-        self.show(of, None);
-        self.forget_tokens(of);
-        Ok(true)
-    }
-
-    /// What came of revoking a connection's tokens, for the audit; none where there was nothing to revoke.
-    async fn revoke(&self, connection: &Connection, spec: Option<&SlotSpec>) -> Option<String> {
-        let oauth = spec?.scheme.oauth()?;
-        let record = self.record(connection).await.ok()?;
-        self.revoke_tokens(&connection.reference(), oauth, &record.tokens).await
-    }
-
-    /// Has tokens revoked where the provider offers it, and says what came of it.
-    pub(crate) async fn revoke_tokens(
-        &self,
-        connection: &ConnectionRef,
-        oauth: &Oauth,
-        tokens: &Tokens,
-    ) -> Option<String> {
-        let of = ClientRef::of(connection);
-        let client = self.shared.clients.open(&of).await.ok()?;
-        let endpoint = Endpoint {
-            outbound: &*self.shared.outbound,
-            environment: &of.environment,
-            oauth,
-            client: &client,
-            timeout: REVOKE_TIME,
-        };
-        let (token, kind) = match &tokens.refresh {
-            Some(token) => (token, "refresh_token"),
-            None => (&tokens.access, "access_token"),
-        };
-        match endpoint.revoke(token, kind).await {
-            Ok(true) => Some("revoked at the provider".to_owned()),
-            Ok(false) => None,
-            Err(problem) => {
-                tracing::warn!(%connection, ?problem, "tokens not revoked");
-                Some("not revoked at the provider".to_owned())
-            }
-        }
-    }
-
-    /// Turns a property on or off. Nothing is written where it is so already.
-    pub async fn switch(
-        &self,
-        of: &ConnectionRef,
-        switch: Switch,
-        on: bool,
-        actor: &Actor,
-    ) -> Result<Connection, Fault> {
-        let action = match (switch, on) {
-            (Switch::Paused, true) => "connection.pause",
-            (Switch::Paused, false) => "connection.resume",
-            (Switch::HoldRefresh, true) => "connection.hold-refresh",
-            (Switch::HoldRefresh, false) => "connection.release-refresh",
-        };
-        self.change(of, action, actor, |connection| {
-            let property = match switch {
-                Switch::Paused => &mut connection.paused,
-                Switch::HoldRefresh => &mut connection.hold_refresh,
-            };
-            std::mem::replace(property, on) != on
-        })
-        .await
-    }
-
-    /// Pauses a connection and answers once nothing uses it: no exchange and no refresh is in flight, and none
-    /// begins. Where that takes longer than `wait`, it stays paused and the caller may ask again.
-    pub async fn pause(
-        &self,
-        of: &ConnectionRef,
-        wait: Duration,
-        actor: &Actor,
-    ) -> Result<Receipt, Fault> {
-        self.switch(of, Switch::Paused, true, actor).await?;
-        let deadline = Instant::now() + wait;
-        while self.busy(of) {
-            if Instant::now() >= deadline {
-                let detail = format!("{of} is paused, and still in use");
-                return Err(Fault::new(Code::ConnectionPaused, detail));
-            }
-            sleep(DRAIN_POLL).await;
-        }
-        let drained_at = self.shared.clock.now();
-        Ok(Receipt { info: self.info(self.existing(of).await?).await?, drained_at })
-    }
-
-    fn busy(&self, of: &ConnectionRef) -> bool {
-        let rows = self.shared.rows.read().unwrap_or_else(PoisonError::into_inner);
-        // One is the row's own.
-        let used = rows.get(of).is_some_and(|row| Arc::strong_count(&row.uses) > 1);
-        used || self.in_flight(of)
     }
 
     /// A connection and where its tokens stand.
@@ -403,7 +309,10 @@ impl Vault {
         setting: ClientSetting,
         actor: &Actor,
     ) -> Result<ClientInfo, Fault> {
-        self.shared.clients.set(of, setting, actor, self.shared.clock.now()).await
+        let info = self.shared.clients.set(of, setting, actor, self.shared.clock.now()).await?;
+        // What was refused was the one before.
+        self.shared.tower.refusals.clear(of);
+        Ok(info)
     }
 
     /// The operator's clients in an environment.
@@ -416,23 +325,44 @@ impl Vault {
         self.shared.clients.remove(of, actor).await
     }
 
-    /// Takes note of scopes that a refresh has changed: a provider may have taken some away.
-    pub(crate) async fn note_scopes(&self, of: &ConnectionRef, scopes: Option<Vec<String>>) {
+    /// Takes note of scopes that a refresh has changed: a provider may have taken some away. Only of the grant that was
+    /// refreshed: a person may have consented to others since.
+    pub(crate) async fn note_scopes(
+        &self,
+        of: &ConnectionRef,
+        epoch: u64,
+        scopes: Option<Vec<String>>,
+    ) {
         let Some(scopes) = scopes else { return };
-        let host: Actor = match "keyway".parse() {
-            Ok(actor) => actor,
-            Err(_) => return,
-        };
+        let mut noted = false;
         let changed = self
-            .change(of, "connection.scopes", &host, |connection| {
-                let same = connection.scopes.as_ref() == Some(&scopes);
+            .change(of, "connection.scopes", &host(), |connection| {
+                if connection.epoch != epoch || connection.scopes.as_ref() == Some(&scopes) {
+                    return false;
+                }
                 connection.scopes = Some(scopes);
-                !same
+                noted = true;
+                true
             })
             .await;
-        if let Err(fault) = changed {
-            tracing::warn!(connection = %of, problem = fault.chain(), "granted scopes not noted");
+        match changed {
+            Ok(_) if noted => self.tell_granting(of),
+            Ok(_) => {}
+            Err(fault) => {
+                tracing::warn!(connection = %of, problem = fault.chain(), "granted scopes not noted");
+            }
         }
+    }
+
+    /// Has what is granted shown to calls. In a task of its own: whoever waits for the tokens does not wait for it.
+    fn tell_granting(&self, of: &ConnectionRef) {
+        let Some(granting) = self.shared.granting.get().map(Arc::clone) else { return };
+        let of = of.clone();
+        tokio::spawn(async move {
+            if let Err(fault) = granting.granted_anew(&of.installation).await {
+                tracing::warn!(connection = %of, problem = fault.chain(), "calls do not see the scopes that are granted now");
+            }
+        });
     }
 
     /// Changes what is said of a connection, in one audited change; its secret stays. `change` says whether there is
@@ -464,11 +394,14 @@ impl Vault {
     }
 
     /// The credential of a connection as it is now, in use from here on.
-    async fn held(&self, of: &ConnectionRef) -> Result<Option<(Arc<Connection>, Arc<Use>)>, Fault> {
+    pub(crate) async fn held(
+        &self,
+        of: &ConnectionRef,
+    ) -> Result<Option<(Arc<Connection>, Arc<Use>)>, Fault> {
         let Row { connection, uses } = self.shared.row(of).await?;
         let Some(connection) = connection else { return Ok(None) };
         if connection.paused {
-            return Err(Fault::new(Code::ConnectionPaused, format!("{of} is paused")));
+            return Err(paused(of));
         }
         Ok(Some((connection, uses)))
     }
@@ -492,10 +425,13 @@ impl Credentials for Vault {
                 Err(fault) => Err(fault),
             };
         }
+        let credential = self.shared.open(&connection).await?;
+        self.change_over(&connection);
         Ok(Some(Held {
-            credential: self.shared.open(&connection).await?,
+            credential,
             version: version(connection.epoch),
             account: connection.account.as_deref().map(Arc::from),
+            base_url: connection.base_url.as_deref().map(Arc::from),
             in_use: uses,
         }))
     }
@@ -520,6 +456,7 @@ fn held(connection: &Connection, record: &Record, uses: Arc<Use>) -> Held {
         credential: Credential::Token(record.tokens.access.clone()),
         version: record.state.version,
         account: connection.account.as_deref().map(Arc::from),
+        base_url: connection.base_url.as_deref().map(Arc::from),
         in_use: uses,
     }
 }
@@ -531,7 +468,7 @@ pub(crate) const fn version(epoch: u64) -> u64 {
 }
 
 /// Whether the secret is in the row itself; else it is tokens, which have cells of their own.
-fn held_in_row(connection: &Connection) -> bool {
+pub(crate) fn held_in_row(connection: &Connection) -> bool {
     !connection.sealed.is_empty()
 }
 
@@ -549,6 +486,18 @@ impl Shared {
         let row =
             rows.entry(of.clone()).or_insert_with(|| Row { connection, uses: Arc::default() });
         Ok(row.clone())
+    }
+
+    /// A use of a connection, whatever it is now; to be held while it lasts.
+    pub(crate) async fn uses(&self, of: &ConnectionRef) -> Result<Arc<Use>, Fault> {
+        Ok(self.row(of).await?.uses)
+    }
+
+    /// Whether anything holds a use of a connection.
+    pub(crate) fn used(&self, of: &ConnectionRef) -> bool {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        // One is the row's own.
+        rows.get(of).is_some_and(|row| Arc::strong_count(&row.uses) > 1)
     }
 
     async fn open(&self, connection: &Connection) -> Result<Credential, Fault> {
@@ -578,6 +527,11 @@ fn lacks_key(fault: &Fault) -> bool {
 
 fn unopened(connection: &Connection, error: SealError) -> Fault {
     error.fault(format!("credential of {} does not open", connection.reference()))
+}
+
+/// Who the audit says it was, of what the host does by itself.
+pub(crate) fn host() -> Actor {
+    "keyway".parse().expect("`keyway` is a name")
 }
 
 pub(crate) fn entry(

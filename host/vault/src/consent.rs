@@ -1,67 +1,47 @@
 //! A person's consent at a provider: from a connect session to a connection (RFC 6749 section 4.1 with RFC 7636, 9207
 //! and 9700).
 //!
-//! A session is made by the operator for one slot and lives for half an hour. Beginning a consent draws a `state` that
-//! is good once, for ten minutes, and only in the browser that began; the challenge of PKCE binds the code to it as
-//! well. Both are cells, so that a restart in between loses nobody. What comes back is believed only if the state, the
-//! browser and the issuer are those that were sent out.
+//! A session is made by the operator for one slot, lives for half an hour and makes one connection. Beginning a consent
+//! draws a `state` that is good once, for ten minutes, and only in the browser that began; the challenge of PKCE binds the
+//! code to it as well. Both are cells ([`sessions`]). What comes back is believed only if the state, the browser and the
+//! issuer are those that were sent out.
+//!
+//! **Invariant:** tokens that were issued and do not become the connection's are revoked at the provider, whatever went
+//! wrong in between: nobody else knows of them.
+
+mod sessions;
+
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyway_core::descriptor::{Grant, Oauth, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef};
 use keyway_core::{Code, Digest, Fault};
-use rand::TryRngCore as _;
-use rand::rngs::OsRng;
+use keyway_store::model::Connection;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use time::OffsetDateTime;
 use url::Url;
 
+use crate::base_url;
 use crate::connections::{Info, Vault};
 use crate::import::{Established, Trial, Tried};
 use crate::oauth::client::ClientRef;
 use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
 use crate::oauth::record::{State, Tokens};
+use crate::seal::{Field, Place};
 
-/// How long a person has from the link to the end: a lunch break is another session.
-pub const SESSION_TIME: time::Duration = time::Duration::minutes(30);
-
-/// How long a person has at the provider.
-pub const STATE_TIME: time::Duration = time::Duration::minutes(10);
-
-/// Bytes of a `state`, a session's token and a verifier: 256 bits, twice what RFC 9700 asks for.
-const RANDOM_BYTES: usize = 32;
+pub(crate) use sessions::Swept;
+pub use sessions::{CONSENTS_MAX, SESSION_TIME, STATE_TIME, Session, SessionToken};
+use sessions::{Pending, Taken, key_of, random};
 
 /// For the request that exchanges a code. A person is waiting.
 const EXCHANGE_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 
-const SESSIONS: &str = "vault/connect-session";
-const STATES: &str = "vault/connect-state";
-
-/// What a connect session is for.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Session {
-    /// The connection that it makes, or makes anew.
-    pub of: ConnectionRef,
-    /// Where the person goes afterwards.
-    pub return_url: Option<String>,
-    /// Who made it.
-    pub actor: Actor,
-    /// After this it is over.
-    #[serde(with = "time::serde::rfc3339")]
-    pub expires_at: OffsetDateTime,
-    /// Whether it has made a connection.
-    pub used: bool,
-}
-
-/// A session's token: whoever has it may connect. Shown once.
-#[derive(Debug)]
-pub struct SessionToken(pub SecretString);
+/// Of a sealed verifier: it is good once, so there is none before it.
+const CONSENT_VERSION: u64 = 0;
 
 /// A consent that has begun.
-#[derive(Debug)]
 pub struct Begun {
     /// Where the person is sent.
     pub authorize_url: Url,
@@ -72,7 +52,6 @@ pub struct Begun {
 }
 
 /// What came back from a provider.
-#[derive(Debug)]
 pub struct Returned {
     /// Whose answer it is.
     pub state: String,
@@ -86,16 +65,27 @@ pub struct Returned {
     pub binding: Option<SecretString>,
 }
 
-/// What a `state` stands for.
-#[derive(Serialize, Deserialize)]
-struct Pending {
-    session: String,
-    /// Digest of what the browser must show.
-    binding: Digest,
-    verifier: Option<String>,
-    redirect_uri: String,
-    #[serde(with = "time::serde::rfc3339")]
-    expires_at: OffsetDateTime,
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address has the state in it.
+        let host = self.authorize_url.host_str();
+        f.debug_struct("Begun").field("host", &host).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { issuer, error, .. } = self;
+        let mut said = f.debug_struct("Returned");
+        said.field("issuer", issuer).field("error", error).finish_non_exhaustive()
+    }
+}
+
+/// The session of a consent, and what the release says of its slot.
+struct Consent<'a> {
+    taken: &'a Taken,
+    spec: &'a SlotSpec,
+    oauth: &'a Oauth,
 }
 
 // === impl Vault ===
@@ -111,30 +101,14 @@ impl Vault {
     ) -> Result<(SessionToken, Session), Fault> {
         let oauth = by_code(spec)?;
         // Without a client the person would be sent away for nothing.
-        self.shared.clients.open(&ClientRef::of(&of)).await?;
+        self.shared.clients.open(&ClientRef::of(&of), oauth).await?;
         if let Some(url) = &return_url
             && !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http"))
         {
             return Err(Fault::new(Code::InvalidRequest, "`return_url` is no URL"));
         }
         debug_assert!(oauth.authorize_url.is_some(), "the descriptor was checked");
-        let token = random()?;
-        let session = Session {
-            of,
-            return_url,
-            actor: actor.clone(),
-            expires_at: self.shared.clock.now() + SESSION_TIME,
-            used: false,
-        };
-        let key = key_of(&token);
-        let value = json(&session)?;
-        self.shared.store.batch().put_cell(SESSIONS, key.as_bytes(), None, value).commit().await?;
-        Ok((SessionToken(token), session))
-    }
-
-    /// The session of a token, while it is good.
-    pub async fn session(&self, token: &SecretString) -> Result<Session, Fault> {
-        Ok(self.live_session(&key_of(token)).await?.0)
+        self.keep_session(of, return_url, actor).await
     }
 
     /// Begins a consent: where the person is to be sent, and what the browser is to keep.
@@ -145,20 +119,22 @@ impl Vault {
         redirect_uri: &str,
     ) -> Result<Begun, Fault> {
         let oauth = by_code(spec)?;
-        let (session, _) = self.live_session(&key_of(token)).await?;
-        let client = self.shared.clients.open(&ClientRef::of(&session.of)).await?;
+        let session = self.session(token).await?;
+        let client = self.shared.clients.open(&ClientRef::of(&session.of), oauth).await?;
         let (state, binding) = (random()?, random()?);
         let verifier = if oauth.pkce { Some(random()?) } else { None };
+        let sealed = match &verifier {
+            Some(verifier) => Some(self.seal_verifier(&session.of, verifier).await?),
+            None => None,
+        };
         let pending = Pending {
             session: key_of(token),
             binding: Digest::of(binding.expose_secret().as_bytes()),
-            verifier: verifier.as_ref().map(|verifier| verifier.expose_secret().to_owned()),
+            verifier: sealed,
             redirect_uri: redirect_uri.to_owned(),
             expires_at: session.expires_at.min(self.shared.clock.now() + STATE_TIME),
         };
-        let key = key_of(&state);
-        let value = json(&pending)?;
-        self.shared.store.batch().put_cell(STATES, key.as_bytes(), None, value).commit().await?;
+        self.keep_state(&state, &pending).await?;
         let mut url = authorize_url(oauth)?;
         {
             let mut query = url.query_pairs_mut();
@@ -181,40 +157,6 @@ impl Vault {
         Ok(Begun { authorize_url: url, state, binding })
     }
 
-    /// Which session an answer belongs to. Takes the state: it is good once, whatever comes of it.
-    async fn take_state(&self, returned: &Returned) -> Result<Pending, Fault> {
-        let refuse = |detail: &str| Fault::new(Code::ConnectStateInvalid, detail);
-        let key = Digest::of(returned.state.as_bytes()).hex();
-        let cell = self.shared.store.cell(STATES, key.as_bytes()).await?;
-        let cell =
-            cell.ok_or_else(|| refuse("the answer belongs to no consent that was begun here"))?;
-        let taken = self.shared.store.batch().remove_cell(STATES, key.as_bytes(), cell.version);
-        taken.commit().await.map_err(|_| refuse("the answer was used already"))?;
-        let pending: Pending = serde_json::from_slice(&cell.value)
-            .map_err(|error| refuse("the consent is unreadable").caused_by(error))?;
-        if pending.expires_at <= self.shared.clock.now() {
-            return Err(refuse("the consent took too long"));
-        }
-        let shown = returned.binding.as_ref();
-        let shown = shown.map(|binding| Digest::of(binding.expose_secret().as_bytes()));
-        if shown != Some(pending.binding) {
-            return Err(refuse("the answer came back in another browser"));
-        }
-        Ok(pending)
-    }
-
-    /// The session that an answer would complete, for finding its release; takes nothing.
-    pub async fn session_of(&self, state: &str) -> Result<Session, Fault> {
-        let refuse = || {
-            let detail = "the answer belongs to no consent that was begun here";
-            Fault::new(Code::ConnectStateInvalid, detail)
-        };
-        let key = Digest::of(state.as_bytes()).hex();
-        let cell = self.shared.store.cell(STATES, key.as_bytes()).await?.ok_or_else(refuse)?;
-        let pending: Pending = serde_json::from_slice(&cell.value).map_err(|_| refuse())?;
-        Ok(self.live_session(&pending.session).await?.0)
-    }
-
     /// Completes a consent with what came back: exchanges the code and establishes the connection. A connection that
     /// was there keeps its place; one of another account is refused.
     pub async fn complete_consent(
@@ -226,7 +168,6 @@ impl Vault {
     ) -> Result<(Session, Info), Fault> {
         let oauth = by_code(spec)?;
         let pending = self.take_state(&returned).await?;
-        let (session, version) = self.live_session(&pending.session).await?;
         // RFC 9207 section 2.4. Where the descriptor names no issuer, the provider is known to send none.
         if oauth.issuer.is_some() && returned.issuer != oauth.issuer {
             let detail = "the answer is of another authorization server";
@@ -236,13 +177,40 @@ impl Vault {
             let detail = "the provider, or the person, did not consent";
             return Err(Fault::new(Code::ConsentRefused, detail));
         };
-        let issued = self.exchange_code(&session.of, oauth, &code, &pending).await?;
-        let info = self.accept(&session, spec, oauth, issued, trial, base_url_fits).await?;
-        let used = json(&Session { used: true, ..session.clone() })?;
-        let key = pending.session.as_bytes();
-        let batch = self.shared.store.batch().put_cell(SESSIONS, key, Some(version), used);
-        batch.commit().await?;
-        Ok((session, info))
+        let taken = self.take_session(&pending.session).await?;
+        let consent = Consent { taken: &taken, spec, oauth };
+        let connected = async {
+            let issued = self.exchange_code(&taken.session.of, oauth, &code, &pending).await?;
+            self.accept(&consent, issued, trial, base_url_fits).await
+        };
+        match connected.await {
+            Ok(connection) => Ok((taken.session, self.info(connection).await?)),
+            Err(fault) => {
+                self.return_session(taken).await;
+                Err(fault)
+            }
+        }
+    }
+
+    async fn seal_verifier(
+        &self,
+        of: &ConnectionRef,
+        verifier: &SecretString,
+    ) -> Result<String, Fault> {
+        let place = Place::connection(of, Field::Consent, CONSENT_VERSION);
+        let sealed = self.shared.sealer.seal(place, verifier.expose_secret().as_bytes()).await;
+        let sealed = sealed.map_err(|error| error.fault("a consent's verifier is not sealed"))?;
+        Ok(hex::encode(sealed))
+    }
+
+    async fn open_verifier(&self, of: &ConnectionRef, sealed: &str) -> Result<SecretString, Fault> {
+        let closed = "a consent's verifier does not open";
+        let broken = || Fault::new(Code::Internal, closed);
+        let sealed = hex::decode(sealed).map_err(|error| broken().caused_by(error))?;
+        let place = Place::connection(of, Field::Consent, CONSENT_VERSION);
+        let plain = self.shared.sealer.open(place, &sealed).await;
+        let plain = plain.map_err(|error| error.fault(closed))?;
+        Ok(std::str::from_utf8(&plain).map_err(|_| broken())?.into())
     }
 
     async fn exchange_code(
@@ -252,7 +220,7 @@ impl Vault {
         code: &SecretString,
         pending: &Pending,
     ) -> Result<Issued, Fault> {
-        let client = self.shared.clients.open(&ClientRef::of(of)).await?;
+        let client = self.shared.clients.open(&ClientRef::of(of), oauth).await?;
         let endpoint = Endpoint {
             outbound: &*self.shared.outbound,
             environment: &of.installation.environment,
@@ -260,37 +228,75 @@ impl Vault {
             client: &client,
             timeout: EXCHANGE_TIME,
         };
-        let verifier = pending.verifier.as_deref().map(SecretString::from);
+        let verifier = match &pending.verifier {
+            Some(sealed) => Some(self.open_verifier(of, sealed).await?),
+            None => None,
+        };
         let (redirect_uri, verifier) = (pending.redirect_uri.as_str(), verifier.as_ref());
         let asked = endpoint.ask(Ask::Code { code, redirect_uri, verifier }, &[]).await;
         asked.map_err(|refused| match refused {
             Refused::Grant => {
                 Fault::new(Code::ConnectStateInvalid, "the provider does not take the code")
             }
-            Refused::Client(problem) => Fault::new(Code::OauthClientRefused, problem),
+            Refused::Client(problem) | Refused::Request(problem) => {
+                Fault::new(Code::OauthClientRefused, problem)
+            }
             Refused::Busy(_, problem) | Refused::Unsent(problem) | Refused::Ambiguous(problem) => {
                 Fault::new(Code::TokenEndpointFailed, problem)
             }
         })
     }
 
+    /// Makes a connection of what was issued, or has it revoked.
     async fn accept(
         &self,
-        session: &Session,
-        spec: &SlotSpec,
-        oauth: &Oauth,
+        consent: &Consent<'_>,
         issued: Issued,
         trial: &Trial,
         base_url_fits: impl Fn(&str) -> Result<(), Fault> + Send + Sync,
-    ) -> Result<Info, Fault> {
-        let of = &session.of;
+    ) -> Result<Connection, Fault> {
+        let Session { of, actor, .. } = &consent.taken.session;
+        let tokens = Tokens {
+            access: issued.access.clone(),
+            refresh: issued.refresh.clone(),
+            subject: None,
+        };
+        let made = async {
+            let new = self.judge(consent, issued, &tokens, trial, base_url_fits).await?;
+            let used = consent.taken.used()?;
+            self.establish_with(of, new, "connection.connect", actor, used).await
+        };
+        match made.await {
+            Ok(connection) => Ok(connection),
+            Err(fault) => {
+                let revoked = self.revoke_tokens(of, consent.oauth, &tokens).await;
+                tracing::warn!(connection = %of, revoked, code = fault.code.as_str(), "an issued token is not used");
+                Err(fault)
+            }
+        }
+    }
+
+    /// What a connection of these tokens would be, if it may be.
+    async fn judge(
+        &self,
+        consent: &Consent<'_>,
+        issued: Issued,
+        tokens: &Tokens,
+        trial: &Trial,
+        base_url_fits: impl Fn(&str) -> Result<(), Fault> + Send + Sync,
+    ) -> Result<Established, Fault> {
+        let Consent { taken, spec, oauth } = consent;
+        let of = &taken.session.of;
         if let Some(base_url) = &issued.base_url {
-            base_url_below(base_url, &oauth.base_url_suffixes)?;
+            base_url::below(base_url, &oauth.base_url_suffixes)?;
             base_url_fits(base_url)?;
         }
-        let tokens = Tokens { access: issued.access, refresh: issued.refresh, subject: None };
+        let before = self.shared.store.connection(of).await?;
+        let (known, kept_url) = before.map_or((None, None), |b| (b.account, b.base_url));
+        let base_url = issued.base_url.or(kept_url);
+        self.check_one_base_url(of, base_url.as_deref()).await?;
         let trial = Trial {
-            base_url: issued.base_url.clone().unwrap_or_else(|| trial.base_url.clone()),
+            base_url: base_url.clone().unwrap_or_else(|| trial.base_url.clone()),
             hosts: trial.hosts.clone(),
         };
         let found = match issued.account {
@@ -300,67 +306,42 @@ impl Vault {
                 Tried::Untried => None,
             },
         };
-        let before = self.shared.store.connection(of).await?;
-        if let (Some(known), Some(found)) =
-            (before.as_ref().and_then(|before| before.account.as_ref()), &found)
-            && known != found
-        {
-            // They were issued all the same, and nobody would ever end them.
-            let revoked = self.revoke_tokens(of, oauth, &tokens).await;
-            tracing::warn!(connection = %of, revoked, "consent of another account refused");
-            let detail = format!("{of} was made with another account");
-            return Err(Fault::new(Code::AccountMismatch, detail));
-        }
-        let (known, kept_url) = before.map_or((None, None), |b| (b.account, b.base_url));
-        let base_url = issued.base_url.or(kept_url);
-        self.check_one_base_url(of, base_url.as_deref()).await?;
-        let now = self.shared.clock.now();
-        let established = Established {
-            state: State::issued(0, now, issued.lifetime, &tokens),
-            tokens,
+        check_account(of, spec, known.as_deref(), found.as_deref())?;
+        Ok(Established {
+            state: State::issued(0, self.noted_at(issued.date), issued.lifetime, tokens),
+            tokens: tokens.clone(),
             // RFC 6749 section 5.1: silence means what was asked for.
             scopes: issued.scopes.or_else(|| Some(spec.scopes.clone())),
-            account: found.or(known),
+            account: found,
             base_url,
             hold_refresh: false,
             watch_until: None,
-        };
-        let connection =
-            self.establish(of, established, "connection.connect", &session.actor).await?;
-        self.info(connection).await
-    }
-
-    async fn live_session(&self, key: &str) -> Result<(Session, u64), Fault> {
-        let refuse = |detail: &str| Fault::new(Code::ConnectSessionInvalid, detail);
-        let cell = self.shared.store.cell(SESSIONS, key.as_bytes()).await?;
-        let cell = cell.ok_or_else(|| refuse("there is no such session"))?;
-        let session: Session = serde_json::from_slice(&cell.value)
-            .map_err(|error| refuse("the session is unreadable").caused_by(error))?;
-        if session.used {
-            return Err(refuse("the session was used already"));
-        }
-        if session.expires_at <= self.shared.clock.now() {
-            return Err(refuse("the session is over"));
-        }
-        Ok((session, cell.version))
+        })
     }
 }
 
-/// A base URL that a provider names is taken only below domains that the descriptor names.
-fn base_url_below(base_url: &str, suffixes: &[String]) -> Result<(), Fault> {
-    let url = Url::parse(base_url).ok().filter(|url| url.scheme() == "https");
-    let host = url.as_ref().and_then(|url| url.host_str());
-    let below = host.is_some_and(|host| {
-        suffixes.iter().any(|suffix| {
-            host.strip_suffix(suffix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        })
-    });
-    if below {
-        return Ok(());
-    }
-    let detail = "the provider named a base URL that is not below its declared domains";
-    Err(Fault::new(Code::BaseUrlRefused, detail))
+/// A connection that was there keeps its account. Where the release says how the provider names it and the provider does
+/// not, it may be any; where no release can tell, the name goes, because nobody has seen it with these tokens.
+fn check_account(
+    of: &ConnectionRef,
+    spec: &SlotSpec,
+    known: Option<&str>,
+    found: Option<&str>,
+) -> Result<(), Fault> {
+    let told = spec.scheme.oauth().is_some_and(|oauth| oauth.account.is_some())
+        || spec.probe.as_ref().is_some_and(|probe| probe.account.is_some());
+    let detail = match (known, found) {
+        (Some(known), Some(found)) if known != found => {
+            format!("{of} was made with another account")
+        }
+        (Some(_), None) if told => {
+            format!(
+                "{of} was made with an account, and the provider does not say whether it is the same"
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(Fault::new(Code::AccountMismatch, detail))
 }
 
 fn by_code(spec: &SlotSpec) -> Result<&Oauth, Fault> {
@@ -373,21 +354,4 @@ fn by_code(spec: &SlotSpec) -> Result<&Oauth, Fault> {
 fn authorize_url(oauth: &Oauth) -> Result<Url, Fault> {
     let url = oauth.authorize_url.as_deref().and_then(|url| Url::parse(url).ok());
     url.ok_or_else(|| Fault::new(Code::Internal, "the descriptor's `authorize-url` is no URL"))
-}
-
-fn key_of(secret: &SecretString) -> String {
-    Digest::of(secret.expose_secret().as_bytes()).hex()
-}
-
-fn random() -> Result<SecretString, Fault> {
-    let mut bytes = [0; RANDOM_BYTES];
-    OsRng
-        .try_fill_bytes(&mut bytes)
-        .map_err(|error| Fault::new(Code::Internal, "no random bytes").caused_by(error))?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes).into())
-}
-
-fn json(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
-    serde_json::to_vec(value)
-        .map_err(|error| Fault::new(Code::Internal, "not written as JSON").caused_by(error))
 }

@@ -1,8 +1,8 @@
 //! How tokens come into the vault and leave it: established by a consent, imported from another system, exported to one.
 //!
 //! A token is established in one change: the connection's row, a new epoch, and its first record. Before an import is
-//! believed, the token is tried; where another system goes on refreshing it, refreshing is held here until somebody
-//! says otherwise. For two days an import is watched, and its state says so.
+//! believed, the token is tried, unless it has ended and can be refreshed; where another system goes on refreshing it,
+//! refreshing is held here until somebody says otherwise. For two days an import is watched, and its state says so.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use keyway_core::descriptor::{HostPattern, Scheme, SlotSpec};
 use keyway_core::exchange::HostRequest;
 use keyway_core::ids::{Actor, ConnectionRef};
 use keyway_core::{Code, Fault};
+use keyway_store::Tx;
 use keyway_store::model::{Connection, Entry};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -19,6 +20,7 @@ use time::OffsetDateTime;
 
 use crate::connections::{Info, Vault, entry, version};
 use crate::oauth::record::{State, TOKEN_BYTES_MAX, Tokens};
+use crate::oauth::skew;
 use crate::secret::SECRET_BYTES_MIN;
 
 /// How long an import is watched. Two days see every refresh that a provider's usual lifetimes bring, and a night.
@@ -26,6 +28,15 @@ const WATCH: time::Duration = time::Duration::hours(48);
 
 /// For the one request that tries a token.
 const PROBE_TIME: Duration = Duration::from_secs(15);
+
+/// Attempts to establish tokens while those before them are refreshed. One flight writes twice at most.
+const ESTABLISH_ROUNDS: u32 = 5;
+
+/// Bytes of what is kept of a connection in the clear, as JSON. Together they fit a row of the store, which takes 4 KiB,
+/// and leave half a KiB for the rest of it. The longest lists that providers grant are half as long.
+const SCOPES_BYTES_MAX: usize = 2_560;
+const ACCOUNT_BYTES_MAX: usize = 256;
+const BASE_URL_BYTES_MAX: usize = 512;
 
 /// Tokens from another system.
 #[derive(Debug)]
@@ -62,7 +73,7 @@ pub struct Trial {
 pub enum Tried {
     /// It works; for this account, where the answer tells.
     Works(Option<String>),
-    /// The release says of no request that would tell.
+    /// The release says of no request that would tell, or the token has ended and is refreshed before it is used.
     Untried,
 }
 
@@ -92,7 +103,11 @@ impl Vault {
         check(&import, spec)?;
         let of = import.of.clone();
         self.check_one_base_url(&of, import.base_url.as_deref()).await?;
-        let tried = self.try_token(&of, spec, &import.tokens.access, trial).await?;
+        let tried = if ended(&import, self.shared.clock.now()) {
+            Tried::Untried
+        } else {
+            self.try_token(&of, spec, &import.tokens.access, trial).await?
+        };
         let account = match &tried {
             Tried::Works(Some(found)) => {
                 if import.account.as_ref().is_some_and(|account| account != found) {
@@ -133,25 +148,62 @@ impl Vault {
         action: &str,
         actor: &Actor,
     ) -> Result<Connection, Fault> {
+        self.establish_with(of, new, action, actor, |tx| tx).await
+    }
+
+    /// The same, with what `along` adds to the change.
+    pub(crate) async fn establish_with(
+        &self,
+        of: &ConnectionRef,
+        new: Established,
+        action: &str,
+        actor: &Actor,
+        along: impl Fn(Tx) -> Tx + Send + Sync,
+    ) -> Result<Connection, Fault> {
+        check_size(new.scopes.as_deref(), new.account.as_deref(), new.base_url.as_deref())?;
+        // A pause that is answered while this waits for its turn would not be the last word.
+        let _in_use = self.shared.uses(of).await?;
         let _changing = self.shared.changing.lock().await;
+        let mut round = 1;
+        loop {
+            match self.establish_once(of, &new, action, actor, &along).await {
+                // A refresh of the tokens that were there has landed in between: it is theirs that go.
+                Err(fault) if fault.code == Code::Conflict && round < ESTABLISH_ROUNDS => {
+                    round += 1
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn establish_once(
+        &self,
+        of: &ConnectionRef,
+        new: &Established,
+        action: &str,
+        actor: &Actor,
+        along: &(impl Fn(Tx) -> Tx + Send + Sync),
+    ) -> Result<Connection, Fault> {
         let before = self.shared.store.connection(of).await?;
         let mut connection = self.next_epoch(of).await?;
         "oauth2".clone_into(&mut connection.kind);
-        connection.scopes = new.scopes;
-        connection.account = new.account;
-        connection.base_url = new.base_url;
+        connection.scopes.clone_from(&new.scopes);
+        connection.account.clone_from(&new.account);
+        connection.base_url.clone_from(&new.base_url);
         connection.hold_refresh = new.hold_refresh;
         connection.watch_until = new.watch_until;
-        let state = State { version: version(connection.epoch), ..new.state };
+        let state = State { version: version(connection.epoch), ..new.state.clone() };
         let mut tx = self.shared.store.tx().set_connection(connection.clone());
         let (records, epoch) = (&self.shared.records, connection.epoch);
         tx = records.create(tx, of, epoch, &state, &new.tokens).await?;
         if let Some(before) = &before {
             tx = records.remove(tx, of, before.epoch).await?;
         }
-        tx.commit(entry(action, &connection, actor, before.as_ref())).await?;
-        self.forget_tokens(of);
+        along(tx).commit(entry(action, &connection, actor, before.as_ref())).await?;
+        // In this order: a call in between would find the old row without its tokens.
         self.show(of, Some(connection.clone()));
+        self.forget_tokens_before(of, connection.epoch);
+        self.shared.metrics.stands(of, Some(&state.phase));
         Ok(connection)
     }
 
@@ -185,6 +237,7 @@ impl Vault {
                 format!("{of}: the provider was not reached: {}", failure.message),
             )
         })?;
+        self.compare_clocks(self.shared.clock.now(), skew::date(&response));
         if !(200..300).contains(&response.status) {
             let detail = format!("{of}: the provider answered {} to the token", response.status);
             return Err(Fault::new(Code::ProbeFailed, detail));
@@ -200,11 +253,20 @@ impl Vault {
         Ok(Tried::Works(account))
     }
 
-    /// Everything of a connection, to go elsewhere. Audited before it is handed out.
-    pub async fn export(&self, of: &ConnectionRef, actor: &Actor) -> Result<(Info, Tokens), Fault> {
+    /// Everything of a connection, to go elsewhere: sealed to this public key by the caller, or in the clear. Audited
+    /// before it is handed out, with whoever can read it.
+    pub async fn export(
+        &self,
+        of: &ConnectionRef,
+        recipient: Option<&str>,
+        actor: &Actor,
+    ) -> Result<(Info, Tokens), Fault> {
         let connection = self.existing(of).await?;
         let record = self.record(&connection).await?;
-        let entry = Entry { after: None, ..entry("connection.export", &connection, actor, None) };
+        let readable =
+            recipient.map_or("in the clear".to_owned(), |key| format!("sealed to {key}"));
+        let entry =
+            Entry { after: Some(readable), ..entry("connection.export", &connection, actor, None) };
         self.shared.store.tx().commit(entry).await?;
         let info = Info { connection, state: Some(record.state.clone()) };
         Ok((info, record.tokens.clone()))
@@ -216,15 +278,11 @@ fn check(import: &Import, spec: &SlotSpec) -> Result<(), Fault> {
     if !matches!(spec.scheme, Scheme::Oauth2(_)) {
         return refuse("tokens are imported into slots of scheme `oauth2`; others are set");
     }
-    let fits = |token: &SecretString| {
-        let text = token.expose_secret();
-        (SECRET_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len())
-            && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
-    };
     let Tokens { access, refresh, subject } = &import.tokens;
     if !fits(access) || !refresh.iter().chain(subject).all(fits) {
         return Err(unusable());
     }
+    check_size(import.scopes.as_deref(), import.account.as_deref(), import.base_url.as_deref())?;
     match (import.obtained_at, import.expires_at) {
         (Some(obtained), Some(expires)) if expires < obtained => {
             refuse("`expires_at` is before `obtained_at`")
@@ -233,8 +291,148 @@ fn check(import: &Import, spec: &SlotSpec) -> Result<(), Fault> {
     }
 }
 
+/// Refuses what a row does not take, while nothing depends on it yet.
+fn check_size(
+    scopes: Option<&[String]>,
+    account: Option<&str>,
+    base_url: Option<&str>,
+) -> Result<(), Fault> {
+    // Texts and lists of them are always JSON.
+    let bytes = |json: serde_json::Result<Vec<u8>>| json.map_or(usize::MAX, |json| json.len());
+    for (what, bytes, bytes_max) in [
+        ("list of scopes", bytes(serde_json::to_vec(&scopes)), SCOPES_BYTES_MAX),
+        ("account's name", bytes(serde_json::to_vec(&account)), ACCOUNT_BYTES_MAX),
+        ("base URL", bytes(serde_json::to_vec(&base_url)), BASE_URL_BYTES_MAX),
+    ] {
+        if bytes > bytes_max {
+            let detail = format!("the {what} has {bytes} bytes, the limit is {bytes_max}");
+            return Err(Fault::new(Code::CredentialInvalid, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an access token has ended that can be refreshed here: the provider would say no, and it would mean nothing.
+/// Trying the refresh token instead would spend it, in a dry run as well.
+fn ended(import: &Import, now: OffsetDateTime) -> bool {
+    let Tokens { refresh, subject, .. } = &import.tokens;
+    let refreshable = !import.hold_refresh && (refresh.is_some() || subject.is_some());
+    refreshable && import.expires_at.is_some_and(|expires_at| expires_at <= now)
+}
+
+/// Whether a token can be kept, and stand in a header.
+pub(crate) fn fits(token: &SecretString) -> bool {
+    let text = token.expose_secret();
+    (SECRET_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+}
+
 fn unusable() -> Fault {
     let detail =
         format!("a token is {SECRET_BYTES_MIN} to {TOKEN_BYTES_MAX} printable ASCII letters");
     Fault::new(Code::CredentialInvalid, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use futures_util::FutureExt as _;
+    use keyway_core::call::Failure;
+    use keyway_core::exchange::Response;
+    use keyway_core::ids::Installation;
+    use keyway_core::ports::{Clock, Outbound};
+    use keyway_store::Store;
+
+    use super::*;
+    use crate::connections::Parts;
+    use crate::seal::Sealer;
+
+    struct Fixed;
+
+    impl Clock for Fixed {
+        fn now(&self) -> OffsetDateTime {
+            OffsetDateTime::UNIX_EPOCH
+        }
+    }
+
+    #[async_trait]
+    impl Outbound for Fixed {
+        async fn fetch(&self, _: HostRequest) -> Result<Response, Failure> {
+            panic!("nothing is asked for tokens that are there")
+        }
+    }
+
+    fn vault(store: &Store) -> Vault {
+        Vault::new(Parts {
+            store: store.clone(),
+            sealer: Sealer::fixed(store, 9),
+            clock: Arc::new(Fixed),
+            outbound: Arc::new(Fixed),
+            owner: "host".to_owned(),
+            listener: None,
+        })
+    }
+
+    fn tokens(access: &str) -> Established {
+        let tokens = Tokens { access: access.into(), refresh: None, subject: None };
+        Established {
+            state: State::issued(0, OffsetDateTime::UNIX_EPOCH, None, &tokens),
+            tokens,
+            scopes: None,
+            account: None,
+            base_url: None,
+            hold_refresh: false,
+            watch_until: None,
+        }
+    }
+
+    /// Writes the head of the record that is there, as a refresh does.
+    fn refresh_lands(store: &Store) {
+        let write = async {
+            let cells = store.cells("vault/tokens").await.unwrap();
+            let (key, cell) = cells.into_iter().find(|(key, _)| key.ends_with(b".0")).unwrap();
+            let batch = store.batch();
+            batch.put_cell("vault/tokens", &key, Some(cell.version), cell.value).commit().await
+        };
+        write.now_or_never().expect("memory does not wait").unwrap();
+    }
+
+    /// New tokens were issued, and those before them go in any case: a refresh of those is no reason to lose both.
+    #[tokio::test]
+    async fn tokens_are_established_while_those_before_them_are_refreshed() {
+        let store = Store::memory(Arc::new(Fixed));
+        let vault = vault(&store);
+        let actor = "ann".parse().unwrap();
+        let of = ConnectionRef {
+            installation: Installation {
+                environment: "dev".parse().unwrap(),
+                tenant: "acme".parse().unwrap(),
+                connector: "a/b".parse().unwrap(),
+            },
+            slot: "login".parse().unwrap(),
+            user: None,
+        };
+        vault.establish(&of, tokens("first"), "connection.connect", &actor).await.unwrap();
+        let rounds = std::sync::atomic::AtomicU32::new(0);
+        let meddle = |rounds_max: u32| {
+            let (rounds, store) = (&rounds, &store);
+            move |tx: Tx| {
+                if rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < rounds_max {
+                    refresh_lands(store);
+                }
+                tx
+            }
+        };
+        let action = "connection.connect";
+        let second =
+            vault.establish_with(&of, tokens("second"), action, &actor, meddle(1)).await.unwrap();
+        assert_eq!(second.generation, 2);
+        assert_eq!(vault.record(&second).await.unwrap().tokens.access.expose_secret(), "second");
+        // Others who never stop are trouble, and reported.
+        let third = vault.establish_with(&of, tokens("third"), action, &actor, meddle(u32::MAX));
+        assert_eq!(third.await.unwrap_err().code, Code::Conflict);
+        assert_eq!(vault.existing(&of).await.unwrap().generation, 2);
+    }
 }

@@ -9,8 +9,9 @@
 //! (or the start) until it ends: a key service that goes away later stops new tenants and nobody else.
 //!
 //! Exchanging the **sealing key** wraps every data key anew; nothing that is sealed changes. Exchanging a **data key**
-//! makes a new one for what is sealed from then on. What was sealed before names the older one, which stays: records
-//! change over when they are next written, and a backup may be older than all of them.
+//! makes a new one for what is sealed from then on. What was sealed before names the older one, and changes over when it
+//! is next written or, if it was set by hand, next used (`reseal`). The older one stays: something may
+//! never be used, and a backup may be older than all of it.
 //!
 //! Sealing itself is in [`seal`](crate::seal). This module decides nothing about what is sealed, and asks
 //! a [`KeyService`] for whatever needs a sealing key.
@@ -126,6 +127,11 @@ impl Keys {
             }
         }
         Err(contended())
+    }
+
+    /// Which data key seals for `owner` now, where that is in memory.
+    pub(crate) fn known_current(&self, owner: &Owner) -> Option<DataKeyId> {
+        self.shared.cache.current(owner).map(|key| key.id)
     }
 
     /// The data key with this id.

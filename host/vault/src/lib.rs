@@ -10,14 +10,19 @@
 //! [`Credentials`]: keyway_core::ports::Credentials
 //! [`Outbound`]: keyway_core::ports::Outbound
 
+mod barrier;
+pub mod base_url;
 pub mod connections;
 pub mod consent;
+mod disconnect;
 pub mod import;
+pub mod keep_alive;
 pub mod key;
 pub mod keys;
 mod metrics;
 pub mod oauth;
 pub mod private_file;
+mod reseal;
 pub mod seal;
 pub mod secret;
 pub mod steps;

@@ -14,11 +14,15 @@
 //! loses that answer; the connection is then `uncertain`, never tried again by itself, and keeps its old access token
 //! until that one expires.
 //!
-//! [`record`] is what is kept, [`endpoint`] what is said to a server, [`client`] who the operator is there, [`expiry`]
-//! when a token is due, [`refresh`] the rule above.
+//! [`record`] is what is kept, [`endpoint`] what is said to a server, [`client`] who the operator is there,
+//! [`confirmed`] where that may be said, [`expiry`]
+//! when a token is due, [`refresh`] the rule above; [`obtain`] is how the first token comes where no person consents.
 
 pub mod client;
+pub mod confirmed;
 pub(crate) mod endpoint;
 pub(crate) mod expiry;
+pub mod obtain;
 pub mod record;
 pub(crate) mod refresh;
+pub(crate) mod skew;

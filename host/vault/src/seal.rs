@@ -115,6 +115,26 @@ impl Sealer {
         Ok([MAGIC.as_slice(), &[FORMAT, XCHACHA20_POLY1305], &key.id.0, &sealed].concat())
     }
 
+    /// Whether `sealed` is under the data key that seals for `place` now. False also where that is not known in memory.
+    pub(crate) fn is_current(&self, place: &Place<'_>, sealed: &[u8]) -> bool {
+        let current = self.keys.known_current(&place.owner());
+        split(sealed).is_ok_and(|(id, _)| Some(id) == current)
+    }
+
+    /// Seals for `to` what an older data key has sealed for `from`; none if it was the current one.
+    pub(crate) async fn reseal(
+        &self,
+        from: Place<'_>,
+        to: Place<'_>,
+        sealed: &[u8],
+    ) -> Result<Option<Vec<u8>>, SealError> {
+        if split(sealed)?.0 == self.keys.current(&from.owner()).await?.id {
+            return Ok(None);
+        }
+        let plain = self.open(from, sealed).await?;
+        self.seal(to, &plain).await.map(Some)
+    }
+
     /// Opens what was sealed for the same place.
     pub async fn open(
         &self,

@@ -1,6 +1,7 @@
 //! The steps of a refresh, for tests that end the process at each of them.
 //!
-//! A host has nobody who listens: then a step costs one look at an empty cell.
+//! A host has nobody who listens: then a step costs one look at an empty cell. Between `Answered` and `Kept` lie the
+//! write and its fsync, which are steps of the store (`Store::open_watched`).
 
 use std::sync::Arc;
 

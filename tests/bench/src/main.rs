@@ -1,4 +1,4 @@
-//! Benchmarks and the tortures of swaps and of herds: each row of the performance budget beside its floor.
+//! Benchmarks and the tortures of swaps, of herds and of secrets: each row of the performance budget beside its floor.
 //!
 //! Measures and reports; it does not judge by its exit code, which says only whether every row could be
 //! measured. A torture does judge: it ends with 0 only if it held.
@@ -7,6 +7,7 @@
 
 mod action_get;
 mod call;
+mod canary;
 mod herd;
 mod idle;
 mod load;
@@ -42,7 +43,7 @@ struct Typed {
     #[arg(long)]
     markdown: Option<PathBuf>,
     /// Run a torture instead.
-    #[arg(long, value_parser = [rows::SWAP, herd::NAME])]
+    #[arg(long, value_parser = [rows::SWAP, herd::NAME, canary::NAME])]
     torture: Option<String>,
     #[command(subcommand)]
     role: Option<Role>,
@@ -65,6 +66,7 @@ async fn main() -> ExitCode {
 async fn torture(name: &str) -> anyhow::Result<ExitCode> {
     let (held, figures) = match name {
         herd::NAME => herd::torture().await?,
+        canary::NAME => canary::torture().await?,
         _ => swap::torture().await?,
     };
     println!("{figures}");

@@ -1,8 +1,7 @@
 //! Callers who all come when a token has just ended: what the torture `refresh-herd` and its short form share.
 //!
 //! The authorization server rotates refresh tokens, takes its time, and ends the grant when one is presented twice;
-//! the same server is the provider's API, and takes only the access token that it issued last. Every secret between
-//! the two begins with [`CANARY`], so that it can be looked for where it must not be.
+//! the same server is the provider's API, and takes only the access token that it issued last.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -28,8 +27,8 @@ pub const CONNECTOR: &str = "fixtures/oauth";
 /// The tenant that everybody calls for.
 pub const TENANT: &str = "acme";
 
-/// What each of the server's secrets begins with.
-pub const CANARY: &str = "canary-";
+/// What every token is issued for.
+pub const SCOPE: &str = "contacts.read";
 
 /// Path of its installation.
 const PATH: &str = "/v1/environments/dev/tenants/acme/connectors/fixtures/oauth";
@@ -205,6 +204,7 @@ fn issue(book: &mut Book, form: &str) -> Option<Value> {
             "refresh_token": format!("canary-refresh-{next}"),
             "token_type": "bearer",
             "expires_in": 3600,
+            "scope": SCOPE,
         })
     })
 }

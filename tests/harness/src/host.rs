@@ -3,10 +3,12 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::http::Http;
 
@@ -42,6 +44,7 @@ pub struct Start<'a> {
     listen: SocketAddr,
     file_bytes_max: Option<u64>,
     variable: Option<(&'a str, &'a str)>,
+    folder: Option<&'a Path>,
 }
 
 /// A host that ended by itself, or never was ready.
@@ -92,6 +95,18 @@ impl Host {
         self.end();
     }
 
+    /// Sends the host a signal until that ends it. The runtime has a handler of its own for the faults of guests, which
+    /// takes the first one that is nobody's and steps aside for the next.
+    pub fn end_by(mut self, signal: Signal) -> ExitStatus {
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            kill_process(Pid::from_child(&self.child), signal).expect("a child can be signalled");
+            thread::sleep(LOOK_PAUSE);
+        }
+    }
+
     /// Waits until the host has ended by itself, and panics if it does not within `patience`.
     pub async fn ended(mut self, patience: Duration) -> Ended {
         let begun = Instant::now();
@@ -122,7 +137,7 @@ impl Drop for Host {
 impl<'a> Start<'a> {
     /// On a data directory, with the text of a configuration file, on any port of the loopback interface.
     pub fn new(data: &'a Path, config: &'a str) -> Self {
-        Self { data, config, listen: ANY_PORT, file_bytes_max: None, variable: None }
+        Self { data, config, listen: ANY_PORT, file_bytes_max: None, variable: None, folder: None }
     }
 
     /// On this address.
@@ -139,6 +154,12 @@ impl<'a> Start<'a> {
     /// With this variable in its environment.
     pub fn variable(self, name: &'a str, value: &'a str) -> Self {
         Self { variable: Some((name, value)), ..self }
+    }
+
+    /// In this folder, where a core of it would be: the shell lets it be as large as it may. What stops one has to be
+    /// the host. Nor has it rights that other processes of its user lack.
+    pub fn cores_in(self, folder: &'a Path) -> Self {
+        Self { folder: Some(folder), ..self }
     }
 
     /// Starts it, and waits until it is ready.
@@ -178,6 +199,9 @@ impl<'a> Start<'a> {
 
     fn program(&self) -> Command {
         let keyway = binary("keyway");
+        if let Some(folder) = self.folder {
+            return with_cores(&keyway, folder);
+        }
         let Some(bytes) = self.file_bytes_max else { return Command::new(keyway) };
         let mut shell = Command::new("sh");
         // Without the trap, the limit would be a signal and not an error.
@@ -222,6 +246,17 @@ fn ready(stdout: impl BufRead + Send + 'static) -> Option<(SocketAddr, Vec<Strin
             return Some((address, printed));
         }
     }
+}
+
+/// A program that may leave a core in this folder, with no more rights than any process of its user.
+pub(crate) fn with_cores(program: &Path, folder: &Path) -> Command {
+    let mut shell = Command::new("sh");
+    // Only root has rights to give up, and only root may.
+    let script = r#"ulimit -c "$(ulimit -H -c)"
+        if [ "$(id -u)" -eq 0 ]; then exec setpriv --bounding-set=-all --inh-caps=-all "$@"; fi
+        exec "$@""#;
+    shell.args(["-c", script, "sh"]).arg(program).current_dir(folder);
+    shell
 }
 
 /// Path of a binary of this workspace, in the profile that the caller was built with.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -18,6 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 pub struct Http {
     address: SocketAddr,
     token: Option<String>,
+    extra: HeaderMap,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -41,7 +42,14 @@ impl Http {
     /// A client that shows `token`; an empty one is not shown.
     pub fn new(address: SocketAddr, token: &str) -> Self {
         let token = (!token.is_empty()).then(|| token.to_owned());
-        Self { address, token, connection: None }
+        Self { address, token, extra: HeaderMap::new(), connection: None }
+    }
+
+    /// The same, with another field on every request.
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        let value = HeaderValue::from_str(value).expect("a field's value");
+        self.extra.insert(HeaderName::from_static(name), value);
+        self
     }
 
     /// Gives up the kept connection: the next request makes a new one.
@@ -93,7 +101,8 @@ impl Http {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
+        let mut request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
+        request.headers_mut().extend(self.extra.clone());
         match tokio::time::timeout(TIMEOUT, self.exchange(request)).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => {

@@ -3,6 +3,7 @@
 //!
 //! Ends only processes that it started. Panics with a text where a test would fail anyway.
 
+pub mod canary;
 pub mod herd;
 mod host;
 mod http;

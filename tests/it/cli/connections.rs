@@ -7,6 +7,7 @@ use crate::setup::{Setup, stand_in};
 use crate::upstream::Plain;
 
 const OAUTH: &str = "fixtures/oauth";
+const GRANTS: &str = "fixtures/grants";
 const FETCH: &str = "fixtures/fetch";
 const HEADER: [&str; 7] = ["SLOT", "USER", "KIND", "GEN", "STATE", "BASE URL", "SET"];
 
@@ -31,7 +32,7 @@ async fn tokens_come_from_a_file_and_leave_as_a_line_for_another() {
     let own = line(None, "canary-own");
     let file = cli.file("one.ndjson", &own);
     let import = ["connection", "import", &file];
-    let untried = "line 1: the token is not tried: the release names no request that would tell; ";
+    let untried = "line 1: the token is not tried: it has ended, or the release names no request that would tell; ";
     let dry = cli.ok(&[&import[..], &["--dry-run"]].concat());
     assert_eq!(dry, format!("{untried}nothing is changed\n"));
     let list = ["connection", "list", "acme", OAUTH];
@@ -125,7 +126,7 @@ async fn a_client_of_two_environments_is_warned_of() {
     let file = cli.file("secret.txt", "canary-client\n");
     let set = ["client", "set", OAUTH, "--id", "shop", "--secret-file", &file];
     let said = cli.run(&set);
-    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert_eq!((said.code, said.err.as_str()), (0, "it may be presented to auth.example.test\n"));
     assert_eq!(said.out, "slot token of fixtures/oauth in dev has the client shop, generation 1\n");
     let said = cli.run(&[&set[..], &["--env", "prod"]].concat());
     assert_eq!(said.code, 0, "{said:?}");
@@ -141,6 +142,36 @@ async fn a_client_of_two_environments_is_warned_of() {
     assert_eq!(cli.run(&remove).err, "slot token of fixtures/oauth has no client any more\n");
     cli.fails(&remove, REFUSED, "oauth-client-missing: ");
     cli.fails(&["client", "set", FETCH, "--id", "x", "--public"], REFUSED, "unknown-connector: ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_obtained_without_a_person_or_refused() {
+    let setup = Setup::new("[server]\nenvironments = [\"dev\", \"prod\"]\n");
+    let cli = Cli::new(&setup);
+    cli.publish("grants");
+    let pin = ["pin", "acme", GRANTS, "1.0.0", "--reason", "first"];
+    cli.ok(&pin);
+    let obtain = ["connection", "obtain", "acme", GRANTS, "--slot"];
+    cli.fails(&[&obtain[..], &["machine"]].concat(), REFUSED, "oauth-client-missing: ");
+    cli.fails(&[&obtain[..], &["hand"]].concat(), REFUSED, "credential-invalid: ");
+    cli.fails(&[&obtain[..], &["delegated"]].concat(), REFUSED, "credential-invalid: ");
+    let file = cli.file("subject.txt", "canary-subject\n");
+    let exchanged = [&obtain[..], &["delegated", "--subject-file", &file]].concat();
+    cli.fails(&exchanged, REFUSED, "oauth-client-missing: ");
+    // A client of two environments is said where a release comes to one of them.
+    let set = ["client", "set", GRANTS, "--slot", "machine", "--id", "shop", "--public"];
+    cli.ok(&set);
+    assert_eq!(cli.run(&pin).err, "");
+    cli.ok(&[&set[..], &["--env", "prod"]].concat());
+    let warning = "keyway: warning: slot `machine`: environment prod has the same client";
+    let default = ["default", "set", GRANTS, "1.0.0", "--reason", "first"];
+    let revert = ["revert", "acme", GRANTS, "--reason", "back"];
+    for command in [&pin[..], &default, &revert] {
+        let said = cli.run(command);
+        assert!(said.code == 0 && said.err.starts_with(warning), "{said:?}");
+    }
+    let seen = [setup.log(), cli.json(&["audit"]).to_string()];
+    assert!(!seen.iter().any(|text| text.contains("canary")), "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,4 +196,7 @@ async fn a_pin_without_its_scopes_must_be_asked_for() {
     assert_eq!(history["pins"].as_array().map(Vec::len), Some(2), "the refused one is not there");
     let marked = format!("first [scopes missing: slot `token`: {missing}]");
     assert_eq!(history["pins"][0]["reason"], marked);
+    let back = ["revert", "acme", OAUTH, "--reason", "back"];
+    cli.fails(&back, REFUSED, "scopes-missing: ");
+    cli.ok(&[&back[..], &["--allow-missing-scopes"]].concat());
 }

@@ -1,6 +1,6 @@
 // Token exchange (RFC 8693), as a grant type of our own: oidc-provider has none. It trades an access token of this
-// server, or a client's signed word on who the account is, for an access token of that account. No delegation: an
-// actor token is refused.
+// server, or a client's signed word on who the account is, for an access token of that account, or of the one that
+// `requested_subject` names, as some vendors have it for an administrator's token. No delegation: an actor token is refused.
 
 import { jwtVerify } from 'jose'
 import { errors } from 'oidc-provider'
@@ -11,6 +11,7 @@ const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token'
 const JWT = 'urn:ietf:params:oauth:token-type:jwt'
 const PARAMETERS = [
   'subject_token', 'subject_token_type', 'requested_token_type', 'scope', 'actor_token', 'actor_token_type',
+  'requested_subject',
 ]
 
 export function registerTokenExchange(provider) {
@@ -27,11 +28,12 @@ async function exchange(provider, ctx) {
   }
   const subject = await find(provider, client, params)
   const scope = narrowed(subject.scope, params.scope, client)
+  const accountId = params.requested_subject ?? subject.account
 
-  const grant = new provider.Grant({ accountId: subject.account, clientId: client.clientId })
+  const grant = new provider.Grant({ accountId, clientId: client.clientId })
   if (scope) grant.addOIDCScope(scope)
   const token = new provider.AccessToken({
-    accountId: subject.account, client, grantId: await grant.save(), gty: TOKEN_EXCHANGE, scope,
+    accountId, client, grantId: await grant.save(), gty: TOKEN_EXCHANGE, scope,
   })
   ctx.oidc.entity('AccessToken', token)
   ctx.body = {

@@ -201,6 +201,7 @@ test('an access token is exchanged for a narrower one of the same account', asyn
   assert.equal(json.account_id, 'account-3')
   const { account, client: holder } = await introspect(json.access_token)
   assert.deepEqual({ account, holder }, { account: 'account-3', holder: 'other' })
+  assert.equal((await token(server, { ...form, requested_subject: 'account-7' }, OTHER)).json.account_id, 'account-7')
   assert.equal((await token(server, { ...form, scope: 'contacts.read openid' })).json.error, 'invalid_scope')
   assert.equal((await token(server, { ...form, subject_token: 'nonsense' })).json.error, 'invalid_request')
   assert.equal((await token(server, { ...form, actor_token: subject })).json.error, 'invalid_request')

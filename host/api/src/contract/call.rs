@@ -107,6 +107,8 @@ pub struct WriteItem {
     /// Stable across retries. Absent: SHA-256 over the installation, object, operation, `match_on`,
     /// `reference`, `id` and the text of `data`, so that the same item sent again is the same write. To
     /// mean a second write of the same item, send another `reference` or a key.
+    // For the provider. The host keeps no key, so there is no answer that another payload under the same key could get
+    // (C92).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub idempotency_key: Option<String>,

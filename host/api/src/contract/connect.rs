@@ -1,5 +1,7 @@
 //! Connect sessions: what takes a person to a provider, and what comes back.
 
+use std::fmt;
+
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -31,7 +33,7 @@ pub struct BeginConnect {
 }
 
 /// A connect session. What is in it is good for one connection, and shown once.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct ConnectSession {
     /// Which slot it connects.
     pub slot: String,
@@ -64,6 +66,16 @@ pub struct ConnectSession {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub binding: Option<String>,
+}
+
+// Whoever has what is left out here may connect.
+impl fmt::Debug for ConnectSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { slot, user, expires_at, .. } = self;
+        let mut said = f.debug_struct("ConnectSession");
+        said.field("slot", slot).field("user", user).field("expires_at", expires_at);
+        said.finish_non_exhaustive()
+    }
 }
 
 // Has no `Debug` and is not `Serialize`: it cannot be printed or sent by accident.
@@ -107,4 +119,27 @@ pub struct Connected {
     pub account: Option<String>,
     /// What was granted.
     pub scopes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C30. All that is in it is good for a connection.
+    #[test]
+    fn debug_output_of_a_session_shows_nothing_that_connects() {
+        let canary = || Some("canary".to_owned());
+        let session = ConnectSession {
+            slot: "login".to_owned(),
+            user: None,
+            expires_at: OffsetDateTime::UNIX_EPOCH,
+            token: canary(),
+            url: canary(),
+            authorize_url: canary(),
+            state: canary(),
+            binding: canary(),
+        };
+        let said = format!("{session:?}");
+        assert!(said.contains("login") && !said.contains("canary"), "{said}");
+    }
 }

@@ -157,6 +157,21 @@ pub struct RefreshConnection {
     pub force: bool,
 }
 
+/// A connection that no person consents to, wanted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObtainConnection {
+    /// What is exchanged for the connection's tokens (RFC 8693), now and each time that they end. Absent for client
+    /// credentials, and for a user whose tokens are had with the tenant's own.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, nullable = false, format = Password)]
+    pub subject_token: Option<SecretString>,
+    /// What the connector's paths are joined to instead of the descriptor's base URL.
+    #[serde(default)]
+    #[schema(nullable = false)]
+    pub base_url: Option<String>,
+}
+
 /// Tokens of another system.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -250,7 +265,8 @@ pub struct ImportLine {
 /// What came of an import.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Imported {
-    /// Whether the token was tried at the provider; false where the release names no request that would tell.
+    /// Whether the token was tried at the provider; false where the release names no request that would tell, and where
+    /// the token has ended and is refreshed before it is used.
     pub tried: bool,
     /// The account that the provider named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -336,6 +352,9 @@ pub struct Client {
     pub has_secret: bool,
     /// 1 for the first, one more with each.
     pub generation: u64,
+    /// Where its secret, and refresh tokens, may go: what the releases named that were published when it was set. One
+    /// that names another host is refused until the client is set again.
+    pub hosts: Vec<String>,
     /// Other environments that use the same client for this connector.
     pub shared_with: Vec<String>,
     /// What that means.

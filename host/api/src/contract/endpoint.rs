@@ -9,7 +9,9 @@ use keyway_exchanges::har::MEDIA_TYPE;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::{call, connect, connection, exchange, installation, keys, problem, release, token};
+use super::{
+    call, connect, connection, exchange, installation, keys, problem, quota, release, token,
+};
 
 /// An endpoint.
 #[derive(Debug)]
@@ -298,7 +300,7 @@ endpoints! {
         "Let calls use a connection again",
         [USER], Body::Nothing, [json::<connection::Connection>(200, "The connection")];
     CONNECTION_HOLD_REFRESH = Post installation!("/connections/{slot}/hold-refresh"), Operate,
-        "Keep a connection's tokens as they are: another system refreshes them",
+        "Keep a connection's tokens as they are: another system refreshes them; answers when no refresh is in flight",
         [USER], Body::Nothing, [json::<connection::Connection>(200, "The connection")];
     CONNECTION_RELEASE_REFRESH = Post installation!("/connections/{slot}/release-refresh"), Operate,
         "Refresh a connection's tokens again",
@@ -307,6 +309,10 @@ endpoints! {
         "Refresh a connection's tokens now",
         [USER], Body::Shape(shape::<connection::RefreshConnection>()),
         [json::<connection::TokenState>(200, "Where they stand")];
+    CONNECTION_OBTAIN = Post installation!("/connections/{slot}/obtain"), Operate,
+        "Ask for a connection's tokens, where no person has to consent: client credentials, token exchange",
+        [USER], Body::Shape(shape::<connection::ObtainConnection>()),
+        [json::<connection::Connection>(200, "The connection: its token works, and is asked for again when it ends")];
     CONNECTION_IMPORT = Post installation!("/connections/{slot}/import"), Operate,
         "Take tokens from another system, after trying them at the provider",
         [USER, DRY_RUN], Body::Shape(shape::<connection::ImportConnection>()),
@@ -390,6 +396,10 @@ endpoints! {
         "Follow exchanges with providers as they end; the answer goes on until the caller goes",
         [OF_TENANT, OF_CONNECTOR, OF_CALL, OF_RELEASE, OF_HOST, OF_STATUS, IF_STOPPED, IF_FAILED, OF_PURPOSE],
         Body::Nothing, [lines::<exchange::ExchangeLine>("A line for each")];
+    QUOTA_LIST = Get "/v1/environments/{environment}/quotas", View,
+        "List how the rate limits of providers stand",
+        [OF_TENANT, OF_CONNECTOR, text("after", "`next` of the page before"), LIMIT],
+        Body::Nothing, [json::<quota::QuotaList>(200, "Those that are known")];
 
     TOKEN_LIST = Get "/v1/tokens", Administer,
         "List tokens, without their secrets",

@@ -40,6 +40,9 @@ pub struct Revert {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub generation: Option<u64>,
+    /// As in `SetPin`: what was granted since may be less.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_missing_scopes: bool,
 }
 
 /// Which release an installation runs, since when and why.
@@ -65,6 +68,9 @@ pub struct Pin {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub reverts_to: Option<u64>,
+    /// What to think about, in the answer to a change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A page of an installation's pins.
@@ -86,6 +92,9 @@ pub struct SetDefault {
     pub release: String,
     /// Why; up to 1024 bytes.
     pub reason: String,
+    /// As in `SetPin`, for every tenant without a pin.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_missing_scopes: bool,
 }
 
 /// What installations of an environment run that have no pin.
@@ -105,6 +114,9 @@ pub struct EnvironmentDefault {
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     pub at: OffsetDateTime,
+    /// What to think about, in the answer to a change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A page of the matrix: installation by declared by executed release.

@@ -1,9 +1,12 @@
 //! The operator's OAuth clients: set, shown, removed. Their secrets are never shown.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use keyway_core::ids::{Connector, Environment};
 use keyway_core::{Code, Fault};
 use keyway_vault::oauth::client::{ClientInfo, ClientRef, ClientSetting};
+use keyway_vault::oauth::confirmed;
 
 use super::{Answer, finish, json, nothing};
 use crate::api::Host;
@@ -24,8 +27,8 @@ pub(crate) async fn set(
     let body: contract::SetClient = crate::json::object(&text).map_err(|_| {
         Fault::new(Code::InvalidRequest, "the body is `client_id` and `client_secret`, both text")
     })?;
-    declared(&api, &of).await?;
-    let setting = ClientSetting { id: body.client_id, secret: body.client_secret };
+    let hosts = declared(&api, &of).await?;
+    let setting = ClientSetting { id: body.client_id, secret: body.client_secret, hosts };
     let actor = who.actor().clone();
     let info = finish(async move { api.vault.set_client(&of, setting, &actor).await }).await?;
     json(&render(info))
@@ -63,17 +66,19 @@ fn named(names: &Names, connector: Connector) -> Result<ClientRef, Fault> {
     Ok(ClientRef { environment: names.get("environment")?, connector, slot: names.get("slot")? })
 }
 
-/// Refuses a client that no release of the connector would ever use. It is set before anything is pinned, so any
-/// release will do.
-async fn declared(api: &Host, of: &ClientRef) -> Result<(), Fault> {
+/// Where the releases of the connector would have a client presented. Refuses one that none of them would ever use. It
+/// is set before anything is pinned, so any release will do.
+async fn declared(api: &Host, of: &ClientRef) -> Result<BTreeSet<String>, Fault> {
     let releases = api.reads.releases(Some(&of.connector)).await?;
     if releases.is_empty() {
         let detail = format!("no release of {} is published", of.connector);
         return Err(Fault::new(Code::UnknownConnector, detail));
     }
     let specs = releases.iter().filter_map(|release| release.descriptor.slots.get(&of.slot));
-    if specs.map(|spec| spec.scheme.oauth()).any(|oauth| oauth.is_some()) {
-        return Ok(());
+    let hosts: BTreeSet<_> =
+        specs.filter_map(|spec| spec.scheme.oauth()).flat_map(confirmed::hosts).collect();
+    if !hosts.is_empty() {
+        return Ok(hosts);
     }
     let detail =
         format!("no release of {} declares a slot `{}` of scheme `oauth2`", of.connector, of.slot);
@@ -87,16 +92,22 @@ fn absent(of: &ClientRef) -> Fault {
     Fault::new(Code::OauthClientMissing, detail)
 }
 
-fn render(info: ClientInfo) -> contract::Client {
-    let ClientInfo { of, id, secret, generation, at, shared_with } = info;
-    let shared_with: Vec<_> = shared_with.iter().map(ToString::to_string).collect();
-    let warning = (!shared_with.is_empty()).then(|| {
+/// What it means that other environments have the same client; none if none has.
+pub(super) fn shared(with: &[Environment]) -> Option<String> {
+    let with: Vec<_> = with.iter().map(ToString::to_string).collect();
+    (!with.is_empty()).then(|| {
         format!(
             "environment {} has the same client: each environment can revoke the other's tokens; \
              register one client for each",
-            shared_with.join(" and "),
+            with.join(" and "),
         )
-    });
+    })
+}
+
+fn render(info: ClientInfo) -> contract::Client {
+    let ClientInfo { of, id, secret, generation, at, hosts, shared_with } = info;
+    let warning = shared(&shared_with);
+    let shared_with: Vec<_> = shared_with.iter().map(ToString::to_string).collect();
     contract::Client {
         environment: of.environment.to_string(),
         connector: of.connector.to_string(),
@@ -104,6 +115,7 @@ fn render(info: ClientInfo) -> contract::Client {
         client_id: id,
         has_secret: secret,
         generation,
+        hosts: hosts.into_iter().collect(),
         shared_with,
         warning,
         at,

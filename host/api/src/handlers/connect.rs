@@ -23,10 +23,11 @@ use keyway_vault::import::Trial;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use self::page::{Page, Request};
+use super::connections::check_base_url;
 use super::{Answer, finish, json, json_as};
 use crate::api::Host;
 use crate::auth::Identity;
-use crate::body::Json;
+use crate::body::{Json, JsonText};
 use crate::connect::{Brand, PublicUrl, web};
 use crate::contract::connect as contract;
 use crate::place::{self, At, Names};
@@ -67,8 +68,9 @@ pub(crate) async fn begin(
 pub(crate) async fn complete(
     State(api): State<Host>,
     names: Names,
-    Json(body): Json<contract::CompleteConnect>,
+    JsonText(text): JsonText,
 ) -> Answer {
+    let body: contract::CompleteConnect = crate::json::object(&text).map_err(|_| refusal())?;
     let environment: Environment = names.get("environment")?;
     let session = api.vault.session_of(&body.state).await?;
     if session.of.installation.environment != environment {
@@ -78,6 +80,12 @@ pub(crate) async fn complete(
     let returned = Returned { state, code, issuer: iss, error, binding: Some(binding) };
     let info = finish(establish(api, returned)).await?;
     json(&connected(info))
+}
+
+/// A parser's complaint quotes what it complains about, which here may be a code.
+fn refusal() -> Fault {
+    let detail = "the body is `state`, `binding` and `code`, or `error`, and `iss` where there was one; all text";
+    Fault::new(Code::InvalidRequest, detail)
 }
 
 /// The page that a link leads to. Looking at it changes nothing: programs that check links do so, too.
@@ -241,7 +249,7 @@ async fn establish(api: Host, returned: Returned) -> Result<Info, Fault> {
     let spec = slot_spec(descriptor, &of.slot)?;
     let base_url = descriptor.base_url.clone().unwrap_or_default();
     let trial = Trial { base_url, hosts: descriptor.hosts.clone() };
-    let fits = |base_url: &str| api.policy.check_base_url(descriptor, base_url);
+    let fits = |base_url: &str| check_base_url(&api, descriptor, base_url);
     let (_, info) = api.vault.complete_consent(returned, spec, &trial, fits).await?;
     api.releases.refresh(&of.installation).await?;
     Ok(info)

@@ -8,7 +8,7 @@ use axum::extract::State;
 use keyway_core::descriptor::{Scheme, SlotSpec};
 use keyway_core::ids::{ConnectionRef, Installation, User};
 use keyway_core::release::Release;
-use keyway_core::{Code, Fault};
+use keyway_core::{Code, Descriptor, Fault};
 use keyway_releases::find::Selector;
 use keyway_releases::scopes::{self as granted, SlotScopes};
 use keyway_vault::SecretInput;
@@ -70,7 +70,7 @@ pub(crate) async fn set(
     let body = parse(&text)?;
     let (release, spec) = declared(&api, &of).await?;
     if let Some(base_url) = &body.base_url {
-        api.policy.check_base_url(&release.descriptor, base_url)?;
+        check_base_url(&api, &release.descriptor, base_url)?;
     }
     let base_url = body.base_url.clone();
     let secret = secret(body, &spec.scheme)?;
@@ -259,6 +259,17 @@ pub(super) async fn declared(api: &Host, of: &ConnectionRef) -> Result<(Release,
             Err(Fault::new(Code::UnknownSlot, detail))
         }
     }
+}
+
+/// Whether a connection may have this base URL: on a host that the release declares, and below the domains that it
+/// names for such URLs.
+pub(super) fn check_base_url(
+    api: &Host,
+    descriptor: &Descriptor,
+    base_url: &str,
+) -> Result<(), Fault> {
+    api.policy.check_base_url(descriptor, base_url)?;
+    keyway_vault::base_url::check(descriptor, base_url)
 }
 
 /// A parser's complaint quotes what it complains about, which here may be the secret.

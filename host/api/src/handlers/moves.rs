@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::connections::{UserQuery, declared, reference_of, render};
+use super::connections::{UserQuery, check_base_url, declared, reference_of, render};
 use super::{Answer, finish, json, json_text};
 use crate::api::Host;
 use crate::auth::Identity;
@@ -159,7 +159,7 @@ impl Manner {
         let (release, spec) = declared(api, &import.of).await?;
         let descriptor = &release.descriptor;
         if let Some(base_url) = &import.base_url {
-            api.policy.check_base_url(descriptor, base_url)?;
+            check_base_url(api, descriptor, base_url)?;
         }
         let base_url = match import.base_url.as_ref().or(descriptor.base_url.as_ref()) {
             Some(base_url) => base_url.clone(),
@@ -294,7 +294,9 @@ pub(crate) async fn export(
         }
     };
     let actor = who.actor().clone();
-    let (info, tokens) = finish(async move { api.vault.export(&of, &actor).await }).await?;
+    let to = recipient.as_ref().map(ToString::to_string);
+    let exported = async move { api.vault.export(&of, to.as_deref(), &actor).await };
+    let (info, tokens) = finish(exported).await?;
     let line = line(&info, &tokens)?;
     match recipient {
         Some(recipient) => {

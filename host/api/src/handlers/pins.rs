@@ -2,10 +2,12 @@
 
 use axum::extract::State;
 use keyway_core::ids::{Connector, Environment, Installation, Tenant};
+use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Fault};
 use keyway_releases::matrix::{Declared, Row};
 use keyway_releases::model::{EnvironmentDefault, Filter, Pin};
 use keyway_releases::pins::{DefaultRequest, PinRequest, RevertRequest};
+use keyway_vault::oauth::client::ClientInfo;
 use serde::Deserialize;
 
 use super::releases::reference;
@@ -51,7 +53,7 @@ pub(crate) async fn set(
     };
     let releases = api.releases.clone();
     let pin = finish(async move { releases.pin(request).await }).await?;
-    json(&render(pin))
+    json(&changed(&api, pin).await)
 }
 
 pub(crate) async fn revert(
@@ -66,10 +68,11 @@ pub(crate) async fn revert(
         actor: who.actor().clone(),
         reason: body.reason,
         seen_generation: body.generation,
+        allow_missing_scopes: body.allow_missing_scopes,
     };
     let releases = api.releases.clone();
     let pin = finish(async move { releases.revert(request).await }).await?;
-    json(&render(pin))
+    json(&changed(&api, pin).await)
 }
 
 pub(crate) async fn get(State(api): State<Host>, At(installation): At) -> Answer {
@@ -134,10 +137,12 @@ pub(crate) async fn set_default(
         release: body.release.parse()?,
         actor: who.actor().clone(),
         reason: body.reason,
+        allow_missing_scopes: body.allow_missing_scopes,
     };
     let releases = api.releases.clone();
     let default = finish(async move { releases.set_default(request).await }).await?;
-    json(&render_default(default))
+    let warnings = shared_clients(&api, &default.environment, &default.release).await;
+    json(&contract::EnvironmentDefault { warnings, ..render_default(default) })
 }
 
 pub(crate) async fn get_default(
@@ -154,8 +159,38 @@ pub(crate) async fn get_default(
     json(&render_default(default))
 }
 
+/// A pin that was just made, with what to think about.
+async fn changed(api: &Host, pin: Pin) -> contract::Pin {
+    let warnings = shared_clients(api, &pin.installation.environment, &pin.release).await;
+    contract::Pin { warnings, ..render(pin) }
+}
+
+/// A warning for each OAuth client of a release that another environment has as well. The change is made, so what cannot
+/// be read is only missing here.
+async fn shared_clients(
+    api: &Host,
+    environment: &Environment,
+    release: &ReleaseRef,
+) -> Vec<String> {
+    let mut clients = api.vault.clients(environment).await.unwrap_or_default();
+    clients.retain(|client| {
+        client.of.connector == release.connector && !client.shared_with.is_empty()
+    });
+    if clients.is_empty() {
+        return Vec::new();
+    }
+    let releases = api.reads.releases(Some(&release.connector)).await.unwrap_or_default();
+    let of = releases.iter().find(|found| found.reference == *release);
+    clients.retain(|client| of.is_some_and(|of| of.descriptor.slots.contains_key(&client.of.slot)));
+    let warning = |client: ClientInfo| {
+        let shared = super::clients::shared(&client.shared_with)?;
+        Some(format!("slot `{}`: {shared}", client.of.slot))
+    };
+    clients.into_iter().filter_map(warning).collect()
+}
+
 /// Cuts a page that has one row too many, and says where the next begins.
-fn turn<T, N>(page: &mut Vec<T>, limit: Limit, place: impl Fn(&T) -> N) -> Option<N> {
+pub(super) fn turn<T, N>(page: &mut Vec<T>, limit: Limit, place: impl Fn(&T) -> N) -> Option<N> {
     if page.len() <= limit.rows() {
         return None;
     }
@@ -199,6 +234,7 @@ fn render(pin: Pin) -> contract::Pin {
         reason: pin.reason,
         at: pin.at,
         reverts_to: pin.reverts_to,
+        warnings: Vec::new(),
     }
 }
 
@@ -210,6 +246,7 @@ fn render_default(default: EnvironmentDefault) -> contract::EnvironmentDefault {
         actor: default.actor.to_string(),
         reason: default.reason,
         at: default.at,
+        warnings: Vec::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The provider of `world` knows tokens that begin with `good-`, for the account that follows.
 
+use age::secrecy::ExposeSecret as _;
 use age::x25519::Identity;
 use axum::body::Body;
 use axum::http::Request;
@@ -259,6 +260,52 @@ async fn an_export_is_sealed_to_its_recipient_and_taken_elsewhere() {
     let audit = audited(&world).await;
     let wanted = ["connection.import", "connection.export", "connection.export", "connection.set"];
     assert_eq!(audit, wanted, "one for each that was handed out, none for those refused");
+}
+
+/// Fails if the audit does not say who can read what was handed out, or if it says what they read it with.
+#[tokio::test]
+async fn the_audit_of_an_export_names_its_recipient() {
+    let world = world().await;
+    import(&world, "", &tokens()).await.ok();
+    let path = at("/connections/oauth/export");
+    let identity = Identity::generate();
+    let public = identity.to_public().to_string();
+    world.post(&path, json!({"recipient": public})).await.ok();
+    world.post(&path, json!({})).await.ok();
+    // The wrong half of the pair is refused, and repeated nowhere.
+    let secret = identity.to_string().expose_secret().to_owned();
+    let refused = world.post(&path, json!({"recipient": secret})).await;
+    refused.refused(400, "invalid-request");
+    let audit = world.get("/v1/audit?limit=1000").await;
+    for reply in [&refused, &audit] {
+        let text = String::from_utf8_lossy(&reply.body).to_uppercase();
+        assert!(!text.contains(&secret.to_uppercase()), "{text}");
+    }
+    let entries = audit.ok()["entries"].as_array().unwrap().clone();
+    let exports: Vec<_> = entries.iter().filter(|e| e["action"] == "connection.export").collect();
+    let readable: Vec<_> = exports.iter().map(|entry| entry["after"].as_str().unwrap()).collect();
+    assert_eq!(readable, [format!("sealed to {public}"), "in the clear".to_owned()]);
+}
+
+/// Fails if a token that has ended is held against an import that can be refreshed, or for one that cannot be.
+#[tokio::test]
+async fn a_token_that_has_ended_is_not_tried_where_it_can_be_refreshed() {
+    let world = world().await;
+    let ended = with(tokens(), "expires_at", json!("2023-11-14T22:13:20Z"));
+    let ended = with(ended, "access_token", json!("canary-ended"));
+    let taken = import(&world, "", &ended).await.ok();
+    assert_eq!(
+        (&taken["tried"], &taken["connection"]["state"]["phase"]),
+        (&json!(false), &json!("ready"))
+    );
+    assert!(world.outbound.seen.lock().unwrap().is_empty());
+    // Nothing else makes up for a token that does not work.
+    let alone = with(ended.clone(), "refresh_token", Value::Null);
+    let held = with(ended.clone(), "hold_refresh", json!(true));
+    let in_time = with(ended, "expires_at", json!("2023-11-14T22:13:21Z"));
+    for tokens in [alone, held, in_time] {
+        import(&world, "", &tokens).await.refused(422, "probe-failed");
+    }
 }
 
 #[tokio::test]

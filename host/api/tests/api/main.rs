@@ -13,6 +13,7 @@ mod connections;
 mod document;
 #[cfg(test)]
 mod exchanges;
+mod grants;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
@@ -21,6 +22,8 @@ mod logs;
 mod pins;
 #[cfg(test)]
 mod problems;
+#[cfg(test)]
+mod quotas;
 #[cfg(test)]
 mod releases;
 #[cfg(test)]

@@ -54,6 +54,35 @@ fn call(world: &World) -> String {
     )
 }
 
+/// Catches (C92): a page of another site that a browser lets read an answer, or send what needs a token. The token is in
+/// a header that only the caller sets, so there is nothing that a browser would add by itself.
+#[tokio::test]
+async fn no_other_site_is_let_in() {
+    let serving = serve(World::pinned().await).await;
+    let token = &serving.world.admin;
+    let asked = |method: &str, path: &str, more: &str| {
+        format!(
+            "{method} {path} HTTP/1.1\r\nhost: keyway\r\norigin: https://evil.example\r\n\
+             connection: close\r\n{more}\r\n"
+        )
+    };
+    let preflight =
+        "access-control-request-method: POST\r\naccess-control-request-headers: authorization\r\n";
+    let bearer = format!("authorization: Bearer {token}\r\n");
+    for (request, status) in [
+        (asked("OPTIONS", &at("/actions/echo"), preflight), "405"),
+        (asked("GET", "/v1/releases", &bearer), "200"),
+        (asked("GET", "/v1/releases", "cookie: token=x\r\n"), "401"),
+        (asked("GET", "/connect/guess", ""), "410"),
+    ] {
+        let mut stream = connect(serving.address).await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = read(&mut stream).await.to_lowercase();
+        assert!(answer.starts_with(&format!("http/1.1 {status}")), "{request}{answer}");
+        assert!(!answer.contains("access-control-"), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_call_under_way_is_answered_before_the_server_ends() {
     let serving = serve(World::pinned().await).await;

@@ -18,8 +18,9 @@ use keyway_core::exchange::{HostRequest, Response};
 use keyway_core::ids::{CallId, Connector, Environment, Installation};
 use keyway_core::ports::{
     self, Admission, Admitted, Answer, Call, Clock, Dispatch, EgressPolicy, Ended, Loader,
-    Outbound, Outcomes, Outside, RelayAnswer, RelayCall, Routes,
+    Outbound, Outcomes, Outside, Quotas, RelayAnswer, RelayCall, Routes,
 };
+use keyway_core::quota::{Quota, Standing};
 use keyway_core::release::{Release, ReleaseRef};
 use keyway_core::{Code, Descriptor, Digest, Fault};
 use keyway_exchanges::{Exchanges, Options};
@@ -46,6 +47,7 @@ pub(crate) struct World {
     pub(crate) loader: Arc<FakeLoader>,
     pub(crate) outbound: Arc<FakeOutbound>,
     pub(crate) exchanges: Exchanges,
+    pub(crate) quotas: Arc<FakeQuotas>,
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) admin: String,
     tokens: Tokens,
@@ -89,6 +91,10 @@ pub(crate) struct FakeOutbound {
     /// Requests wait for the test while somebody holds it.
     pub(crate) gate: tokio::sync::Mutex<()>,
 }
+
+/// Rate limits, as a test has set them.
+#[derive(Default)]
+pub(crate) struct FakeQuotas(pub(crate) Mutex<Vec<(Quota, Standing)>>);
 
 /// A component of these tests is its descriptor's JSON.
 struct FakeAdmission;
@@ -159,6 +165,7 @@ impl World {
         let vault = vault(&store, &keys, &clock, &outbound);
         let folder = tempfile::tempdir().unwrap();
         let exchanges = Exchanges::open(folder.path(), clock.clone(), log_options()).unwrap();
+        let quotas = Arc::new(FakeQuotas::default());
         let ready = Arc::new(AtomicBool::new(true));
         let metrics = Metrics::default();
         let mut registry = Registry::default();
@@ -181,6 +188,7 @@ impl World {
                 policy,
                 reads: Arc::new(StoreReads(store.clone())),
                 exchanges: exchanges.clone(),
+                quotas: quotas.clone(),
                 health: Arc::new(TestHealth(ready.clone())),
                 clock: clock.clone(),
                 metrics,
@@ -196,6 +204,7 @@ impl World {
             loader,
             outbound,
             exchanges,
+            quotas,
             ready,
             admin,
             tokens,
@@ -519,13 +528,23 @@ impl Admission for FakeAdmission {
     }
 }
 
+impl Quotas for FakeQuotas {
+    fn quotas(&self, environment: &Environment) -> Vec<(Quota, Standing)> {
+        let mut known = self.0.lock().unwrap().clone();
+        known.retain(|(quota, _)| quota.installation.environment == *environment);
+        known.sort_by(|(one, _), (other, _)| one.cmp(other));
+        known
+    }
+}
+
 impl EgressPolicy for FakePolicy {
     fn check_hosts(&self, _: &Descriptor) -> Result<(), Fault> {
         Ok(())
     }
 
-    fn check_base_url(&self, _: &Descriptor, base_url: &str) -> Result<(), Fault> {
-        if base_url.starts_with("https://api.example.com") {
+    fn check_base_url(&self, descriptor: &Descriptor, base_url: &str) -> Result<(), Fault> {
+        let host = base_url.strip_prefix("https://").and_then(|rest| rest.split('/').next());
+        if host.is_some_and(|host| descriptor.admits_host(host, 443)) {
             Ok(())
         } else {
             Err(Fault::new(Code::BaseUrlRefused, "not a declared host"))

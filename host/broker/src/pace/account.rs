@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyway_core::descriptor::RateLimit;
+use keyway_core::quota::{Allowance, Standing, whole_seconds};
 use tokio::time::Instant;
 
 use super::headers::{Reading, Told, WAIT_MAX};
 use super::window::{History, after};
-use super::{Allowance, Standing};
 
 /// Lengths of windows that are remembered beside those now declared: those of other releases.
 const WINDOWS_MAX: usize = 16;
@@ -298,7 +298,7 @@ impl Pace {
             quota: learnt.reading.limit,
             window: learnt.reading.window,
             remaining: learnt.left.filter(|_| now < learnt.until),
-            reset: reset.then(|| ceil(learnt.until.duration_since(now))),
+            reset: reset.then(|| whole_seconds(learnt.until.duration_since(now))),
         };
         if learnt.reading.rate().is_some() {
             self.subtract_used(&mut allowance, now);
@@ -312,7 +312,7 @@ impl Pace {
         let Some(history) = self.histories.get(&window) else { return };
         let left = quota.saturating_sub(history.used());
         allowance.remaining = Some(allowance.remaining.map_or(left, |told| told.min(left)));
-        let back = history.back_at(secs(window)).map(|at| ceil(at.duration_since(now)));
+        let back = history.back_at(secs(window)).map(|at| whole_seconds(at.duration_since(now)));
         allowance.reset = allowance.reset.or(back);
     }
 }
@@ -390,9 +390,4 @@ fn ease(number: u64) -> Duration {
 
 fn secs(seconds: u32) -> Duration {
     Duration::from_secs(seconds.into())
-}
-
-/// Whole seconds, rounded up: who waits so long waits long enough.
-pub(super) fn ceil(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use keyway_core::quota::fields::{LIMIT, RATE_LIMIT, RATE_LIMIT_POLICY};
 use sfv::{BareItem, Dictionary, Item, List, ListEntry, Parameters, Parser};
 use time::OffsetDateTime;
 
@@ -28,12 +29,6 @@ pub(super) const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const POLICIES_MAX: usize = 16;
 /// Bytes of a policy's name that is read. They are words like `burst`.
 pub(super) const NAME_BYTES_MAX: usize = 64;
-
-pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-pub(super) const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
-pub(super) const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
-pub(super) const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
 const HUBSPOT_MAX: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-max");
 const HUBSPOT_REMAINING: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-remaining");
@@ -89,6 +84,9 @@ enum Field {
 /// Reads a response. Dates and times since 1970 are compared with the `Date` of the response where it has
 /// one, because they come from the same clock, and otherwise with `wall`.
 pub(super) fn read(status: StatusCode, headers: &HeaderMap, wall: OffsetDateTime) -> Told {
+    if silent(status, headers) {
+        return Told::default();
+    }
     let reference = seconds(date(headers).unwrap_or(wall));
     let mut told = Told::default();
     structured(headers, &mut told);
@@ -109,6 +107,15 @@ pub(super) fn read(status: StatusCode, headers: &HeaderMap, wall: OffsetDateTime
         told.wait = told.guess();
     }
     told
+}
+
+/// Whether nothing of a response is about rate limits, as in most: every form has its name in common.
+fn silent(status: StatusCode, headers: &HeaderMap) -> bool {
+    let speaks = |name: &HeaderName| {
+        let text = name.as_str();
+        *name == RETRY_AFTER || text.contains("ratelimit") || text.contains("rate-limit")
+    };
+    status != StatusCode::TOO_MANY_REQUESTS && !headers.keys().any(speaks)
 }
 
 /// Whether a field is a list of strings, each with this parameter: the form that is current.

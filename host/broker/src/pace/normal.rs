@@ -1,123 +1,29 @@
-//! What a caller reads of rate limits, in the same form whatever the provider's is.
+//! A provider's answer in the form that every answer has, whatever the provider's own is.
 //!
-//! - `RateLimit-Policy` and `RateLimit` as lists of strings: the current form. What the provider has in this
-//!   form stays as it is;
-//! - `RateLimit-Limit`, `-Remaining`, `-Reset` of the one policy that has the least left, the reset in
-//!   seconds to wait;
-//! - `Retry-After` in seconds, while nothing may go.
-//!
-//! Headers with other names, a vendor's own among them, are not touched.
+//! What the form is, [`keyway_core::quota::fields`] says. What the provider has in the current form of it stays as it
+//! is; so does a `Retry-After` in seconds that asks for more.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use sfv::{Integer, KeyRef, ListSerializer, StringRef};
+use http::header::HeaderMap;
+use keyway_core::quota::Standing;
+use keyway_core::quota::fields::{Own, RATE_LIMIT, RATE_LIMIT_POLICY, write};
 
-use super::account::ceil;
-use super::headers::{LIMIT, RATE_LIMIT, RATE_LIMIT_POLICY, REMAINING, RESET, current};
-use super::{Allowance, Standing};
+use super::headers::current;
 
-/// The name of the policy that says: wait, for a reason of the provider's that has no name.
-const BLOCKED: &str = "blocked";
-
-/// Sets the headers. Those of the provider that are already in the current form stay; so does a `Retry-After`
-/// in seconds that asks for more.
+/// Sets the headers.
 pub(crate) fn normalise(headers: &mut HeaderMap, standing: &Standing) {
-    let blocked = standing.blocked_for.map(ceil);
-    if !current(headers, &RATE_LIMIT_POLICY, "q") {
-        set(headers, RATE_LIMIT_POLICY, policies(standing));
-    }
-    if !current(headers, &RATE_LIMIT, "r") {
-        set(headers, RATE_LIMIT, remainders(standing, blocked));
-    }
-    trio(headers, standing, blocked);
-    if let Some(seconds) = blocked
-        && asked(headers).is_none_or(|asked| asked < seconds)
-    {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-}
-
-/// `"burst";q=100;w=60`
-fn policies(standing: &Standing) -> Option<String> {
-    let mut list = ListSerializer::new();
-    for policy in &standing.policies {
-        let (Ok(name), Some(quota)) = (StringRef::from_str(&policy.name), policy.quota) else {
-            continue;
-        };
-        let item = list.bare_item(name).parameter(KeyRef::constant("q"), integer(quota));
-        if let Some(window) = policy.window {
-            let _ = item.parameter(KeyRef::constant("w"), integer(window.into()));
-        }
-    }
-    list.finish()
-}
-
-/// `"burst";r=50;t=30`
-fn remainders(standing: &Standing, blocked: Option<u64>) -> Option<String> {
-    let said = |wait| {
-        let used_up = |policy: &&Allowance| policy.remaining == Some(0);
-        standing.policies.iter().filter(used_up).any(|policy| policy.reset >= Some(wait))
+    let own = Own {
+        policies: current(headers, &RATE_LIMIT_POLICY, "q"),
+        remainders: current(headers, &RATE_LIMIT, "r"),
     };
-    let unsaid = blocked.filter(|wait| !said(*wait));
-    let known = standing
-        .policies
-        .iter()
-        .filter_map(|policy| Some((&*policy.name, policy.remaining?, policy.reset)));
-    let mut list = ListSerializer::new();
-    for (name, remaining, reset) in known.chain(unsaid.map(|wait| (BLOCKED, 0, Some(wait)))) {
-        let Ok(name) = StringRef::from_str(name) else { continue };
-        let item = list.bare_item(name).parameter(KeyRef::constant("r"), integer(remaining));
-        if let Some(reset) = reset {
-            let _ = item.parameter(KeyRef::constant("t"), integer(reset));
-        }
-    }
-    list.finish()
-}
-
-/// The older three. They speak of one policy, so what is not known of it is taken away, not left to speak of
-/// another.
-fn trio(headers: &mut HeaderMap, standing: &Standing, blocked: Option<u64>) {
-    let tightest = standing
-        .policies
-        .iter()
-        .filter(|policy| policy.remaining.is_some())
-        .min_by_key(|policy| (policy.remaining, std::cmp::Reverse(policy.reset)));
-    let (remaining, reset) = match (blocked, tightest) {
-        (Some(wait), policy) => {
-            let used_up = policy.filter(|policy| policy.remaining == Some(0));
-            (Some(0), used_up.and_then(|policy| policy.reset).max(Some(wait)))
-        }
-        (None, Some(policy)) => (policy.remaining, policy.reset),
-        (None, None) => return,
-    };
-    let limit = tightest.and_then(|policy| policy.quota);
-    for (name, value) in [(LIMIT, limit), (REMAINING, remaining), (RESET, reset)] {
-        match value {
-            Some(value) => drop(headers.insert(name, HeaderValue::from(value))),
-            None => drop(headers.remove(name)),
-        }
-    }
-}
-
-/// The provider's own `Retry-After`, if it is in seconds.
-fn asked(headers: &HeaderMap) -> Option<u64> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
-}
-
-fn set(headers: &mut HeaderMap, name: HeaderName, text: Option<String>) {
-    // A list of ASCII strings and integers is a header's value.
-    if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
-        headers.insert(name, value);
-    }
-}
-
-/// Structured fields have integers of 15 digits.
-fn integer(value: u64) -> Integer {
-    Integer::try_from(value).unwrap_or(Integer::MAX)
+    write(headers, standing, own);
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use http::header::{HeaderName, HeaderValue};
+    use keyway_core::quota::Allowance;
 
     use super::*;
 

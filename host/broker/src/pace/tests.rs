@@ -3,6 +3,8 @@
 use std::collections::BinaryHeap;
 
 use http::HeaderValue;
+use keyway_core::ids::Installation;
+use keyway_core::quota::Allowance;
 use proptest::prelude::*;
 
 use super::*;

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+mod base_urls;
 mod deny;
 mod frames;
 mod framing;

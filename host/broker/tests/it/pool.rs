@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keyway_broker::{Config, Reason};
-use keyway_core::ports::Egress as _;
+use keyway_core::exchange::HostRequest;
+use keyway_core::ports::{Egress as _, Outbound as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Barrier;
@@ -110,6 +111,37 @@ async fn only_safe_requests_are_sent_again_on_a_stale_connection() {
     // 3 is lost, and may have had its effect: it is not sent twice.
     assert_eq!(bench.stop(post("/", "x")).await, (Reason::ConnectionLost, true));
     assert_eq!(upstream.requests().len(), 4);
+}
+
+/// Would fail if a refresh token went over a connection that the server has just ended: nobody could say whether it was
+/// taken.
+#[tokio::test]
+async fn what_presents_a_token_goes_over_a_fresh_connection() {
+    // Of every connection, the second request is read and met with silence and an end.
+    let upstream =
+        Upstream::start(|number, _| if number == 3 { vec![Step::Close] } else { ok("") }).await;
+    let bench = bench(&upstream, "");
+    let ask = async |purpose| {
+        let request = HostRequest {
+            purpose,
+            environment: None,
+            method: http::Method::POST,
+            url: "https://api.example.com/token".to_owned(),
+            hosts: vec!["api.example.com".to_owned().try_into().unwrap()],
+            headers: http::HeaderMap::new(),
+            body: Some("grant_type=refresh_token".to_owned().into()),
+            timeout: Duration::from_secs(10),
+        };
+        bench.wire.fetch(request).await.map(|response| response.status)
+    };
+    for connections in 1..=3 {
+        assert_eq!(ask("token").await.unwrap(), 200);
+        assert_eq!(upstream.connections(), connections);
+    }
+    // The others take what is kept, and one may be over.
+    assert!(ask("revoke").await.unwrap_err().request_sent);
+    assert_eq!(upstream.connections(), 3);
+    assert_eq!(ask("token").await.unwrap(), 200);
 }
 
 #[tokio::test]

@@ -49,6 +49,8 @@ struct Log(Mutex<Vec<Exchange>>);
 #[derive(Default)]
 struct Vault {
     rejected: AtomicUsize,
+    /// Held by every use of a credential.
+    uses: Arc<()>,
 }
 
 /// A body of unknown length, piece by piece.
@@ -67,7 +69,7 @@ impl ExchangeLog for Log {
 #[async_trait]
 impl Credentials for Vault {
     async fn credential(&self, _: &ConnectionRef, _: &SlotSpec) -> Result<Option<Held>, Fault> {
-        Ok(Some(held(SECRET, 1)))
+        Ok(Some(Held { in_use: Arc::clone(&self.uses) as _, ..held(SECRET, 1) }))
     }
 
     async fn rejected(
@@ -77,7 +79,8 @@ impl Credentials for Vault {
         version: u64,
     ) -> Result<Option<Held>, Fault> {
         self.rejected.fetch_add(1, Ordering::SeqCst);
-        Ok((version == 1).then(|| held(RENEWED, 2)))
+        let in_use = Arc::clone(&self.uses) as _;
+        Ok((version == 1).then(|| Held { in_use, ..held(RENEWED, 2) }))
     }
 }
 
@@ -153,7 +156,7 @@ impl World {
 
 fn held(token: &str, version: u64) -> Held {
     let credential = Credential::Token(token.to_owned().into());
-    Held { credential, version, account: None, in_use: Arc::new(()) }
+    Held { credential, version, account: None, base_url: None, in_use: Arc::new(()) }
 }
 
 fn whole(bytes: impl Into<Bytes>) -> Streamed {
@@ -241,6 +244,32 @@ async fn a_gibibyte_comes_through_and_is_not_held() {
         read += frame.unwrap().into_data().unwrap().len();
     }
     assert_eq!(read, PIECE * PIECES);
+}
+
+/// Catches a pause that is answered while a body still comes: the provider is not done with the credential.
+#[tokio::test]
+async fn a_credential_is_in_use_until_the_last_byte_is_through() {
+    let upstream = Upstream::start(|number, _| match number {
+        0 => vec![text("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n")],
+        _ => answer("", "0123456789"),
+    })
+    .await;
+    let world = World::of(&upstream, "");
+    // One is the vault's own.
+    let uses = || Arc::strong_count(&world.vault.uses) - 1;
+    for rejected in [1, 1] {
+        let mut relay = world.get("/file").await;
+        assert_eq!(world.vault.rejected.load(Ordering::SeqCst), rejected);
+        assert!(uses() > 0, "the body has not been read");
+        piece(&mut relay).await;
+        drop(relay);
+        let idle = async {
+            while uses() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(PATIENCE, idle).await.expect("it is idle in the end");
+    }
 }
 
 /// Catches whoever waits for the end of a request before it hands the response on.
@@ -362,7 +391,7 @@ async fn a_body_of_known_length_is_over_with_its_last_byte() {
     assert_eq!(upstream.connections(), 1);
 }
 
-/// C95: lengths that the caller's own framing claims are not what is sent.
+/// C19: lengths that the caller's own framing claims are not what is sent.
 #[tokio::test]
 async fn framing_is_rebuilt() {
     let upstream = Upstream::start(|_, _| ok("")).await;

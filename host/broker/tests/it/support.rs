@@ -14,6 +14,7 @@ use keyway_core::descriptor::SlotSpec;
 use keyway_core::exchange::{Origin, Pace, Request, Response};
 use keyway_core::ids::{CallId, ConnectionRef, Installation};
 use keyway_core::ports::{Clock, Credential, Credentials, Egress as _, Held};
+use keyway_core::quota::LimitMet;
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Descriptor, Digest, Fault};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -156,6 +157,7 @@ pub(crate) fn origin(tenant: &str, hosts: &[&str], redirects: u8) -> Origin {
         },
         user: None,
         pace: Pace::PassThrough,
+        limit_met: LimitMet::default(),
         release: ReleaseRef {
             connector: descriptor.name.clone(),
             version: descriptor.version.clone(),
@@ -391,6 +393,7 @@ impl Credentials for Secrets {
             credential,
             version: 1,
             account: None,
+            base_url: None,
             in_use: Arc::new(()),
         }))
     }

@@ -104,6 +104,7 @@ impl Bench {
                 actor: "bob".parse().unwrap(),
                 reason: "worse".to_owned(),
                 seen_generation: None,
+                allow_missing_scopes: false,
             })
             .await
     }
@@ -240,6 +241,7 @@ async fn a_default_runs_where_there_is_no_pin() {
         release: release.parse().unwrap(),
         actor: "ann".parse().unwrap(),
         reason: "start here".to_owned(),
+        allow_missing_scopes: false,
     };
     bench.pin("pinned", "2.0.0").await.unwrap();
     bench.releases.set_default(default("1.0.0")).await.unwrap();

@@ -59,7 +59,7 @@ async fn open(dir: &Path) -> Result<Store, OpenError> {
 
 async fn open_with(dir: &Path, options: Options, switch: &Arc<Switch>) -> Store {
     let clock = Arc::new(HandClock::default());
-    let steps = Steps::failing(switch.failpoint());
+    let steps = Steps::watched(switch.failpoint());
     Store::open_with(dir, clock, options, steps).await.unwrap()
 }
 

@@ -4,14 +4,19 @@
 //! goes only to the token endpoint. One client in two environments means that each can revoke the other's tokens,
 //! which is said when it is configured.
 
+use std::collections::BTreeSet;
+
+use keyway_core::descriptor::Oauth;
 use keyway_core::ids::{Actor, ConnectionRef, Connector, Environment, Slot};
 use keyway_core::{Code, Fault};
-use keyway_store::Store;
 use keyway_store::model::Entry;
+use keyway_store::{Cell, Store};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::connections::host;
+use crate::oauth::confirmed;
 use crate::seal::{Field, Place, Sealer};
 
 /// Bytes of a client's id or secret.
@@ -21,7 +26,7 @@ pub const CLIENT_BYTES_MAX: usize = 1 << 10;
 const SPACE: &str = "vault/oauth-client";
 
 /// Which client.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ClientRef {
     /// Where.
     pub environment: Environment,
@@ -38,6 +43,8 @@ pub struct ClientSetting {
     pub id: String,
     /// None for a public client.
     pub secret: Option<SecretString>,
+    /// Where it may be presented: [`confirmed::hosts`] of the releases that there are.
+    pub hosts: BTreeSet<String>,
 }
 
 /// A client that is set.
@@ -53,6 +60,8 @@ pub struct ClientInfo {
     pub generation: u64,
     /// When it was set.
     pub at: OffsetDateTime,
+    /// Where it may be presented.
+    pub hosts: BTreeSet<String>,
     /// Other environments that use the same id for this connector.
     pub shared_with: Vec<Environment>,
 }
@@ -79,6 +88,8 @@ struct Row {
     id: String,
     /// Hex.
     sealed: Option<String>,
+    #[serde(default)]
+    hosts: BTreeSet<String>,
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
 }
@@ -97,6 +108,11 @@ impl ClientRef {
 
     fn key(&self) -> Vec<u8> {
         format!("{} {} {}", self.environment, self.connector, self.slot).into_bytes()
+    }
+
+    /// What the audit calls it.
+    fn object(&self) -> String {
+        format!("{} {} slot {}", self.environment, self.connector, self.slot)
     }
 
     fn place(&self, version: u64) -> Place<'_> {
@@ -128,8 +144,10 @@ impl Clients {
         at: OffsetDateTime,
     ) -> Result<ClientInfo, Fault> {
         check(&setting)?;
-        let before = self.store.cell(SPACE, &of.key()).await?.map(|cell| cell.version);
-        let generation = before.unwrap_or(0) + 1;
+        let cell = self.store.cell(SPACE, &of.key()).await?;
+        let expected = cell.as_ref().map(|cell| cell.version);
+        let before = cell.filter(|cell| !cell.value.is_empty()).map(|cell| cell.version);
+        let generation = expected.unwrap_or(0) + 1;
         let sealed = match &setting.secret {
             None => None,
             Some(secret) => {
@@ -147,19 +165,19 @@ impl Clients {
             slot: of.slot.clone(),
             id: setting.id,
             sealed,
+            hosts: setting.hosts,
             at,
         };
-        let value = serde_json::to_vec(&row)
-            .map_err(|error| Fault::new(Code::Internal, "client not written").caused_by(error))?;
+        let value = encode(&row)?;
         let entry = Entry {
             actor: actor.clone(),
             action: "oauth-client.set".to_owned(),
-            object: format!("{} {} slot {}", of.environment, of.connector, of.slot),
+            object: of.object(),
             reason: None,
             before: before.map(|generation| format!("generation {generation}")),
-            after: Some(format!("{} generation {generation}", row.id)),
+            after: Some(format!("{} generation {generation} for {}", row.id, listed(&row.hosts))),
         };
-        self.store.tx().put_cell(SPACE, &of.key(), before, value).commit(entry).await?;
+        self.store.tx().put_cell(SPACE, &of.key(), expected, value).commit(entry).await?;
         let shared_with = self.shared_with(of, &row.id).await?;
         Ok(info(row, generation, shared_with))
     }
@@ -182,24 +200,26 @@ impl Clients {
         Ok(clients)
     }
 
-    /// Removes a client. False if there was none.
+    /// Removes a client. False if there was none. Its cell stays, empty, and its generations go on: a secret of the one
+    /// that was removed must not open in the place of a later one.
     pub(crate) async fn remove(&self, of: &ClientRef, actor: &Actor) -> Result<bool, Fault> {
-        let Some(cell) = self.store.cell(SPACE, &of.key()).await? else { return Ok(false) };
+        let Some(cell) = self.cell(of).await? else { return Ok(false) };
         let entry = Entry {
             actor: actor.clone(),
             action: "oauth-client.remove".to_owned(),
-            object: format!("{} {} slot {}", of.environment, of.connector, of.slot),
+            object: of.object(),
             reason: None,
             before: Some(format!("generation {}", cell.version)),
             after: None,
         };
-        self.store.tx().remove_cell(SPACE, &of.key(), cell.version).commit(entry).await?;
+        let (key, version) = (of.key(), Some(cell.version));
+        self.store.tx().put_cell(SPACE, &key, version, Vec::new()).commit(entry).await?;
         Ok(true)
     }
 
-    /// The client, opened.
-    pub(crate) async fn open(&self, of: &ClientRef) -> Result<Client, Fault> {
-        let Some(cell) = self.store.cell(SPACE, &of.key()).await? else {
+    /// The client, opened to be presented to this server.
+    pub(crate) async fn open(&self, of: &ClientRef, oauth: &Oauth) -> Result<Client, Fault> {
+        let Some(cell) = self.cell(of).await? else {
             let detail = format!(
                 "environment {} has no OAuth client for {} slot `{}`",
                 of.environment, of.connector, of.slot
@@ -207,6 +227,7 @@ impl Clients {
             return Err(Fault::new(Code::OauthClientMissing, detail));
         };
         let row = decode(&cell.value)?;
+        confirmed::check(of, &row.hosts, oauth)?;
         let closed = "the secret of an OAuth client does not open";
         let broken = || Fault::new(Code::Internal, closed);
         let secret = match row.sealed {
@@ -214,12 +235,51 @@ impl Clients {
             Some(sealed) => {
                 let sealed = hex::decode(sealed).map_err(|error| broken().caused_by(error))?;
                 let opened = self.sealer.open(of.place(cell.version), &sealed).await;
+                if opened.is_ok() && !self.sealer.is_current(&of.place(cell.version), &sealed) {
+                    self.change_over(of.clone());
+                }
                 let plain = opened.map_err(|error| error.fault(closed))?;
                 let text = std::str::from_utf8(&plain).map_err(|_| broken())?;
                 Some(SecretString::from(text))
             }
         };
         Ok(Client { id: row.id, secret })
+    }
+
+    /// Has a secret under an older data key sealed anew, behind the back of whoever met it.
+    fn change_over(&self, of: ClientRef) {
+        let clients = self.clone();
+        tokio::spawn(async move {
+            if let Err(fault) = clients.reseal(&of).await {
+                tracing::warn!(environment = %of.environment, connector = %of.connector, slot = %of.slot, problem = fault.chain(), "OAuth client stays under an older data key");
+            }
+        });
+    }
+
+    async fn reseal(&self, of: &ClientRef) -> Result<(), Fault> {
+        let Some(cell) = self.cell(of).await? else { return Ok(()) };
+        let mut row = decode(&cell.value)?;
+        let Some(sealed) = row.sealed.as_deref().and_then(|sealed| hex::decode(sealed).ok()) else {
+            return Ok(());
+        };
+        let generation = cell.version + 1;
+        let (from, to) = (of.place(cell.version), of.place(generation));
+        let resealed = self.sealer.reseal(from, to, &sealed).await;
+        let Some(sealed) = resealed.map_err(|error| error.fault("client not sealed anew"))? else {
+            return Ok(());
+        };
+        row.sealed = Some(hex::encode(sealed));
+        let value = encode(&row)?;
+        let entry = Entry {
+            actor: host(),
+            action: "oauth-client.reseal".to_owned(),
+            object: of.object(),
+            reason: None,
+            before: Some(format!("generation {}", cell.version)),
+            after: Some(format!("{} generation {generation}", row.id)),
+        };
+        self.store.tx().put_cell(SPACE, &of.key(), Some(cell.version), value).commit(entry).await?;
+        Ok(())
     }
 
     async fn shared_with(&self, of: &ClientRef, id: &str) -> Result<Vec<Environment>, Fault> {
@@ -232,10 +292,26 @@ impl Clients {
         Ok(environments)
     }
 
-    async fn rows(&self) -> Result<Vec<(Row, u64)>, Fault> {
-        let cells = self.store.cells(SPACE).await?;
-        cells.into_iter().map(|(_, cell)| Ok((decode(&cell.value)?, cell.version))).collect()
+    /// The cell of a client that there is.
+    async fn cell(&self, of: &ClientRef) -> Result<Option<Cell>, Fault> {
+        let cell = self.store.cell(SPACE, &of.key()).await?;
+        Ok(cell.filter(|cell| !cell.value.is_empty()))
     }
+
+    async fn rows(&self) -> Result<Vec<(Row, u64)>, Fault> {
+        let cells = self.store.cells(SPACE).await?.into_iter();
+        let cells = cells.filter(|(_, cell)| !cell.value.is_empty());
+        cells.map(|(_, cell)| Ok((decode(&cell.value)?, cell.version))).collect()
+    }
+}
+
+fn listed(hosts: &BTreeSet<String>) -> String {
+    hosts.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn encode(row: &Row) -> Result<Vec<u8>, Fault> {
+    serde_json::to_vec(row)
+        .map_err(|error| Fault::new(Code::Internal, "client not written").caused_by(error))
 }
 
 fn decode(value: &[u8]) -> Result<Row, Fault> {
@@ -244,9 +320,9 @@ fn decode(value: &[u8]) -> Result<Row, Fault> {
 }
 
 fn info(row: Row, generation: u64, shared_with: Vec<Environment>) -> ClientInfo {
-    let Row { environment, connector, slot, id, sealed, at } = row;
+    let Row { environment, connector, slot, id, sealed, hosts, at } = row;
     let of = ClientRef { environment, connector, slot };
-    ClientInfo { of, id, secret: sealed.is_some(), generation, at, shared_with }
+    ClientInfo { of, id, secret: sealed.is_some(), generation, at, hosts, shared_with }
 }
 
 fn check(setting: &ClientSetting) -> Result<(), Fault> {

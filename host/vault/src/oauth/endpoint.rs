@@ -3,6 +3,9 @@
 //! The one distinction that everything else stands on: whether the server can have spent what it was sent. A request
 //! that was never sent, and an error that the server itself reports, leave a token as it was; a request whose answer
 //! cannot be had or read does not.
+//!
+//! Where a server's endpoints are stands in the release. There is no discovery (RFC 8414), so no document that a server
+//! hands out can have a token sent elsewhere (C45).
 
 use std::time::Duration;
 
@@ -12,15 +15,17 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use keyway_core::descriptor::{ClientAuth, HostPattern, Oauth};
 use keyway_core::exchange::{HostRequest, Response};
-use keyway_core::ids::Environment;
+use keyway_core::ids::{Environment, User};
 use keyway_core::ports::Outbound;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
 use crate::oauth::client::Client;
 use crate::oauth::record::TOKEN_BYTES_MAX;
+use crate::oauth::skew;
 
 /// Seconds that a lifetime may have at most: ten years. What is above is a mistake, such as milliseconds or a date.
 const LIFETIME_MAX_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
@@ -34,10 +39,10 @@ pub(crate) enum Ask<'a> {
     Refresh(&'a SecretString),
     /// RFC 6749 section 4.1.3, with the verifier of RFC 7636.
     Code { code: &'a SecretString, redirect_uri: &'a str, verifier: Option<&'a SecretString> },
-    /// RFC 6749 section 4.4.
-    ClientCredentials,
-    /// RFC 8693 section 2.1.
-    Exchange { subject: &'a SecretString },
+    /// RFC 6749 section 4.4; for this user, where the provider can be told.
+    ClientCredentials { user: Option<&'a User> },
+    /// RFC 8693 section 2.1; likewise.
+    Exchange { subject: &'a SecretString, user: Option<&'a User> },
 }
 
 /// What a server issued.
@@ -51,6 +56,8 @@ pub(crate) struct Issued {
     pub(crate) scopes: Option<Vec<String>>,
     pub(crate) base_url: Option<String>,
     pub(crate) account: Option<String>,
+    /// When, by the server's clock.
+    pub(crate) date: Option<OffsetDateTime>,
 }
 
 /// Why there are no tokens.
@@ -58,8 +65,10 @@ pub(crate) struct Issued {
 pub(crate) enum Refused {
     /// The server does not take what was presented: revoked, spent, expired.
     Grant,
-    /// The server does not take the client, or what it asks for. Says nothing about the token.
+    /// The server does not take the client. Says nothing about the token, and the same to every connection.
     Client(String),
+    /// The server does not take what is asked for in this way. Says nothing about the token, nor about others.
+    Request(String),
     /// The server cannot now. What was presented is as it was.
     Busy(Option<Duration>, String),
     /// Nothing was sent.
@@ -83,9 +92,21 @@ pub(crate) struct Endpoint<'a> {
 impl Endpoint<'_> {
     /// Asks for tokens, once.
     pub(crate) async fn ask(&self, ask: Ask<'_>, scopes: &[String]) -> Result<Issued, Refused> {
+        let exchanged = matches!(ask, Ask::Exchange { .. });
+        let presented = !matches!(ask, Ask::ClientCredentials { .. });
         let request = self.request("token", &self.oauth.token_url, self.form(ask, scopes));
         let response = self.send(request).await?;
-        read(self.oauth, &response)
+        read(self.oauth, &response).map_err(|refused| match refused {
+            // RFC 8693 section 2.2.2: what is said of a subject token that is not taken.
+            Refused::Request(_) if exchanged && says(&response, "invalid_request") => {
+                Refused::Grant
+            }
+            // Nothing but the client was presented.
+            Refused::Grant if !presented => {
+                Refused::Request("the token endpoint answered `invalid_grant`".to_owned())
+            }
+            other => other,
+        })
     }
 
     /// Has a token revoked (RFC 7009). False if the provider offers no way.
@@ -118,22 +139,30 @@ impl Endpoint<'_> {
                     form.append_pair("code_verifier", verifier.expose_secret());
                 }
             }
-            Ask::ClientCredentials => {
+            Ask::ClientCredentials { user } => {
                 form.append_pair("grant_type", "client_credentials");
+                self.user(&mut form, user);
                 self.scope(&mut form, scopes);
             }
-            Ask::Exchange { subject } => {
+            Ask::Exchange { subject, user } => {
                 form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
                 form.append_pair("subject_token", subject.expose_secret());
                 let kind = "urn:ietf:params:oauth:token-type:access_token";
                 if !self.oauth.token_params.contains_key("subject_token_type") {
                     form.append_pair("subject_token_type", kind);
                 }
+                self.user(&mut form, user);
                 self.scope(&mut form, scopes);
             }
         }
         form.extend_pairs(&self.oauth.token_params);
         form
+    }
+
+    fn user(&self, form: &mut Serializer<'static, String>, user: Option<&User>) {
+        if let (Some(name), Some(user)) = (&self.oauth.user_param, user) {
+            form.append_pair(name, user.as_str());
+        }
     }
 
     fn scope(&self, form: &mut Serializer<'static, String>, scopes: &[String]) {
@@ -245,6 +274,7 @@ fn read(oauth: &Oauth, response: &Response) -> Result<Issued, Refused> {
         scopes: scopes(fields.get("scope"), &oauth.scope_separator),
         base_url: pointed(oauth.base_url.as_deref()),
         account: pointed(oauth.account.as_deref()),
+        date: skew::date(response),
     })
 }
 
@@ -313,16 +343,24 @@ fn problem(response: &Response) -> Refused {
     }
 }
 
+/// Whether an answer is this error.
+fn says(response: &Response, error: &str) -> bool {
+    fields(response)
+        .is_some_and(|fields| fields.get("error").and_then(Value::as_str) == Some(error))
+}
+
 /// What an error is that OAuth has a name for. Anything else is a provider's own text, which is not repeated.
 fn named(fields: &Map<String, Value>) -> Option<Refused> {
     match fields.get("error")?.as_str()? {
         "invalid_grant" => Some(Refused::Grant),
-        error @ ("invalid_client"
-        | "unauthorized_client"
+        "invalid_client" => {
+            Some(Refused::Client("the token endpoint answered `invalid_client`".to_owned()))
+        }
+        error @ ("unauthorized_client"
         | "unsupported_grant_type"
         | "invalid_scope"
         | "invalid_request") => {
-            Some(Refused::Client(format!("the token endpoint answered `{error}`")))
+            Some(Refused::Request(format!("the token endpoint answered `{error}`")))
         }
         "temporarily_unavailable" | "server_error" | "slow_down" => {
             let problem = "the token endpoint is temporarily unavailable".to_owned();
@@ -350,3 +388,6 @@ fn retry_after(response: &Response) -> Option<Duration> {
     };
     Some(wait.min(WAIT_MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,15 @@
 //! The rule of a refresh, step by step; the parent module says why.
 //!
 //! Callers come by [`Vault::token`]. Whoever finds a token over starts a flight, or joins the one under way; the
-//! flight is a task of its own, so that a caller who goes away leaves nothing half done.
+//! flight is a task of its own, so that a caller who goes away leaves nothing half done. What comes of a flight that
+//! brings no tokens is in [`refused`].
+
+mod refusals;
+mod refused;
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,17 +17,18 @@ use keyway_core::descriptor::{Grant, Oauth, Refresh, SlotSpec};
 use keyway_core::ids::ConnectionRef;
 use keyway_core::{Code, Digest, Fault, Retry};
 use keyway_store::model::{Connection, Lease};
-use keyway_store::{Collision, Error as StoreError};
-use rand::Rng as _;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::barrier::{held_back, paused};
 use crate::connections::Vault;
 use crate::oauth::client::{Client, ClientRef};
 use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
 use crate::oauth::expiry::{Freshness, Life};
+use crate::oauth::obtain;
 use crate::oauth::record::{Phase, Record, State, Tokens, Unwritten};
+use crate::oauth::refresh::refusals::Refusals;
 use crate::steps::Step;
 
 /// For how long a refresh has the sole right to a connection. Twice what the request may take: what is left is for
@@ -34,15 +40,6 @@ const ASK_TIME: Duration = Duration::from_secs(40);
 
 /// How often a flight looks whether another host has given the lease back.
 const LEASE_POLL: Duration = Duration::from_millis(250);
-
-/// The first wait after a token endpoint has failed; it doubles from there.
-const RETRY_MIN: Duration = Duration::from_secs(5);
-
-/// The longest such wait: a provider that is back is noticed within ten minutes.
-const RETRY_MAX: Duration = Duration::from_secs(10 * 60);
-
-/// The wait after a server has refused the client. Only an operator can mend that, and it concerns everybody.
-const CLIENT_RETRY: Duration = Duration::from_secs(5 * 60);
 
 /// A token that is rejected so soon after it was issued is not rejected for its age: another would not help.
 const REJECTED_TOO_SOON: Duration = Duration::from_secs(10);
@@ -62,6 +59,15 @@ type Landing = Option<Result<(), Fault>>;
 pub(crate) struct Tower {
     records: Mutex<HashMap<ConnectionRef, (u64, Arc<Record>)>>,
     flights: Mutex<HashMap<ConnectionRef, watch::Receiver<Landing>>>,
+    /// Connections that are being removed, and by how many: no refresh of them begins.
+    grounded: Mutex<HashMap<ConnectionRef, usize>>,
+    pub(crate) refusals: Refusals,
+}
+
+/// Keeps a connection's refreshes from beginning while it lives.
+pub(crate) struct Grounded<'a> {
+    tower: &'a Tower,
+    of: ConnectionRef,
 }
 
 /// What one refresh is about.
@@ -74,6 +80,10 @@ struct Subject {
     seen: u64,
     /// Who wants it.
     wanted: Wanted,
+    /// What is exchanged for a user's token: the tenant's own. None until it is fetched, and for all other tokens.
+    lent: Option<SecretString>,
+    /// Whether it has to be.
+    borrows: bool,
 }
 
 /// Who wants a refresh, and so what stands in its way.
@@ -85,6 +95,31 @@ enum Wanted {
     Operator,
     /// An operator who takes it upon himself that the token may be spent.
     Force,
+}
+
+// === impl Tower ===
+
+impl Tower {
+    /// Lets no refresh of a connection begin. One that is in flight goes on.
+    pub(crate) fn ground(&self, of: &ConnectionRef) -> Grounded<'_> {
+        *lock(&self.grounded).entry(of.clone()).or_default() += 1;
+        Grounded { tower: self, of: of.clone() }
+    }
+
+    pub(crate) fn is_grounded(&self, of: &ConnectionRef) -> bool {
+        lock(&self.grounded).contains_key(of)
+    }
+}
+
+impl Drop for Grounded<'_> {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut by) = lock(&self.tower.grounded).entry(self.of.clone()) {
+            *by.get_mut() -= 1;
+            if *by.get() == 0 {
+                by.remove();
+            }
+        }
+    }
 }
 
 // === impl Vault ===
@@ -153,10 +188,12 @@ impl Vault {
         spec: &SlotSpec,
         forced: bool,
     ) -> Result<State, Fault> {
+        // In use from here on, and only then looked at: a pause waits for it, or is seen by it.
+        let _in_use = self.shared.uses(of).await?;
         let connection = self.existing(of).await?;
         let record = self.record(&connection).await?;
         if connection.paused {
-            return Err(Fault::new(Code::ConnectionPaused, format!("{of} is paused")));
+            return Err(paused(of));
         }
         if connection.hold_refresh {
             return Err(held_back(of));
@@ -164,6 +201,25 @@ impl Vault {
         let wanted = if forced { Wanted::Force } else { Wanted::Operator };
         land(self.flight(subject(&connection, spec, &record, wanted)?)).await?;
         Ok(self.record(&connection).await?.state.clone())
+    }
+
+    /// Refreshes a token for its own sake, because nobody has used it for long.
+    pub(crate) async fn refresh_unused(
+        &self,
+        connection: &Connection,
+        spec: &SlotSpec,
+        record: &Record,
+    ) -> Result<(), Fault> {
+        self.may_refresh(connection, record)?;
+        land(self.flight(subject(connection, spec, record, Wanted::Use)?)).await
+    }
+
+    /// Waits for every refresh that is under way in this process: each has a token that may be spent.
+    pub async fn landed(&self) {
+        let flights: Vec<_> = lock(&self.shared.tower.flights).values().cloned().collect();
+        for landing in flights {
+            drop(land(landing).await);
+        }
     }
 
     /// Whether a refresh of the connection is under way in this process.
@@ -175,6 +231,14 @@ impl Vault {
     /// Forgets what is known of a connection's tokens.
     pub(crate) fn forget_tokens(&self, of: &ConnectionRef) {
         lock(&self.shared.tower.records).remove(of);
+    }
+
+    /// Forgets what is known of tokens before an epoch.
+    pub(crate) fn forget_tokens_before(&self, of: &ConnectionRef, epoch: u64) {
+        let mut records = lock(&self.shared.tower.records);
+        if records.get(of).is_some_and(|(known, _)| *known < epoch) {
+            records.remove(of);
+        }
     }
 
     /// What is known, or read, of a connection's tokens.
@@ -215,6 +279,7 @@ impl Vault {
         }
         let record = Arc::new(record);
         records.insert(of.clone(), (epoch, Arc::clone(&record)));
+        self.shared.metrics.stands(of, Some(&record.state.phase));
         record
     }
 
@@ -229,7 +294,13 @@ impl Vault {
             Phase::Uncertain { .. } => return Err(uncertain(&of)),
             Phase::Ready | Phase::Refreshing { .. } => {}
         }
-        if self.in_flight(&of) { Ok(()) } else { rested(&of, record) }
+        if self.in_flight(&of) {
+            return Ok(());
+        }
+        match self.shared.tower.refusals.rest(&ClientRef::of(&of)) {
+            Some(rest) => Err(client_rests(&of, rest)),
+            None => rested(&of, record),
+        }
     }
 
     /// For how long the access token has been here; for one that another process received, by the wall clock.
@@ -262,16 +333,20 @@ impl Vault {
         landing
     }
 
-    async fn fly(&self, subject: Subject) -> Result<(), Fault> {
+    async fn fly(&self, mut subject: Subject) -> Result<(), Fault> {
         // Before the intent: without a client nothing could be sent.
-        let client = self.shared.clients.open(&ClientRef::of(&subject.of)).await?;
+        let (of, oauth) = (ClientRef::of(&subject.of), oauth(&subject.spec)?);
+        let client = self.shared.clients.open(&of, oauth).await?;
+        if subject.borrows {
+            subject.lent = Some(self.lent(&subject.of, &subject.spec).await?);
+        }
         let Some(lease) = self.refresh_lease(&subject).await? else { return Ok(()) };
         let outcome = self.refresh_under(&subject, &client, &lease).await;
-        self.give_back(&lease).await;
+        self.give_back_lease(&lease).await;
         outcome
     }
 
-    async fn give_back(&self, lease: &Lease) {
+    async fn give_back_lease(&self, lease: &Lease) {
         if let Err(error) = self.shared.store.release_lease(lease).await {
             tracing::debug!(%error, "lease not given back; it ends by itself");
         }
@@ -311,6 +386,13 @@ impl Vault {
         }
         let oauth = oauth(&subject.spec)?;
         self.check_phase(subject, oauth, &record, lease).await?;
+        self.check_not_stopped(of).await?;
+        let by = ClientRef::of(of);
+        if subject.wanted == Wanted::Use
+            && let Err(rest) = self.shared.tower.refusals.turn(&by)
+        {
+            return Err(client_rests(of, rest));
+        }
         // A provider's grace counts from the first time that a token was presented, not from the last.
         let since = match record.state.phase {
             Phase::Refreshing { since, .. } | Phase::Uncertain { since } => since,
@@ -320,21 +402,29 @@ impl Vault {
             phase: Phase::Refreshing { fence: lease.fence, since },
             ..record.state.clone()
         };
-        let presented_before = record.state.phase != Phase::Ready;
+        let before = record.state.phase.clone();
         let record = self.shared.records.restate(of, subject.epoch, &record, state, lease).await?;
         self.shared.steps.reached(Step::Intended).await;
         let began = Instant::now();
         let mut asked = self.ask(subject, oauth, client, &record.tokens).await;
-        if matches!(asked, Err(Refused::Ambiguous(_)))
-            && (harmless(oauth, &record.tokens)
-                || !presented_before && began.elapsed() < grace(oauth))
-        {
+        let harmless = harmless(oauth, &record.tokens);
+        let mut lost = matches!(asked, Err(Refused::Ambiguous(_)));
+        if lost && (harmless || before == Phase::Ready && began.elapsed() < grace(oauth)) {
             asked = self.ask(subject, oauth, client, &record.tokens).await;
         }
         self.shared.steps.reached(Step::Answered).await;
+        if matches!(asked, Ok(_) | Err(Refused::Grant | Refused::Request(_)))
+            && self.shared.tower.refusals.clear(&by)
+        {
+            tracing::info!(event = "oauth-client.taken", environment = %by.environment, connector = %by.connector, slot = %by.slot, "the provider takes the operator's client again");
+        }
         match asked {
             Ok(issued) => self.keep(subject, &record, issued, lease).await,
-            Err(refused) => self.refused(subject, oauth, &record, refused, lease).await,
+            Err(refused) => {
+                lost |= matches!(refused, Refused::Ambiguous(_));
+                let left = refused::left_as(&before, lost, harmless, since);
+                self.refused(subject, &record, left, refused, lease).await
+            }
         }
     }
 
@@ -364,7 +454,8 @@ impl Vault {
                     return Ok(());
                 }
                 let problem = "a refresh was cut off after it may have been sent";
-                self.mark(subject, record, Phase::Uncertain { since }, problem, lease).await?;
+                let phase = Phase::Uncertain { since };
+                self.mark(subject, record, phase, None, problem, lease).await?;
                 Err(uncertain(&subject.of))
             }
         }
@@ -386,8 +477,7 @@ impl Vault {
         };
         let ask = match (&tokens.refresh, &tokens.subject) {
             (Some(refresh), _) => Ask::Refresh(refresh),
-            (None, Some(subject)) => Ask::Exchange { subject },
-            (None, None) => Ask::ClientCredentials,
+            (None, token) => obtain::ask(&subject.of, token.as_ref().or(subject.lent.as_ref())),
         };
         endpoint.ask(ask, &subject.spec.scopes).await
     }
@@ -407,7 +497,7 @@ impl Vault {
             refresh: issued.refresh.or_else(|| record.tokens.refresh.clone()),
             subject: record.tokens.subject.clone(),
         };
-        let now = self.shared.clock.now();
+        let now = self.noted_at(issued.date);
         let state = State::issued(record.state.version + 1, now, issued.lifetime, &tokens);
         let state = State { refreshable: true, ..state };
         let life = Life::issued(Instant::now(), issued.lifetime);
@@ -419,8 +509,8 @@ impl Vault {
                 Ok(kept) => {
                     self.shared.steps.reached(Step::Kept).await;
                     self.know(of, epoch, kept);
-                    self.give_back(&held).await;
-                    self.note_scopes(of, issued.scopes).await;
+                    self.give_back_lease(&held).await;
+                    self.note_scopes(of, epoch, issued.scopes).await;
                     return Ok(());
                 }
                 Err(Unwritten::Fault(fault)) => fault,
@@ -456,7 +546,7 @@ impl Vault {
     ) -> Result<Option<Record>, Fault> {
         let (of, epoch) = (&subject.of, subject.epoch);
         let Some(now) = self.shared.records.load(of, epoch, self.shared.clock.now()).await? else {
-            tracing::warn!(connection = %of, "connected again or removed meanwhile; the tokens issued to us are dropped");
+            self.drop_issued(of, &subject.spec, issued).await;
             return Ok(None);
         };
         if now.state.version == over.state.version {
@@ -469,118 +559,6 @@ impl Vault {
         }
         self.know(of, epoch, now);
         Ok(None)
-    }
-
-    async fn refused(
-        &self,
-        subject: &Subject,
-        oauth: &Oauth,
-        record: &Record,
-        refused: Refused,
-        lease: &Lease,
-    ) -> Result<(), Fault> {
-        let (of, now) = (&subject.of, self.shared.clock.now());
-        match refused {
-            Refused::Grant => {
-                // Somebody without a lease, such as an operator who connected again, may have been faster.
-                let connection = self.existing(of).await?;
-                if connection.epoch != subject.epoch
-                    || self.reload(of, subject.epoch).await?.state.version != subject.seen
-                {
-                    return Ok(());
-                }
-                let problem = "the provider does not take the refresh token any more";
-                self.mark(subject, record, Phase::NeedsReauth { since: now }, problem, lease)
-                    .await?;
-                tracing::warn!(event = "connection.needs-reauth", connection = %of, "a person must connect again");
-                Err(needs_reauth(of))
-            }
-            Refused::Ambiguous(problem) if !harmless(oauth, &record.tokens) => {
-                self.mark(subject, record, Phase::Uncertain { since: now }, &problem, lease)
-                    .await?;
-                tracing::warn!(event = "connection.refresh-uncertain", connection = %of, problem, "a refresh token may be spent");
-                Err(uncertain(of))
-            }
-            Refused::Client(problem) => {
-                self.put_off(subject, record, CLIENT_RETRY, &problem, lease).await?;
-                tracing::error!(
-                    event = "oauth-client.refused",
-                    environment = %of.installation.environment,
-                    connector = %of.installation.connector,
-                    problem,
-                    "the provider refuses the operator's client: no tenant's tokens can be refreshed",
-                );
-                let fault = Fault::new(Code::OauthClientRefused, format!("{of}: {problem}"));
-                Err(fault.retry(Retry::After(CLIENT_RETRY)))
-            }
-            Refused::Busy(_, ref problem)
-            | Refused::Unsent(ref problem)
-            | Refused::Ambiguous(ref problem) => {
-                let asked = if let Refused::Busy(wait, _) = refused { wait } else { None };
-                let wait = asked.unwrap_or_default().max(backoff(record.state.failures));
-                self.put_off(subject, record, wait, problem, lease).await?;
-                let fault = Fault::new(Code::TokenEndpointFailed, format!("{of}: {problem}"));
-                Err(fault.retry(Retry::After(wait)))
-            }
-        }
-    }
-
-    async fn mark(
-        &self,
-        subject: &Subject,
-        record: &Record,
-        phase: Phase,
-        problem: &str,
-        lease: &Lease,
-    ) -> Result<(), Fault> {
-        let state = State {
-            phase,
-            failures: record.state.failures.saturating_add(1),
-            problem: Some(problem.to_owned()),
-            ..record.state.clone()
-        };
-        self.restate(subject, record, state, lease).await
-    }
-
-    async fn put_off(
-        &self,
-        subject: &Subject,
-        record: &Record,
-        wait: Duration,
-        problem: &str,
-        lease: &Lease,
-    ) -> Result<(), Fault> {
-        let state = State {
-            phase: Phase::Ready,
-            failures: record.state.failures.saturating_add(1),
-            retry_at: Some(self.shared.clock.now() + wait),
-            problem: Some(problem.to_owned()),
-            ..record.state.clone()
-        };
-        let mut record = record.clone();
-        record.rest = Some(Instant::now() + wait);
-        self.restate(subject, &record, state, lease).await
-    }
-
-    async fn restate(
-        &self,
-        subject: &Subject,
-        record: &Record,
-        state: State,
-        lease: &Lease,
-    ) -> Result<(), Fault> {
-        let (of, epoch) = (&subject.of, subject.epoch);
-        match self.shared.records.restate(of, epoch, record, state, lease).await {
-            Ok(record) => {
-                self.know(of, epoch, record);
-                Ok(())
-            }
-            // Somebody else has the lease or wrote tokens: theirs is the word that counts.
-            Err(StoreError::Conflict { what: Collision::Lease | Collision::Cell }) => {
-                self.reload(of, epoch).await.map(drop)
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 }
 
@@ -609,6 +587,8 @@ fn subject(
         spec: spec.clone(),
         seen: record.state.version,
         wanted,
+        lent: None,
+        borrows: obtain::borrows(&connection.reference(), oauth, &record.tokens)?,
     })
 }
 
@@ -643,14 +623,9 @@ fn under_way(landing: &watch::Receiver<Landing>) -> bool {
     landing.borrow().is_none() && landing.has_changed().is_ok()
 }
 
-/// Doubles with each failure; a fifth up or down, so that tenants do not come back together.
-fn backoff(failures: u32) -> Duration {
-    let wait = RETRY_MIN.saturating_mul(1 << failures.min(16)).min(RETRY_MAX);
-    wait.mul_f64(rand::rng().random_range(0.8..1.2))
-}
-
-fn held_back(of: &ConnectionRef) -> Fault {
-    Fault::new(Code::RefreshHeld, format!("refreshing {of} is on hold"))
+fn client_rests(of: &ConnectionRef, rest: Duration) -> Fault {
+    let detail = format!("{of}: the provider refuses the operator's client");
+    Fault::new(Code::OauthClientRefused, detail).retry(Retry::After(rest))
 }
 
 fn needs_reauth(of: &ConnectionRef) -> Fault {

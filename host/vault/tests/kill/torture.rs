@@ -8,6 +8,9 @@
 //!    └── opens the store itself, compares it with the server's book, closes it ── next round
 //! ```
 //!
+//! The step between a write and its fsync is the store's: it is told to stand still in the commit that makes new tokens
+//! durable.
+//!
 //! After each kill: no refresh token was presented twice; what is stored is the token that the server takes next,
 //! unless the kill fell between the server's answer and the write; that window is said to be uncertain, and left to
 //! an operator. A killed process leaves the kernel's page cache intact: this says nothing about power loss.
@@ -19,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -82,6 +86,14 @@ pub(crate) enum Broken {
     NotHeld(u32, String),
 }
 
+/// Where a child stands still.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    At(Step),
+    /// New tokens are written, and not on the disk.
+    Written,
+}
+
 /// The system's clock: the parent's and the child's must agree.
 struct System;
 
@@ -127,15 +139,16 @@ pub(crate) async fn run(
     drop(world);
     for round in 1..=rounds {
         let stop = match round % 6 {
-            1 => Some(Step::Intended),
-            2 => Some(Step::Answered),
-            3 => Some(Step::Kept),
+            1 => Some(Stop::At(Step::Intended)),
+            2 => Some(Stop::At(Step::Answered)),
+            3 => Some(Stop::Written),
+            4 => Some(Stop::At(Step::Kept)),
             _ => None,
         };
         let mut command = child();
         command.env(CHILD, dir).env(SERVER, server.address().to_string());
-        if let Some(step) = stop {
-            command.env(STOP, name(step));
+        if let Some(stop) = stop {
+            command.env(STOP, stop.name());
         }
         tokio::task::spawn_blocking(move || kill_one(command, stop))
             .await
@@ -144,7 +157,7 @@ pub(crate) async fn run(
         server.idle().await;
         figures.kills += 1;
         match stop {
-            Some(step) => *figures.at_step.entry(name(step)).or_default() += 1,
+            Some(stop) => *figures.at_step.entry(stop.name()).or_default() += 1,
             None => figures.anywhere += 1,
         }
         let world = World::open(dir, server.address(), None).await?;
@@ -160,8 +173,13 @@ pub(crate) async fn refresh_until_killed(dir: &Path) -> Result<(), Broken> {
     let stop = std::env::var(STOP).ok();
     let server = std::env::var(SERVER).map_err(io::Error::other)?;
     let server = server.parse().map_err(io::Error::other)?;
+    let before_disk = stop.as_deref() == Some(Stop::Written.name());
+    // Whether the next commit is the one of new tokens.
+    let keeping = Arc::new(AtomicBool::new(false));
+    let kept = Arc::clone(&keeping);
     let listener: Listener = Arc::new(move |step| {
         let still = stop.as_deref() == Some(name(step));
+        kept.store(step == Step::Answered, Ordering::SeqCst);
         Box::pin(async move {
             say(name(step));
             if still {
@@ -169,7 +187,16 @@ pub(crate) async fn refresh_until_killed(dir: &Path) -> Result<(), Broken> {
             }
         })
     });
-    let world = World::open(dir, server, Some(listener)).await?;
+    let written = move || {
+        if before_disk && keeping.load(Ordering::SeqCst) {
+            say(Stop::Written.name());
+            loop {
+                std::thread::park();
+            }
+        }
+    };
+    let store = Store::open_watched(dir, Arc::new(System), Options::default(), written).await?;
+    let world = World::over(store, server, Some(listener))?;
     say("ready");
     loop {
         world.vault.refresh(&world.of, &world.spec, false).await?;
@@ -182,6 +209,17 @@ fn say(line: &str) {
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
+// === impl Stop ===
+
+impl Stop {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::At(step) => name(step),
+            Self::Written => "written",
+        }
+    }
+}
+
 const fn name(step: Step) -> &'static str {
     match step {
         Step::Intended => "intended",
@@ -191,10 +229,10 @@ const fn name(step: Step) -> &'static str {
 }
 
 /// Starts a child and kills it at its step, or some while after it is ready.
-fn kill_one(mut command: Command, stop: Option<Step>) -> io::Result<()> {
+fn kill_one(mut command: Command, stop: Option<Stop>) -> io::Result<()> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no pipe"))?;
-    let wanted = stop.map_or("ready", name);
+    let wanted = stop.map_or("ready", Stop::name);
     let (reached, reaching) = mpsc::channel();
     let reader = std::thread::spawn(move || {
         // A test's first line begins with the harness's own words.
@@ -228,8 +266,11 @@ impl World {
         server: SocketAddr,
         listener: Option<Listener>,
     ) -> Result<Self, Broken> {
+        Self::over(Store::open(dir, Arc::new(System), Options::default()).await?, server, listener)
+    }
+
+    fn over(store: Store, server: SocketAddr, listener: Option<Listener>) -> Result<Self, Broken> {
         let clock = Arc::new(System);
-        let store = Store::open(dir, clock.clone(), Options::default()).await?;
         let ring = KeyRing::parse(&format!("current test {}", STANDARD.encode([9; 32])));
         let ring = Arc::new(ring.map_err(io::Error::other)?);
         let vault = Vault::new(Parts {
@@ -252,7 +293,11 @@ impl World {
             connector: self.of.installation.connector.clone(),
             slot: self.of.slot.clone(),
         };
-        let setting = ClientSetting { id: "client".to_owned(), secret: None };
+        let setting = ClientSetting {
+            id: "client".to_owned(),
+            secret: None,
+            hosts: ["login.example.com".to_owned()].into(),
+        };
         self.vault.set_client(&of, setting, &actor()?).await?;
         Ok(())
     }
@@ -280,7 +325,7 @@ impl World {
     async fn check(
         &self,
         server: &Server,
-        stop: Option<Step>,
+        stop: Option<Stop>,
         figures: &mut Figures,
     ) -> Result<Result<(), String>, Broken> {
         let (state, stored) = self.stored().await?;
@@ -289,9 +334,11 @@ impl World {
         let ready = phase == "ready";
         let found = format!("{stored} is {phase}, was presented {presented} times");
         let expected = match stop {
-            Some(Step::Intended) => !ready && presented == 0,
-            Some(Step::Answered) => !ready && presented == 1,
-            Some(Step::Kept) => ready && presented == 0,
+            Some(Stop::At(Step::Intended)) => !ready && presented == 0,
+            Some(Stop::At(Step::Answered)) => !ready && presented == 1,
+            // All of the write is there, or nothing of it.
+            Some(Stop::Written) => ready == (presented == 0) && presented <= 1,
+            Some(Stop::At(Step::Kept)) => ready && presented == 0,
             None => !ready || presented == 0,
         };
         if !expected {
@@ -352,7 +399,7 @@ impl World {
 
     /// The state, and the refresh token.
     async fn stored(&self) -> Result<(State, String), Broken> {
-        let (info, tokens) = self.vault.export(&self.of, &actor()?).await?;
+        let (info, tokens) = self.vault.export(&self.of, None, &actor()?).await?;
         let refresh = tokens.refresh.map(|token| token.expose_secret().to_owned());
         // Of an export, not of what this process has seen before.
         let state = info.state.ok_or_else(|| io::Error::other("no state"))?;

@@ -13,7 +13,7 @@ const IN_FOUR_MINUTES: [(&str, &str); 2] =
     [("retry-after", "Fri, 01 Jan 2021 10:04:00 GMT"), ("date", "Fri, 01 Jan 2021 10:00:00 GMT")];
 
 /// What callers meet from now on for this long, once every ten seconds.
-async fn call_for(world: &World, time: Duration) -> Vec<Result<String, &'static str>> {
+pub(crate) async fn call_for(world: &World, time: Duration) -> Vec<Result<String, &'static str>> {
     let end = Instant::now() + time;
     let mut met = Vec::new();
     while Instant::now() < end {

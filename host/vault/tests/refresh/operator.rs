@@ -133,7 +133,7 @@ async fn secrets_are_in_no_debug_output() {
     world.server.script([Answer::Error(500, vec![], "refresh-acme-0 client-secret")]);
     expire().await;
     let fault = world.call().await.unwrap_err();
-    let (info, tokens) = world.vault.export(&world.of, &actor()).await.unwrap();
+    let (info, tokens) = world.vault.export(&world.of, None, &actor()).await.unwrap();
     let audit = world.store.audit(0, 100).await.unwrap();
     let said = format!("{info:?} {tokens:?} {fault:?} {} {audit:?}", fault.chain());
     for secret in ["access-acme", "refresh-acme", "client-secret"] {

@@ -10,6 +10,7 @@ use keyway_core::exchange::{HostRequest, Response};
 use keyway_core::ports::Outbound;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::time::sleep;
 
 /// What the server does with one request.
@@ -38,12 +39,16 @@ struct Book {
     /// How often each was presented.
     presented: HashMap<String, u32>,
     requests: u32,
+    /// Tokens that were to be revoked, in this order.
+    revoked: Vec<String>,
     script: VecDeque<Answer>,
     delay: Duration,
     /// Takes each token as often as it comes, and issues no new one.
     keeps: bool,
     /// Takes a token that it has replaced, for as long as it is asked.
     lenient: bool,
+    /// What the server says the time is.
+    date: Option<String>,
 }
 
 // === impl Server ===
@@ -65,6 +70,12 @@ impl Server {
         self.0.lock().expect("not poisoned").lenient = true;
     }
 
+    /// Says this time with each answer.
+    pub(crate) fn says(&self, date: OffsetDateTime) {
+        let date = httpdate::fmt_http_date(date.into());
+        self.0.lock().expect("not poisoned").date = Some(date);
+    }
+
     /// Takes the tenant's own tokens no more, as after a revocation.
     pub(crate) fn revoke(&self) {
         self.0.lock().expect("not poisoned").live.insert("refresh-acme".to_owned(), u32::MAX);
@@ -77,6 +88,18 @@ impl Server {
     /// How often the refresh token was presented that was most.
     pub(crate) fn most_presented(&self) -> u32 {
         self.0.lock().expect("not poisoned").presented.values().copied().max().unwrap_or(0)
+    }
+
+    /// What was to be revoked.
+    pub(crate) fn revoked(&self) -> Vec<String> {
+        self.0.lock().expect("not poisoned").revoked.clone()
+    }
+
+    fn revokes(&self, body: &str) -> Response {
+        let mut pairs = url::form_urlencoded::parse(body.as_bytes()).into_owned();
+        let token = pairs.find(|(name, _)| name == "token").expect("a token").1;
+        self.0.lock().expect("not poisoned").revoked.push(token);
+        response(200, &[], "")
     }
 
     fn answer(&self, body: &str) -> Result<Response, Failure> {
@@ -121,7 +144,8 @@ impl Server {
                 for (name, value) in over.as_object().expect("an object") {
                     fields[name.as_str()] = value.clone();
                 }
-                Ok(response(200, &[], &fields.to_string()))
+                let date: Vec<_> = book.date.iter().map(|date| ("date", date.as_str())).collect();
+                Ok(response(200, &date, &fields.to_string()))
             }
             Answer::Unsent | Answer::Error(..) => unreachable!("answered above"),
         }
@@ -132,6 +156,9 @@ impl Server {
 impl Outbound for Server {
     async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
         let body = request.body.expect("a form");
+        if request.purpose == "revoke" {
+            return Ok(self.revokes(body.expose_secret()));
+        }
         let answer = self.answer(body.expose_secret());
         let delay = self.0.lock().expect("not poisoned").delay;
         sleep(delay).await;

@@ -8,11 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use keyway_core::Fault;
 use keyway_core::descriptor::SlotSpec;
 use keyway_core::ids::{Actor, ConnectionRef, Installation};
-use keyway_core::ports::{Clock, Credential, Credentials as _, Held};
+use keyway_core::ports::{Clock, Credential, Credentials as _, Held, Outbound};
 use keyway_store::Store;
 use keyway_vault::import::{Import, Trial};
 use keyway_vault::oauth::client::{ClientRef, ClientSetting};
 use keyway_vault::oauth::record::{Phase, State, Tokens};
+use keyway_vault::steps::{Listener, Step};
 use keyway_vault::{KeyRing, Keys, Parts, Sealer, Vault};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -42,6 +43,10 @@ pub(crate) struct World {
 // === impl Wall ===
 
 impl Wall {
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), set_by: Mutex::default() }
+    }
+
     pub(crate) fn set(&self, by: time::Duration) {
         *self.set_by.lock().expect("not poisoned") += by;
     }
@@ -64,7 +69,7 @@ impl World {
 
     /// With these facts put over the server's usual ones.
     pub(crate) async fn with(facts: Value) -> Self {
-        let clock = Arc::new(Wall { start: Instant::now(), set_by: Mutex::default() });
+        let clock = Arc::new(Wall::new());
         let store = Store::memory(clock.clone());
         let server = Arc::new(Server::default());
         let of = connection(None);
@@ -80,14 +85,26 @@ impl World {
         vault(&self.store, &self.clock, &self.server, owner)
     }
 
-    async fn set_client(&self) {
-        let of = ClientRef {
-            environment: self.of.installation.environment.clone(),
-            connector: self.of.installation.connector.clone(),
-            slot: self.of.slot.clone(),
-        };
+    /// Another host on the same store, of whose refreshes somebody hears.
+    pub(crate) fn another_heard(&self, owner: &str, listener: Listener) -> Vault {
+        let (store, clock) = (&self.store, &self.clock);
+        vault_on(store, clock, self.server.clone(), owner, Some(listener))
+    }
+
+    /// What the wall clock says.
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        self.clock.now()
+    }
+
+    /// Sets the operator's client.
+    pub(crate) async fn set_client(&self) {
+        let of = ClientRef::of(&self.of);
         let secret = Some("client-secret".to_owned().into());
-        let setting = ClientSetting { id: "client".to_owned(), secret };
+        let setting = ClientSetting {
+            id: "client".to_owned(),
+            secret,
+            hosts: ["login.example.com".to_owned()].into(),
+        };
         self.vault.set_client(&of, setting, &actor()).await.expect("a good vault");
     }
 
@@ -187,15 +204,41 @@ fn spec(facts: Value) -> SlotSpec {
 }
 
 fn vault(store: &Store, clock: &Arc<Wall>, server: &Arc<Server>, owner: &str) -> Vault {
+    vault_on(store, clock, server.clone(), owner, None)
+}
+
+/// On a store of its own, with another server.
+pub(crate) fn vault_with(clock: &Arc<Wall>, server: Arc<dyn Outbound>) -> Vault {
+    vault_on(&Store::memory(clock.clone()), clock, server, "host-a", None)
+}
+
+fn vault_on(
+    store: &Store,
+    clock: &Arc<Wall>,
+    outbound: Arc<dyn Outbound>,
+    owner: &str,
+    listener: Option<Listener>,
+) -> Vault {
     let ring =
         KeyRing::parse(&format!("current test {}", STANDARD.encode([9; 32]))).expect("valid");
     Vault::new(Parts {
         store: store.clone(),
         sealer: Sealer::new(Keys::new(store.clone(), Arc::new(ring), clock.clone())),
         clock: clock.clone(),
-        outbound: server.clone(),
+        outbound,
         owner: owner.to_owned(),
-        listener: None,
+        listener,
+    })
+}
+
+/// Stands still at a step for ever, as a process that dies there.
+pub(crate) fn stops_at(at: Step) -> Listener {
+    Arc::new(move |step| {
+        Box::pin(async move {
+            if step == at {
+                std::future::pending::<()>().await;
+            }
+        })
     })
 }
 

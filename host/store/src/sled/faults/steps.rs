@@ -49,7 +49,7 @@ struct State {
 impl Saboteur {
     fn steps(&self) -> Steps {
         let state = Arc::clone(&self.0);
-        Steps::failing(Arc::new(move |step| {
+        Steps::watched(Arc::new(move |step| {
             let armed = {
                 let mut state = state.lock().unwrap();
                 state.taken.push(step);
@@ -125,7 +125,7 @@ async fn a_blob_has_its_name_only_when_it_is_whole() {
     let blobs = dir.path().join("blobs");
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (place, noted) = (blobs.clone(), Arc::clone(&seen));
-    let steps = Steps::failing(Arc::new(move |step| {
+    let steps = Steps::watched(Arc::new(move |step| {
         if OF_A_BLOB.contains(&step) {
             let found = names(&place).pop().unwrap();
             let bytes = fs::read(place.join(&found)).unwrap();

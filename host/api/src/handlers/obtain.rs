@@ -1,0 +1,49 @@
+//! Connections that no person has to consent to: by the operator's client itself, or for the subject of another token.
+
+use axum::extract::State;
+use keyway_core::{Code, Fault};
+use keyway_vault::import::Trial;
+use keyway_vault::oauth::obtain::Obtain;
+
+use super::connections::{UserQuery, check_base_url, declared, reference_of, render};
+use super::{Answer, finish, json};
+use crate::api::Host;
+use crate::auth::Identity;
+use crate::body::JsonText;
+use crate::contract::connection as contract;
+use crate::place::{At, Names, Query};
+
+pub(crate) async fn obtain(
+    State(api): State<Host>,
+    At(installation): At,
+    names: Names,
+    Query(query): Query<UserQuery>,
+    who: Identity,
+    JsonText(text): JsonText,
+) -> Answer {
+    let of = reference_of(installation, &names, query.user())?;
+    // A parser's complaint quotes what it complains about, which here may be the subject token.
+    let body: contract::ObtainConnection = crate::json::object(&text).map_err(|_| {
+        let detail = "the body is `subject_token` and `base_url`, both text, where there are such";
+        Fault::new(Code::InvalidRequest, detail)
+    })?;
+    let actor = who.actor().clone();
+    let info = finish(async move {
+        let (release, spec) = declared(&api, &of).await?;
+        let descriptor = &release.descriptor;
+        if let Some(base_url) = &body.base_url {
+            check_base_url(&api, descriptor, base_url)?;
+        }
+        let trial = Trial {
+            base_url: body.base_url.clone().or(descriptor.base_url.clone()).unwrap_or_default(),
+            hosts: descriptor.hosts.clone(),
+        };
+        let fits = |base_url: &str| check_base_url(&api, descriptor, base_url);
+        let installation = of.installation.clone();
+        let wanted = Obtain { of, subject: body.subject_token, base_url: body.base_url };
+        let info = api.vault.obtain(wanted, &spec, &trial, fits, &actor).await?;
+        api.releases.refresh(&installation).await?;
+        Ok(info)
+    });
+    json(&render(info.await?))
+}

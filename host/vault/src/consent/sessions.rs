@@ -1,0 +1,332 @@
+//! Connect sessions and the states of consents that have begun: cells that a restart does not lose, and that go when
+//! their time is over.
+//!
+//! A session makes one connection. Whoever comes back with an answer takes the session, so that of two answers at once
+//! one is exchanged; that it is used is then written with the connection itself ([`super`]), against the version under
+//! which it was taken. A session that was taken by a process which died is good again after [`TAKEN_TIME`].
+//!
+//! What is over is refused when it is looked at and removed when others begin, at most once in [`SWEEP_TIME`]: a start
+//! needs no token of the API, so nothing of it may pile up.
+
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyway_core::ids::{Actor, ConnectionRef};
+use keyway_core::{Code, Digest, Fault};
+use keyway_store::{Error, Tx};
+use rand::TryRngCore as _;
+use rand::rngs::OsRng;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use super::Returned;
+use crate::connections::Vault;
+
+/// How long a person has from the link to the end: a lunch break is another session.
+pub const SESSION_TIME: Duration = Duration::minutes(30);
+
+/// How long a person has at the provider.
+pub const STATE_TIME: Duration = Duration::minutes(10);
+
+/// Consents that one session begins. Enough for somebody who goes back, tries another browser and signs in wrongly a few
+/// times; each is a cell until its time is over, and whoever has the link may begin them.
+pub const CONSENTS_MAX: u32 = 16;
+
+/// For how long one answer has the session to itself: twice what the exchange, the probe and a revocation may take.
+const TAKEN_TIME: Duration = Duration::minutes(2);
+
+/// Between two looks for what is over. As long as a state lives, so at most as many again are left lying.
+const SWEEP_TIME: Duration = STATE_TIME;
+
+/// Cells that are removed at once: bounds how long others wait behind it.
+const SWEEP_CELLS: usize = 64;
+
+/// Attempts to write a session that others write as well: who begins at the same time with the same link.
+const ROUNDS: u32 = 8;
+
+/// Bytes of a `state`, a session's token and a verifier: 256 bits, twice what RFC 9700 asks for.
+const RANDOM_BYTES: usize = 32;
+
+const SESSIONS: &str = "vault/connect-session";
+const STATES: &str = "vault/connect-state";
+
+/// What a connect session is for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// The connection that it makes, or makes anew.
+    pub of: ConnectionRef,
+    /// Where the person goes afterwards.
+    pub return_url: Option<String>,
+    /// Who made it.
+    pub actor: Actor,
+    /// After this it is over.
+    #[serde(with = "time::serde::rfc3339")]
+    pub expires_at: OffsetDateTime,
+    /// Whether it has made a connection.
+    pub used: bool,
+    /// How many consents it has begun.
+    pub begun: u32,
+    /// Until then an answer has it to itself.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub taken_until: Option<OffsetDateTime>,
+}
+
+/// A session's token: whoever has it may connect. Shown once.
+#[derive(Debug)]
+pub struct SessionToken(pub SecretString);
+
+/// What a `state` stands for.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Pending {
+    pub(super) session: String,
+    /// Digest of what the browser must show.
+    pub(super) binding: Digest,
+    /// Sealed, in hex: with the code, it is as good as the tokens.
+    pub(super) verifier: Option<String>,
+    pub(super) redirect_uri: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) expires_at: OffsetDateTime,
+}
+
+/// A session that one answer has to itself.
+pub(super) struct Taken {
+    key: String,
+    pub(super) session: Session,
+    /// Under which it was taken.
+    version: u64,
+}
+
+/// When what is over was last looked for.
+#[derive(Default)]
+pub(crate) struct Swept(Mutex<Option<OffsetDateTime>>);
+
+/// What every one of these cells says.
+#[derive(Deserialize)]
+struct Ends {
+    #[serde(with = "time::serde::rfc3339")]
+    expires_at: OffsetDateTime,
+}
+
+// === impl Vault ===
+
+impl Vault {
+    /// The session of a token, while it is good.
+    pub async fn session(&self, token: &SecretString) -> Result<Session, Fault> {
+        Ok(self.live_session(&key_of(token)).await?.0)
+    }
+
+    /// The session that an answer would complete, for finding its release; takes nothing.
+    pub async fn session_of(&self, state: &str) -> Result<Session, Fault> {
+        let refuse = || {
+            let detail = "the answer belongs to no consent that was begun here";
+            Fault::new(Code::ConnectStateInvalid, detail)
+        };
+        let key = Digest::of(state.as_bytes()).hex();
+        let cell = self.shared.store.cell(STATES, key.as_bytes()).await?.ok_or_else(refuse)?;
+        let pending: Pending = serde_json::from_slice(&cell.value).map_err(|_| refuse())?;
+        Ok(self.live_session(&pending.session).await?.0)
+    }
+
+    /// Removes sessions and states whose time is over. What cannot be read is left to whoever can.
+    pub async fn sweep_consents(&self) -> Result<(), Fault> {
+        let now = self.shared.clock.now();
+        for space in [SESSIONS, STATES] {
+            let cells = self.shared.store.cells(space).await?;
+            let over = cells.into_iter().filter(|(_, cell)| {
+                serde_json::from_slice(&cell.value)
+                    .is_ok_and(|Ends { expires_at }| expires_at <= now)
+            });
+            let over: Vec<_> = over.map(|(key, cell)| (key, cell.version)).collect();
+            for some in over.chunks(SWEEP_CELLS) {
+                let mut batch = self.shared.store.batch();
+                for (key, version) in some {
+                    batch = batch.remove_cell(space, key, *version);
+                }
+                match batch.commit().await {
+                    // An answer that came late has taken one of them: they go the next time.
+                    Ok(()) | Err(Error::Conflict { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, if it is time again. Whoever begins has no trouble with what others have left.
+    async fn sweep_in_passing(&self) {
+        if self.shared.swept.is_due(self.shared.clock.now())
+            && let Err(fault) = self.sweep_consents().await
+        {
+            tracing::warn!(problem = fault.chain(), "connect sessions that are over not removed");
+        }
+    }
+
+    /// Keeps a session that begins.
+    pub(super) async fn keep_session(
+        &self,
+        of: ConnectionRef,
+        return_url: Option<String>,
+        actor: &Actor,
+    ) -> Result<(SessionToken, Session), Fault> {
+        self.sweep_in_passing().await;
+        let token = random()?;
+        let session = Session {
+            of,
+            return_url,
+            actor: actor.clone(),
+            expires_at: self.shared.clock.now() + SESSION_TIME,
+            used: false,
+            begun: 0,
+            taken_until: None,
+        };
+        let (key, value) = (key_of(&token), json(&session)?);
+        self.shared.store.batch().put_cell(SESSIONS, key.as_bytes(), None, value).commit().await?;
+        Ok((SessionToken(token), session))
+    }
+
+    /// Keeps a consent that begins, and counts it.
+    pub(super) async fn keep_state(
+        &self,
+        state: &SecretString,
+        pending: &Pending,
+    ) -> Result<(), Fault> {
+        self.sweep_in_passing().await;
+        let (state, pending_json) = (key_of(state), json(pending)?);
+        let key = pending.session.as_bytes();
+        for _ in 0..ROUNDS {
+            let (session, version) = self.live_session(&pending.session).await?;
+            if session.begun >= CONSENTS_MAX {
+                let detail =
+                    format!("the session has begun {CONSENTS_MAX} consents, and begins no more");
+                return Err(Fault::new(Code::ConnectSessionInvalid, detail));
+            }
+            let counted = json(&Session { begun: session.begun + 1, ..session })?;
+            let batch = self.shared.store.batch();
+            let batch = batch.put_cell(STATES, state.as_bytes(), None, pending_json.clone());
+            match batch.put_cell(SESSIONS, key, Some(version), counted).commit().await {
+                Err(Error::Conflict { .. }) => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(busy())
+    }
+
+    /// Takes the state of an answer: it is good once, whatever comes of it.
+    pub(super) async fn take_state(&self, returned: &Returned) -> Result<Pending, Fault> {
+        let refuse = |detail: &str| Fault::new(Code::ConnectStateInvalid, detail);
+        let key = Digest::of(returned.state.as_bytes()).hex();
+        let cell = self.shared.store.cell(STATES, key.as_bytes()).await?;
+        let cell =
+            cell.ok_or_else(|| refuse("the answer belongs to no consent that was begun here"))?;
+        let taken = self.shared.store.batch().remove_cell(STATES, key.as_bytes(), cell.version);
+        taken.commit().await.map_err(|_| refuse("the answer was used already"))?;
+        let pending: Pending = serde_json::from_slice(&cell.value)
+            .map_err(|error| refuse("the consent is unreadable").caused_by(error))?;
+        if pending.expires_at <= self.shared.clock.now() {
+            return Err(refuse("the consent took too long"));
+        }
+        let shown = returned.binding.as_ref();
+        let shown = shown.map(|binding| Digest::of(binding.expose_secret().as_bytes()));
+        if shown != Some(pending.binding) {
+            return Err(refuse("the answer came back in another browser"));
+        }
+        Ok(pending)
+    }
+
+    /// Takes a session for one answer: another that comes meanwhile is refused, and its code is not exchanged.
+    pub(super) async fn take_session(&self, key: &str) -> Result<Taken, Fault> {
+        for _ in 0..ROUNDS {
+            let (session, version) = self.live_session(key).await?;
+            let taken_until = Some(self.shared.clock.now() + TAKEN_TIME);
+            let taken = json(&Session { taken_until, ..session.clone() })?;
+            let batch = self.shared.store.batch();
+            match batch.put_cell(SESSIONS, key.as_bytes(), Some(version), taken).commit().await {
+                Err(Error::Conflict { .. }) => {}
+                done => {
+                    done?;
+                    return Ok(Taken { key: key.to_owned(), session, version: version + 1 });
+                }
+            }
+        }
+        Err(busy())
+    }
+
+    /// Gives a session back that has made nothing: the person may try again.
+    pub(super) async fn return_session(&self, taken: Taken) {
+        let Taken { key, session, version } = taken;
+        let Ok(value) = json(&session) else { return };
+        let batch = self.shared.store.batch();
+        let batch = batch.put_cell(SESSIONS, key.as_bytes(), Some(version), value);
+        if let Err(error) = batch.commit().await {
+            tracing::debug!(%error, "connect session not given back; it is good again by itself");
+        }
+    }
+
+    async fn live_session(&self, key: &str) -> Result<(Session, u64), Fault> {
+        let refuse = |detail: &str| Fault::new(Code::ConnectSessionInvalid, detail);
+        let cell = self.shared.store.cell(SESSIONS, key.as_bytes()).await?;
+        let cell = cell.ok_or_else(|| refuse("there is no such session"))?;
+        let session: Session = serde_json::from_slice(&cell.value)
+            .map_err(|error| refuse("the session is unreadable").caused_by(error))?;
+        let now = self.shared.clock.now();
+        if session.used {
+            return Err(refuse("the session was used already"));
+        }
+        if session.expires_at <= now {
+            return Err(refuse("the session is over"));
+        }
+        if session.taken_until.is_some_and(|until| now < until) {
+            return Err(busy());
+        }
+        Ok((session, cell.version))
+    }
+}
+
+// === impl Taken ===
+
+impl Taken {
+    /// That it is used, as a part of the change which makes it so.
+    pub(super) fn used(&self) -> Result<impl Fn(Tx) -> Tx + Send + Sync + use<>, Fault> {
+        let used = json(&Session { used: true, ..self.session.clone() })?;
+        let (key, version) = (self.key.clone(), self.version);
+        Ok(move |tx: Tx| tx.put_cell(SESSIONS, key.as_bytes(), Some(version), used.clone()))
+    }
+}
+
+// === impl Swept ===
+
+impl Swept {
+    /// Whether it is time to look again, which counts as a look. Also after a clock that was set back.
+    fn is_due(&self, now: OffsetDateTime) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| now < last || now - last >= SWEEP_TIME);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
+}
+
+fn busy() -> Fault {
+    let detail = "another answer to the session is being looked at";
+    Fault::new(Code::ConnectSessionInvalid, detail)
+}
+
+pub(super) fn key_of(secret: &SecretString) -> String {
+    Digest::of(secret.expose_secret().as_bytes()).hex()
+}
+
+pub(super) fn random() -> Result<SecretString, Fault> {
+    let mut bytes = [0; RANDOM_BYTES];
+    OsRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| Fault::new(Code::Internal, "no random bytes").caused_by(error))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes).into())
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
+    serde_json::to_vec(value)
+        .map_err(|error| Fault::new(Code::Internal, "not written as JSON").caused_by(error))
+}

@@ -1,0 +1,131 @@
+//! Disconnecting: refreshes end, tokens are revoked at the provider, and the connection is gone.
+//!
+//! In this order: a refresh that rotates while its older tokens are revoked would leave newer ones good, with nobody
+//! left to end them. Whatever keeps the tokens from being revoked keeps nobody from disconnecting, and is in the audit.
+
+use std::time::Duration;
+
+use keyway_core::descriptor::{Oauth, SlotSpec};
+use keyway_core::ids::{Actor, ConnectionRef};
+use keyway_core::{Code, Fault};
+use keyway_store::model::Connection;
+
+use crate::connections::{Vault, entry, held_in_row};
+use crate::oauth::client::ClientRef;
+use crate::oauth::endpoint::Endpoint;
+use crate::oauth::record::Tokens;
+
+/// For one request that revokes a token. A provider that is down must not keep a person from disconnecting.
+const REVOKE_TIME: Duration = Duration::from_secs(10);
+
+/// For a refresh that is in flight. A little over what its request may take.
+const LANDING_TIME: Duration = Duration::from_secs(45);
+
+// === impl Vault ===
+
+impl Vault {
+    /// Removes a connection; where the provider offers it and `spec` says how, its tokens are revoked first. False if
+    /// there was none.
+    pub async fn remove(
+        &self,
+        of: &ConnectionRef,
+        spec: Option<&SlotSpec>,
+        actor: &Actor,
+    ) -> Result<bool, Fault> {
+        // Until the end of this function no refresh begins.
+        let _grounded = self.shared.tower.ground(of);
+        let landed = self.is_idle(LANDING_TIME, || self.in_flight(of)).await;
+        loop {
+            let Some(seen) = self.shared.store.connection(of).await? else { return Ok(false) };
+            let mut revoked = self.revoke(&seen, spec).await;
+            if !landed {
+                let said = revoked.get_or_insert_with(|| "not revoked".to_owned());
+                said.push_str("; a refresh was still in flight");
+            }
+            let _changing = self.shared.changing.lock().await;
+            // A person may have connected again meanwhile: those tokens are revoked as well.
+            let Some(before) = self.shared.store.connection(of).await? else { return Ok(false) };
+            if before.epoch != seen.epoch {
+                continue;
+            }
+            let tx = self.shared.store.tx().remove_connection(of, before.generation);
+            let tx = self.shared.records.remove(tx, of, before.epoch).await?;
+            let mut entry = entry("connection.remove", &before, actor, Some(&before));
+            entry.after = revoked;
+            tx.commit(entry).await?;
+            self.show(of, None);
+            self.forget_tokens(of);
+            self.shared.metrics.stands(of, None);
+            return Ok(true);
+        }
+    }
+
+    /// What came of revoking a connection's tokens, for the audit; none where it never had any.
+    async fn revoke(&self, connection: &Connection, spec: Option<&SlotSpec>) -> Option<String> {
+        if held_in_row(connection) {
+            return None;
+        }
+        let Some(oauth) = spec.and_then(|spec| spec.scheme.oauth()) else {
+            return Some("not revoked: no release says where".to_owned());
+        };
+        match self.record(connection).await {
+            Ok(record) => self.revoke_tokens(&connection.reference(), oauth, &record.tokens).await,
+            Err(fault) => {
+                let of = connection.reference();
+                tracing::warn!(connection = %of, problem = fault.chain(), "tokens not revoked");
+                Some(format!("not revoked: its tokens cannot be read ({})", fault.code))
+            }
+        }
+    }
+
+    /// Has tokens revoked where the provider offers it, and says what came of it.
+    pub(crate) async fn revoke_tokens(
+        &self,
+        connection: &ConnectionRef,
+        oauth: &Oauth,
+        tokens: &Tokens,
+    ) -> Option<String> {
+        let of = ClientRef::of(connection);
+        let client = match self.shared.clients.open(&of, oauth).await {
+            Ok(client) => client,
+            Err(fault) => {
+                tracing::warn!(%connection, problem = fault.chain(), "tokens not revoked");
+                let why = match fault.code {
+                    Code::OauthClientMissing => "there is no OAuth client".to_owned(),
+                    code => format!("the OAuth client cannot be used ({code})"),
+                };
+                return Some(format!("not revoked: {why}"));
+            }
+        };
+        let endpoint = Endpoint {
+            outbound: &*self.shared.outbound,
+            environment: &of.environment,
+            oauth,
+            client: &client,
+            timeout: REVOKE_TIME,
+        };
+        let (token, kind) = match &tokens.refresh {
+            Some(token) => (token, "refresh_token"),
+            None => (&tokens.access, "access_token"),
+        };
+        match endpoint.revoke(token, kind).await {
+            Ok(true) => Some("revoked at the provider".to_owned()),
+            Ok(false) => Some("not revoked: the release declares no `revoke-url`".to_owned()),
+            Err(problem) => {
+                tracing::warn!(%connection, ?problem, "tokens not revoked");
+                Some("not revoked: the provider did not do it".to_owned())
+            }
+        }
+    }
+
+    /// What becomes of tokens that came for an epoch that is gone. After a disconnect nobody else would end them; after
+    /// a new consent, ending them could end the new grant with them.
+    pub(crate) async fn drop_issued(&self, of: &ConnectionRef, spec: &SlotSpec, issued: &Tokens) {
+        let removed = matches!(self.shared.store.connection(of).await, Ok(None));
+        let revoked = match spec.scheme.oauth().filter(|_| removed) {
+            Some(oauth) => self.revoke_tokens(of, oauth, issued).await,
+            None => None,
+        };
+        tracing::warn!(connection = %of, revoked, "connected again or removed meanwhile; the tokens issued to us are dropped");
+    }
+}

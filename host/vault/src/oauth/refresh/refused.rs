@@ -1,0 +1,166 @@
+//! What comes of a refresh that brought no tokens.
+//!
+//! An answer says something about the request that it answers, and nothing about an earlier one with the same token. So
+//! an error of the server leaves the connection as it was before the request: `ready` if nothing was presented before,
+//! else `uncertain` since the first time, whatever was said in between.
+
+use std::time::Duration;
+
+use keyway_core::{Code, Fault, Retry};
+use keyway_store::model::Lease;
+use keyway_store::{Collision, Error as StoreError};
+use rand::Rng as _;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::refusals::CLIENT_RETRY;
+use super::{Subject, needs_reauth};
+use crate::connections::Vault;
+use crate::oauth::client::ClientRef;
+use crate::oauth::endpoint::Refused;
+use crate::oauth::obtain;
+use crate::oauth::record::{Phase, Record, State};
+
+/// The first wait after a token endpoint has failed; it doubles from there.
+const RETRY_MIN: Duration = Duration::from_secs(5);
+
+/// The longest such wait: a provider that is back is noticed within ten minutes.
+const RETRY_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// The wait after a server has not taken what it was asked. It says the same to the same.
+const REQUEST_RETRY: Duration = Duration::from_secs(5 * 60);
+
+/// What a connection is left as by an answer that says nothing about the token.
+///
+/// `lost` is whether any request of this attempt went unanswered, `since` when the token was first presented.
+pub(super) fn left_as(before: &Phase, lost: bool, harmless: bool, since: OffsetDateTime) -> Phase {
+    match before {
+        Phase::NeedsReauth { .. } if !lost || harmless => before.clone(),
+        _ if harmless => Phase::Ready,
+        Phase::Ready if !lost => Phase::Ready,
+        // An earlier request may have spent it, and no answer to a later one says that it has not.
+        _ => Phase::Uncertain { since },
+    }
+}
+
+// === impl Vault ===
+
+impl Vault {
+    /// Writes down what a refusal means, and says it. `left` is what the connection is left as, unless the server says
+    /// that the token is dead.
+    pub(super) async fn refused(
+        &self,
+        subject: &Subject,
+        record: &Record,
+        left: Phase,
+        refused: Refused,
+        lease: &Lease,
+    ) -> Result<(), Fault> {
+        let of = &subject.of;
+        let (code, wait, problem) = match refused {
+            Refused::Grant => return self.dead(subject, record, lease).await,
+            Refused::Client(problem) => {
+                self.client_refused(&ClientRef::of(of), &problem);
+                (Code::OauthClientRefused, None, problem)
+            }
+            Refused::Request(problem) => (Code::OauthClientRefused, Some(REQUEST_RETRY), problem),
+            Refused::Busy(asked, problem) => {
+                let wait = asked.unwrap_or_default().max(backoff(record.state.failures));
+                (Code::TokenEndpointFailed, Some(wait), problem)
+            }
+            Refused::Unsent(problem) | Refused::Ambiguous(problem) => {
+                (Code::TokenEndpointFailed, Some(backoff(record.state.failures)), problem)
+            }
+        };
+        let fault = match &left {
+            Phase::Ready | Phase::Refreshing { .. } => {
+                let fault = Fault::new(code, format!("{of}: {problem}"));
+                fault.retry(Retry::After(wait.unwrap_or(CLIENT_RETRY)))
+            }
+            Phase::NeedsReauth { .. } => needs_reauth(of),
+            Phase::Uncertain { .. } => {
+                let detail = format!("{of}: {problem}; its refresh token may be spent");
+                Fault::new(Code::RefreshUncertain, detail)
+            }
+        };
+        // Only what goes on by itself has something to wait for.
+        let wait = wait.filter(|_| left == Phase::Ready);
+        self.mark(subject, record, left, wait, &problem, lease).await?;
+        Err(fault)
+    }
+
+    /// The server does not take the token any more.
+    async fn dead(&self, subject: &Subject, record: &Record, lease: &Lease) -> Result<(), Fault> {
+        let (of, since) = (&subject.of, self.shared.clock.now());
+        // Somebody without a lease, such as an operator who connected again, may have been faster.
+        let connection = self.existing(of).await?;
+        if connection.epoch != subject.epoch
+            || self.reload(of, subject.epoch).await?.state.version != subject.seen
+        {
+            return Ok(());
+        }
+        let problem = obtain::refused(&record.tokens);
+        self.mark(subject, record, Phase::NeedsReauth { since }, None, problem, lease).await?;
+        Err(needs_reauth(of))
+    }
+
+    /// Notes that a provider refuses the operator's client; the first time, loudly.
+    fn client_refused(&self, of: &ClientRef, problem: &str) {
+        if self.shared.tower.refusals.refused(of.clone()) {
+            tracing::error!(
+                event = "oauth-client.refused",
+                environment = %of.environment,
+                connector = %of.connector,
+                slot = %of.slot,
+                problem,
+                "the provider refuses the operator's client: no tenant's tokens can be refreshed",
+            );
+        }
+    }
+
+    /// Writes down what a connection is left as, and says so where a person has to do something about it.
+    pub(super) async fn mark(
+        &self,
+        subject: &Subject,
+        record: &Record,
+        phase: Phase,
+        wait: Option<Duration>,
+        problem: &str,
+        lease: &Lease,
+    ) -> Result<(), Fault> {
+        let of = &subject.of;
+        let state = State {
+            phase: phase.clone(),
+            failures: record.state.failures.saturating_add(1),
+            retry_at: wait.map(|wait| self.shared.clock.now() + wait),
+            problem: Some(problem.to_owned()),
+            ..record.state.clone()
+        };
+        let mut record = record.clone();
+        record.rest = wait.map(|wait| Instant::now() + wait);
+        match self.shared.records.restate(of, subject.epoch, &record, state, lease).await {
+            Ok(record) => self.know(of, subject.epoch, record),
+            // Somebody else has the lease or wrote tokens: theirs is the word that counts.
+            Err(StoreError::Conflict { what: Collision::Lease | Collision::Cell }) => {
+                return self.reload(of, subject.epoch).await.map(drop);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match phase {
+            Phase::NeedsReauth { .. } => {
+                tracing::warn!(event = "connection.needs-reauth", connection = %of, problem, "a person must connect again");
+            }
+            Phase::Uncertain { .. } => {
+                tracing::warn!(event = "connection.refresh-uncertain", connection = %of, problem, "a refresh token may be spent");
+            }
+            Phase::Ready | Phase::Refreshing { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+/// Doubles with each failure; a fifth up or down, so that tenants do not come back together.
+fn backoff(failures: u32) -> Duration {
+    let wait = RETRY_MIN.saturating_mul(1 << failures.min(16)).min(RETRY_MAX);
+    wait.mul_f64(rand::rng().random_range(0.8..1.2))
+}
