@@ -104,9 +104,6 @@ pub(crate) enum Command {
         /// Fail if the pin is no longer at this generation.
         #[arg(long, value_name = "N")]
         generation: Option<u64>,
-        /// Also if the release needs scopes which were not granted; the reason then says which.
-        #[arg(long)]
-        allow_missing_scopes: bool,
     },
     /// Show tenant × declared × executed release.
     Pins {

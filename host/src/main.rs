@@ -54,8 +54,8 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
             let request = SetPin { release, reason, generation, allow_missing_scopes };
             pins::pin(session, &tenant, &connector, &request).await
         }
-        Command::Revert { tenant, connector, reason, to, generation, allow_missing_scopes } => {
-            let request = Revert { reason, to, generation, allow_missing_scopes };
+        Command::Revert { tenant, connector, reason, to, generation } => {
+            let request = Revert { reason, to, generation };
             pins::revert(session, &tenant, &connector, &request).await
         }
         Command::Pins { tenant, connector, all } => {

@@ -73,8 +73,6 @@ pub struct RevertRequest {
     pub reason: String,
     /// As in [`PinRequest`].
     pub seen_generation: Option<u64>,
-    /// As in [`PinRequest`]: what was granted since may be less.
-    pub allow_missing_scopes: bool,
 }
 
 /// An environment default, wanted.
@@ -153,8 +151,7 @@ impl Releases {
 
     /// Goes back to an earlier pin, as a new generation.
     pub async fn revert(&self, request: RevertRequest) -> Result<Pin, Fault> {
-        let RevertRequest { installation, to_generation, actor, reason, seen_generation, .. } =
-            request;
+        let RevertRequest { installation, to_generation, actor, reason, seen_generation } = request;
         check_reason(&reason)?;
         // Compiling may take seconds: done before other changes have to wait, and again if the pin moved.
         let (newest, target) = self.shared.way_back(&installation, to_generation).await?;
@@ -171,8 +168,8 @@ impl Releases {
                 }
             };
         check_seen(seen_generation, Some(&newest))?;
-        let allowed = request.allow_missing_scopes;
-        let reason = self.shared.hold_scopes(&installation, &release, reason, allowed).await?;
+        // Marked and never refused: it ran here before, and whoever goes back at night has no time to ask for scopes.
+        let reason = self.shared.hold_scopes(&installation, &release, reason, true).await?;
         let pin = Pin {
             generation: newest.generation + 1,
             release: target.release,

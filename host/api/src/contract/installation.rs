@@ -40,9 +40,6 @@ pub struct Revert {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub generation: Option<u64>,
-    /// As in `SetPin`: what was granted since may be less.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub allow_missing_scopes: bool,
 }
 
 /// Which release an installation runs, since when and why.

@@ -68,7 +68,6 @@ pub(crate) async fn revert(
         actor: who.actor().clone(),
         reason: body.reason,
         seen_generation: body.generation,
-        allow_missing_scopes: body.allow_missing_scopes,
     };
     let releases = api.releases.clone();
     let pin = finish(async move { releases.revert(request).await }).await?;

@@ -104,7 +104,6 @@ impl Bench {
                 actor: "bob".parse().unwrap(),
                 reason: "worse".to_owned(),
                 seen_generation: None,
-                allow_missing_scopes: false,
             })
             .await
     }
