@@ -141,7 +141,8 @@ fn loan(spec: &SlotSpec, slot: Slot, held: Held) -> Result<Loan, Stop> {
     })
 }
 
-/// What a connector is told where the credential cannot be had: the vault's own code, where it has one for it.
+/// What a connector is told where the credential cannot be had: the vault's own code, where it has one for it. The log
+/// has the rest.
 fn unavailable(origin: &Origin, slot: &Slot, fault: &Fault) -> Stop {
     tracing::warn!(
         call = %origin.call,
@@ -151,11 +152,27 @@ fn unavailable(origin: &Origin, slot: &Slot, fault: &Fault) -> Stop {
     );
     let code = fault.code.as_str();
     let known = Reason::ALL.iter().copied().find(|reason| reason.as_str() == code);
-    let detail = match known {
-        Some(_) => fault.detail.clone(),
-        None => format!("the credential of slot `{slot}` cannot be read"),
-    };
-    Stop::new(known.unwrap_or(Reason::CredentialUnavailable), detail)
+    let reason = known.unwrap_or(Reason::CredentialUnavailable);
+    Stop::new(reason, format!("the connection of slot `{slot}` {}", ailment(reason)))
+}
+
+/// What may be said of it to a connector, which knows its slot and is not told whose it is.
+const fn ailment(reason: Reason) -> &'static str {
+    match reason {
+        Reason::ConnectionPaused => "is paused",
+        Reason::NeedsReauth => "must be connected again by a person",
+        Reason::RefreshUncertain => "waits for a person: its refresh token may be spent",
+        Reason::RefreshHeld => "has a token that is over, and refreshing is on hold",
+        Reason::OauthClientMissing => "needs an OAuth client that the operator has not set",
+        Reason::OauthClientUnconfirmed => {
+            "would go to a host that its OAuth client was not set for"
+        }
+        Reason::OauthClientRefused => "has an OAuth client that the provider refuses",
+        Reason::TokenEndpointFailed => {
+            "cannot be refreshed: the provider's token endpoint does not answer as it should"
+        }
+        _ => "cannot be read",
+    }
 }
 
 /// None where the credential cannot stand where the scheme puts it.
@@ -245,7 +262,50 @@ impl Injection {
 
 #[cfg(test)]
 mod tests {
+    use keyway_core::Code;
+
     use super::*;
+
+    #[test]
+    fn a_connector_is_not_told_whose_connection_ails() {
+        let slot = "token".parse().unwrap();
+        let text = r#"{"format":1,"name":"pub/crm","version":"1.0.0"}"#;
+        let descriptor = Arc::new(keyway_core::Descriptor::parse(text).unwrap());
+        let origin = Origin {
+            call: keyway_core::ids::CallId(1),
+            installation: keyway_core::ids::Installation {
+                environment: "prod".parse().unwrap(),
+                tenant: "acme".parse().unwrap(),
+                connector: "pub/crm".parse().unwrap(),
+            },
+            user: Some("zoe@example.com".parse().unwrap()),
+            pace: keyway_core::exchange::Pace::default(),
+            release: keyway_core::release::ReleaseRef {
+                connector: "pub/crm".parse().unwrap(),
+                version: descriptor.version.clone(),
+                digest: keyway_core::Digest::of(b""),
+            },
+            descriptor,
+            base_url: None,
+            limit_met: Default::default(),
+            time_left: std::time::Duration::ZERO,
+        };
+        let told = |code| {
+            let of = reference(&origin, &slot);
+            unavailable(&origin, &slot, &Fault::new(code, format!("{of} ails")))
+        };
+        for code in
+            [Code::ConnectionPaused, Code::NeedsReauth, Code::RefreshUncertain, Code::Internal]
+        {
+            let stop = told(code);
+            let expected =
+                if code == Code::Internal { "credential-unavailable" } else { code.as_str() };
+            assert_eq!(stop.reason.as_str(), expected);
+            for name in ["prod", "acme", "zoe"] {
+                assert!(!stop.detail.contains(name), "{}", stop.detail);
+            }
+        }
+    }
 
     fn token(text: &str) -> Credential {
         Credential::Token(text.to_owned().into())
