@@ -215,7 +215,7 @@ impl Inner {
         payload: &mut crate::payload::Payload,
         progress: &mut Progress,
     ) -> Result<Raw, Stop> {
-        let (owner, injection) = (Some(&origin.installation), loan.injection.as_ref());
+        let (owner, injection) = (Some(&origin.installation), loan.injection.as_deref());
         let sent = &mut progress.sent;
         let opened =
             self.wire.open(policy, owner, target, (parts, injection), payload, sent).await?;

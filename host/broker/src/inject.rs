@@ -13,10 +13,11 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use keyway_core::Fault;
+use keyway_core::credential::Credential;
 use keyway_core::descriptor::{Scheme, SlotSpec};
 use keyway_core::exchange::Origin;
 use keyway_core::ids::{ConnectionRef, Slot};
-use keyway_core::ports::{Credential, Credentials, Held};
+use keyway_core::ports::{Credentials, Held};
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
@@ -40,7 +41,7 @@ pub(crate) enum Injection {
 #[derive(Default)]
 pub(crate) struct Loan {
     /// None where there is nothing to put on a request, or not any more.
-    pub(crate) injection: Option<Injection>,
+    pub(crate) injection: Option<Arc<Injection>>,
     /// Finds it in a response, also after it was withdrawn.
     pub(crate) scrubber: Scrubber,
     /// Whose it is.
@@ -54,6 +55,14 @@ pub(crate) struct Loan {
     renewed: bool,
     /// Keeps the connection from being paused under the exchange.
     _in_use: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// A credential where a scheme puts it. Kept with the credential while that is open: it takes longer to make than to use.
+#[derive(Clone)]
+struct Placed {
+    scheme: Arc<Scheme>,
+    injection: Option<Arc<Injection>>,
+    scrubber: Scrubber,
 }
 
 /// The credential of the slot that the request asked for, if it did.
@@ -124,8 +133,15 @@ fn reference(origin: &Origin, slot: &Slot) -> ConnectionRef {
 }
 
 fn loan(spec: &SlotSpec, slot: Slot, held: Held) -> Result<Loan, Stop> {
-    let Held { credential, version, account, base_url, in_use } = held;
-    let (injection, scrubber) = place(&spec.scheme, &credential).ok_or_else(|| {
+    let Held { opened, version, account, base_url, in_use } = held;
+    // Releases may declare different schemes for one slot.
+    let fits = |placed: &Placed| *placed.scheme == spec.scheme;
+    let placed = opened.made(fits, |credential| {
+        let (injection, scrubber) = place(&spec.scheme, credential)?;
+        let scheme = Arc::new(spec.scheme.clone());
+        Some(Placed { scheme, injection: injection.map(Arc::new), scrubber })
+    });
+    let Placed { injection, scrubber, .. } = placed.ok_or_else(|| {
         let detail = format!("the credential of slot `{slot}` does not fit its scheme");
         Stop::new(Reason::CredentialUnfit, detail)
     })?;
@@ -228,7 +244,7 @@ impl Loan {
 
     /// The query parameter that it stands in, if it does.
     pub(crate) fn parameter_name(&self) -> Option<&str> {
-        self.injection.as_ref().and_then(Injection::parameter_name)
+        self.injection.as_deref().and_then(Injection::parameter_name)
     }
 }
 

@@ -131,7 +131,7 @@ impl broker::Inner {
 
         let (opened, echoes) = loop {
             sketch.request(&target, &parts, &payload);
-            let (owner, injection) = (Some(&origin.installation), loan.injection.as_ref());
+            let (owner, injection) = (Some(&origin.installation), loan.injection.as_deref());
             let sent = &mut progress.sent;
             let opened = self
                 .wire

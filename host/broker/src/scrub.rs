@@ -14,7 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::HeaderMap;
-use memchr::memmem;
+use memchr::memmem::Finder;
+use self_cell::self_cell;
 use zeroize::Zeroizing;
 
 /// What stands where a secret was.
@@ -27,9 +28,21 @@ const NEEDLE_BYTES_MIN: usize = 4;
 /// Finds a credential in a response.
 #[derive(Clone, Default)]
 pub(crate) struct Scrubber {
-    /// Every spelling, longest first. Shared: the log of an exchange looks for the same.
-    needles: Arc<Vec<Zeroizing<Vec<u8>>>>,
+    /// None where there is nothing to find. Shared: the log of an exchange looks for the same.
+    needles: Option<Arc<Needles>>,
 }
+
+self_cell! {
+    /// Every spelling, longest first, and a finder of each. Finders borrow: a copy of theirs would not be wiped.
+    struct Needles {
+        owner: Spellings,
+        #[covariant]
+        dependent: Finders,
+    }
+}
+
+type Spellings = Vec<Zeroizing<Vec<u8>>>;
+type Finders<'a> = Vec<Finder<'a>>;
 
 /// Percent-encodes all but RFC 3986's unreserved characters and those of `keep`.
 pub(crate) fn percent_encoded(text: &[u8], keep: &[u8], lower: bool) -> String {
@@ -87,29 +100,45 @@ impl Scrubber {
             spellings(secret, &mut needles);
         }
         needles.retain(|needle| needle.len() >= NEEDLE_BYTES_MIN);
+        Self::of(needles)
+    }
+
+    fn of(mut spellings: Spellings) -> Self {
         // Equal spellings stand together after this; most secrets have only four that differ.
-        needles.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        needles.dedup();
-        Self { needles: Arc::new(needles) }
+        spellings.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        spellings.dedup();
+        if spellings.is_empty() {
+            return Self::default();
+        }
+        let needles =
+            Needles::new(spellings, |all| all.iter().map(|one| Finder::new(&**one)).collect());
+        Self { needles: Some(Arc::new(needles)) }
     }
 
     /// Finds what either finds.
     pub(crate) fn and(self, other: &Self) -> Self {
-        if self.needles.is_empty() {
-            return other.clone();
+        match (&self.needles, &other.needles) {
+            (None, _) => other.clone(),
+            (_, None) => self,
+            (Some(_), Some(_)) => {
+                Self::of(self.spellings().iter().chain(other.spellings()).cloned().collect())
+            }
         }
-        let mut needles = Arc::unwrap_or_clone(self.needles);
-        needles.extend(other.needles.iter().cloned());
-        needles.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        needles.dedup();
-        Self { needles: Arc::new(needles) }
+    }
+
+    fn spellings(&self) -> &[Zeroizing<Vec<u8>>] {
+        self.needles.as_ref().map_or(&[], |needles| needles.borrow_owner())
+    }
+
+    fn finders(&self) -> &[Finder<'_>] {
+        self.needles.as_ref().map_or(&[], |needles| needles.borrow_dependent())
     }
 
     /// Whether some spelling of a secret is in there.
     pub(crate) fn finds(&self, text: &[u8]) -> bool {
         // Most texts are headers, and shorter than any secret: the shortest stands last.
-        self.needles.last().is_some_and(|shortest| shortest.len() <= text.len())
-            && self.needles.iter().any(|needle| memmem::find(text, needle).is_some())
+        self.spellings().last().is_some_and(|shortest| shortest.len() <= text.len())
+            && self.finders().iter().any(|finder| finder.find(text).is_some())
     }
 
     /// Itself if there is something to find in these headers, and else what finds nothing: they are looked through
@@ -123,7 +152,7 @@ impl Scrubber {
 
     /// Whether there is nothing to find.
     pub(crate) fn is_empty(&self) -> bool {
-        self.needles.is_empty()
+        self.needles.is_none()
     }
 
     /// Blanks every secret out, keeping the length.
@@ -135,11 +164,11 @@ impl Scrubber {
 
     /// How many bytes at the end could be the beginning of a secret.
     pub(crate) fn tail(&self, text: &[u8]) -> usize {
-        let longest = self.needles.first().map_or(0, |needle| needle.len());
+        let longest = self.spellings().first().map_or(0, |needle| needle.len());
         let most = text.len().min(longest.saturating_sub(1));
         let begins = |tail: &usize| {
             let end = &text[text.len() - tail..];
-            self.needles.iter().any(|needle| needle.starts_with(end))
+            self.spellings().iter().any(|needle| needle.starts_with(end))
         };
         (1..=most).rev().find(begins).unwrap_or(0)
     }
@@ -173,10 +202,9 @@ impl Scrubber {
     /// Where secrets are, ascending, without overlaps.
     fn ranges(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
-        for needle in &*self.needles {
-            found.extend(
-                memmem::find_iter(text, &**needle).map(|start| start..start + needle.len()),
-            );
+        for finder in self.finders() {
+            let length = finder.needle().len();
+            found.extend(finder.find_iter(text).map(|start| start..start + length));
         }
         found.sort_unstable_by_key(|range| range.start);
         let mut merged: Vec<Range<usize>> = Vec::with_capacity(found.len());

@@ -8,6 +8,7 @@
 
 pub mod call;
 pub mod code;
+pub mod credential;
 pub mod descriptor;
 pub mod digest;
 pub mod exchange;

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use secrecy::SecretString;
 use semver::Version;
 use time::OffsetDateTime;
 
 use crate::call::{Failure, Json, Operation, Output};
+use crate::credential::Opened;
 use crate::descriptor::{Descriptor, SlotSpec};
 use crate::digest::Digest;
 use crate::exchange::{Exchange, HostRequest, Origin, Pace, Relay, Relayed, Request, Response};
@@ -167,27 +167,11 @@ pub trait Granting: Send + Sync {
     async fn granted_anew(&self, installation: &Installation) -> Result<(), Fault>;
 }
 
-/// A secret as the broker puts it on a request.
-#[derive(Clone, Debug)]
-pub enum Credential {
-    /// The slot takes none.
-    None,
-    /// A bearer token or an API key.
-    Token(SecretString),
-    /// A user and a password.
-    Basic {
-        /// Some providers take an API key here, so it is kept and scrubbed like a secret.
-        user: SecretString,
-        /// May be empty where the user is the secret.
-        password: SecretString,
-    },
-}
-
 /// A credential, in use for as long as this is held.
 #[derive(Clone)]
 pub struct Held {
-    /// The secret.
-    pub credential: Credential,
+    /// The secret, open.
+    pub opened: Arc<Opened>,
     /// Which of the connection's secrets it is: goes up with every refresh and every change by hand.
     pub version: u64,
     /// The provider's name of the account, where known: what budgets are shared by.

@@ -20,15 +20,13 @@ use crate::kept::Position;
 use crate::metrics::{Dropped, Metrics};
 use crate::options::Options;
 use crate::queue::Queue;
+use crate::row;
 use crate::segment::{self, Segment};
-use crate::writer::{Message, Writer};
+use crate::writer::{Message, Waiting, Writer};
 
 /// Ids that each start skips: more than could have been given within a flush interval, so that none is given
 /// twice even if a loss of power took the last of them back.
 const IDS_SKIPPED: u64 = 1 << 20;
-
-/// Bytes of an exchange beside its texts and bodies: what its fields take in memory, about.
-const WEIGHT: usize = 512;
 
 /// The exchange log. Cheap to clone; the last clone writes out what waits.
 #[derive(Clone)]
@@ -141,13 +139,18 @@ impl ExchangeLog for Exchanges {
         let Shared { options, budget, metrics, .. } = &*self.0.shared;
         cut(&mut exchange.request_body, options.body_bytes_max);
         cut(&mut exchange.response_body, options.body_bytes_max);
-        let weight = weight(&exchange);
-        match budget.take(weight) {
+        // Written down here and not by the writer: memory is given back by the thread that took it, and what waits is
+        // one piece instead of thirty.
+        let Some(bytes) = row::write(&exchange, options.exchange_bytes_max) else {
+            return metrics.count_dropped(Dropped::TooLarge, 1);
+        };
+        let row = Waiting { at: segment::nanos(exchange.at), bytes };
+        match budget.take(row.weight()) {
             Ok(()) => {}
             Err(Full::Exchanges) => return metrics.count_dropped(Dropped::Waiting, 1),
             Err(Full::Bytes) => return metrics.count_dropped(Dropped::WaitingBytes, 1),
         }
-        if !self.0.queue.send(Message::Exchange(Box::new(exchange), weight)) {
+        if !self.0.queue.send(Message::Row(row)) {
             metrics.count_dropped(Dropped::Disk, 1);
         }
     }
@@ -210,18 +213,8 @@ impl Shared {
     }
 }
 
-/// What an exchange takes while it waits.
-fn weight(exchange: &Exchange) -> usize {
-    let headers = exchange.request_headers.iter().chain(&exchange.response_headers);
-    // Two texts have two headers of their own in memory.
-    let headers: usize = headers.map(|(name, value)| name.len() + value.len() + 48).sum();
-    let body = |body: &Option<Bytes>| body.as_ref().map_or(0, Bytes::len);
-    let bodies = body(&exchange.request_body) + body(&exchange.response_body);
-    WEIGHT + exchange.method.len() + exchange.url.len() + headers + bodies
-}
-
-/// Keeps the beginning of a body. Copied: a slice would keep all of what it is cut from in memory.
+/// Keeps the beginning of a body.
 fn cut(body: &mut Option<Bytes>, bytes_max: usize) {
     let whole = body.take().filter(|_| bytes_max > 0);
-    *body = whole.map(|whole| Bytes::copy_from_slice(&whole[..whole.len().min(bytes_max)]));
+    *body = whole.map(|whole| whole.slice(..whole.len().min(bytes_max)));
 }

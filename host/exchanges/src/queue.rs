@@ -54,7 +54,7 @@ impl Queue {
         if state.orphaned {
             return false;
         }
-        let asked = !matches!(message, Message::Exchange(..));
+        let asked = !matches!(message, Message::Row(_));
         state.messages.push(message);
         state.urgent |= asked || state.messages.len() >= HURRY;
         if state.urgent || std::mem::take(&mut state.idle) {

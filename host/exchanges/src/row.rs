@@ -128,6 +128,10 @@ pub(crate) fn write(exchange: &Exchange, bytes_max: usize) -> Option<Vec<u8>> {
 fn json(row: &Row<'_, Part<'_>>) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(ROW_BYTES);
     serde_json::to_writer(&mut bytes, row).ok()?;
+    // One with bodies has grown by doubling, and may have to wait.
+    if bytes.capacity() > ROW_BYTES {
+        bytes.shrink_to_fit();
+    }
     Some(bytes)
 }
 

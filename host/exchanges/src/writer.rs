@@ -10,25 +10,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use keyway_core::exchange::Exchange;
 use keyway_core::ports::Clock;
 use tokio::sync::oneshot;
 
 use crate::exchanges::Shared;
 use crate::follow::Told;
+use crate::frame;
 use crate::metrics::Dropped;
 use crate::queue::{Queue, Woken};
 use crate::segment::{self, Segment, Summary};
-use crate::{frame, row};
 
 /// What the thread is asked.
 pub(crate) enum Message {
-    /// Keep this one; it took so much of the budget.
-    Exchange(Box<Exchange>, usize),
+    /// Keep this one.
+    Row(Waiting),
     /// Answer once everything before is on the disk.
     Flush(oneshot::Sender<()>),
     /// Answer once retention was looked after.
     Retain(oneshot::Sender<()>),
+}
+
+/// An exchange that waits, with its room in the budget.
+pub(crate) struct Waiting {
+    /// When it began, in nanoseconds since 1970.
+    pub(crate) at: i64,
+    /// Its row.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Bytes that go out as one write: few enough that readers and the budget do not wait for them.
@@ -137,7 +144,7 @@ impl Writer {
     fn turn(&mut self, messages: Vec<Message>) {
         for message in messages {
             match message {
-                Message::Exchange(exchange, weight) => self.take(&exchange, weight),
+                Message::Row(row) => self.take(row),
                 Message::Flush(reply) => {
                     self.write_out();
                     self.sync();
@@ -157,17 +164,12 @@ impl Writer {
     }
 
     /// Adds one to the batch, in a segment that has room for it.
-    fn take(&mut self, exchange: &Exchange, weight: usize) {
-        let Some(row) = row::write(exchange, self.shared.options.exchange_bytes_max) else {
-            self.shared.metrics.count_dropped(Dropped::TooLarge, 1);
-            self.shared.budget.give(weight);
-            return;
-        };
-        if self.full(row.len()) {
+    fn take(&mut self, row: Waiting) {
+        if self.full(row.bytes.len()) {
             self.write_out();
             self.close();
         }
-        self.batch.add(self.id, segment::nanos(exchange.at), row, weight);
+        self.batch.add(self.id, row);
         self.id += 1;
     }
 
@@ -315,6 +317,15 @@ fn answer(reply: oneshot::Sender<()>) {
     reply.send(()).ok();
 }
 
+// === impl Waiting ===
+
+impl Waiting {
+    /// What it takes while it waits.
+    pub(crate) fn weight(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity()
+    }
+}
+
 // === impl Reader ===
 
 impl Drop for Reader<'_> {
@@ -326,10 +337,10 @@ impl Drop for Reader<'_> {
 // === impl Batch ===
 
 impl Batch {
-    fn add(&mut self, id: u64, at: i64, row: Vec<u8>, weight: usize) {
-        frame::write(&mut self.bytes, id, &row);
-        self.summary.add(id, at);
-        self.told.push((id, Bytes::from(row)));
-        self.weights.push(weight);
+    fn add(&mut self, id: u64, row: Waiting) {
+        self.weights.push(row.weight());
+        frame::write(&mut self.bytes, id, &row.bytes);
+        self.summary.add(id, row.at);
+        self.told.push((id, Bytes::from(row.bytes)));
     }
 }

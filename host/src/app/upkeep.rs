@@ -19,6 +19,7 @@ pub(crate) struct Upkeep {
 pub(crate) struct Underway {
     vault: Vault,
     keep_alive: JoinHandle<()>,
+    closing: JoinHandle<()>,
     drain_time: Duration,
 }
 
@@ -39,7 +40,8 @@ impl Upkeep {
     /// Begins.
     pub(crate) fn begin(self) -> Underway {
         let Self { vault, keep_alive, drain_time } = self;
-        Underway { vault, keep_alive: tokio::spawn(keep_alive.run()), drain_time }
+        let closing = tokio::spawn(vault.clone().close_behind());
+        Underway { vault, keep_alive: tokio::spawn(keep_alive.run()), closing, drain_time }
     }
 }
 
@@ -49,6 +51,7 @@ impl Underway {
     /// Begins nothing new.
     pub(crate) fn stop(&self) {
         self.keep_alive.abort();
+        self.closing.abort();
     }
 
     /// Waits for refreshes under way, whoever began them: each that is cut off leaves a token that may be spent.

@@ -46,8 +46,10 @@ fn start(typed: Serve) -> anyhow::Result<()> {
 
 async fn run(typed: Serve, config: Config) -> anyhow::Result<()> {
     let Serve { data, listen, config: _ } = typed;
-    let app = App::build(&data, config).await?;
-    memory::give_back();
+    let app = {
+        let _frugal = memory::Frugal::begin();
+        App::build(&data, config).await?
+    };
     if let Some(path) = app.issue_first_token(&data).await? {
         output::line(format!("admin token in {}", path.display()));
     }

@@ -1,7 +1,7 @@
 //! Connections: set, handed to the broker, paused, removed.
 //!
-//! A secret that was set by hand is sealed before it reaches the store and opened each time it is used; between uses
-//! only the sealed row is in memory. Tokens stay in memory once they were read, until the connection is gone or made
+//! A secret that was set by hand is sealed before it reaches the store, and opened when it is used; how long it then stays
+//! open is [`crate::open`]'s business. Tokens stay in memory once they were read, until the connection is gone or made
 //! anew. Every change by a person is audited and names the slot, never the secret. How tokens are refreshed is
 //! [`crate::oauth`]'s business; how they first come here is [`crate::import`]'s and [`crate::consent`]'s; how uses are
 //! stopped `barrier`'s, and how a connection ends `disconnect`'s.
@@ -10,9 +10,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use keyway_core::credential::{Credential, Opened};
 use keyway_core::descriptor::{Scheme, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef, Environment, Installation, Slot, User};
-use keyway_core::ports::{Clock, Credential, Credentials, Granting, Held, Outbound};
+use keyway_core::ports::{Clock, Credentials, Granting, Held, Outbound};
 use keyway_core::{Code, Fault};
 use keyway_store::Store;
 use keyway_store::model::{Connection, Entry, Filter};
@@ -27,6 +28,7 @@ use crate::oauth::obtain::Obtaining;
 use crate::oauth::record::{Record, Records, State};
 use crate::oauth::refresh::Tower;
 use crate::oauth::skew;
+use crate::open::Open;
 use crate::reseal::ChangingOver;
 use crate::seal::{Field, Place, SealError, Sealer};
 use crate::secret::{self, SecretInput};
@@ -70,7 +72,7 @@ pub(crate) struct Shared {
     pub(crate) clocks_said: skew::Said,
     pub(crate) swept: Swept,
     /// Sealed rows: a call must not wait for the store.
-    rows: RwLock<HashMap<ConnectionRef, Row>>,
+    pub(crate) rows: RwLock<HashMap<ConnectionRef, Row>>,
     /// Who shows what was granted; nobody until the host is wired.
     granting: OnceLock<Arc<dyn Granting>>,
     /// Held from commit until `rows` shows it, so that rows change in the order of the commits.
@@ -79,10 +81,19 @@ pub(crate) struct Shared {
 
 /// A connection as it is, or that there is none.
 #[derive(Clone, Default)]
-struct Row {
-    connection: Option<Arc<Connection>>,
+pub(crate) struct Row {
+    pub(crate) connection: Option<Arc<Connection>>,
     /// Held by every use; goes from row to row, so that a use counts until it ends.
     uses: Arc<Use>,
+    /// The secret of this connection and no other, if it is open.
+    pub(crate) open: Option<Open>,
+}
+
+/// A connection, in use for as long as this is held.
+pub(crate) struct InUse {
+    pub(crate) connection: Arc<Connection>,
+    uses: Arc<Use>,
+    open: Option<Open>,
 }
 
 /// Counts by being held.
@@ -390,50 +401,55 @@ impl Vault {
     /// Lets calls see a change. Uses that began before it count on.
     pub(crate) fn show(&self, of: &ConnectionRef, connection: Option<Connection>) {
         let mut rows = self.shared.rows.write().unwrap_or_else(PoisonError::into_inner);
-        rows.entry(of.clone()).or_default().connection = connection.map(Arc::new);
+        let row = rows.entry(of.clone()).or_default();
+        (row.connection, row.open) = (connection.map(Arc::new), None);
     }
 
-    /// The credential of a connection as it is now, in use from here on.
-    pub(crate) async fn held(
-        &self,
-        of: &ConnectionRef,
-    ) -> Result<Option<(Arc<Connection>, Arc<Use>)>, Fault> {
-        let Row { connection, uses } = self.shared.row(of).await?;
+    /// A connection as it is now, in use from here on.
+    pub(crate) async fn in_use(&self, of: &ConnectionRef) -> Result<Option<InUse>, Fault> {
+        let Row { connection, uses, open } = self.shared.row(of).await?;
         let Some(connection) = connection else { return Ok(None) };
         if connection.paused {
             return Err(paused(of));
         }
-        Ok(Some((connection, uses)))
+        Ok(Some(InUse { connection, uses, open }))
+    }
+
+    /// The secret that was set by hand, open.
+    async fn opened(&self, of: &ConnectionRef, in_use: &InUse) -> Result<Arc<Opened>, Fault> {
+        if let Some(opened) = in_use.open.as_ref().and_then(Open::get) {
+            return Ok(opened);
+        }
+        let connection = &in_use.connection;
+        let opened = Arc::new(Opened::new(self.shared.open(connection).await?));
+        self.keep_open(of, connection, &opened);
+        Ok(opened)
     }
 }
 
 #[async_trait]
 impl Credentials for Vault {
     async fn credential(&self, of: &ConnectionRef, spec: &SlotSpec) -> Result<Option<Held>, Fault> {
-        let Some((connection, uses)) = self.held(of).await? else { return Ok(None) };
-        if !held_in_row(&connection) {
-            return match self.token(&connection, spec).await {
-                Ok(record) => Ok(Some(held(&connection, &record, uses))),
-                // Connected again while we waited: there are tokens, under another epoch.
-                Err(fault) if fault.code == Code::UnknownConnection => match self.held(of).await? {
-                    Some((now, uses)) if now.epoch != connection.epoch => {
-                        let record = self.token(&now, spec).await?;
-                        Ok(Some(held(&now, &record, uses)))
-                    }
-                    _ => Err(fault),
-                },
-                Err(fault) => Err(fault),
-            };
+        let Some(in_use) = self.in_use(of).await? else { return Ok(None) };
+        let connection = &in_use.connection;
+        if held_in_row(connection) {
+            let opened = self.opened(of, &in_use).await?;
+            self.change_over(of, connection);
+            let version = version(connection.epoch);
+            return Ok(Some(in_use.held(opened, version)));
         }
-        let credential = self.shared.open(&connection).await?;
-        self.change_over(&connection);
-        Ok(Some(Held {
-            credential,
-            version: version(connection.epoch),
-            account: connection.account.as_deref().map(Arc::from),
-            base_url: connection.base_url.as_deref().map(Arc::from),
-            in_use: uses,
-        }))
+        match self.token(connection, spec).await {
+            Ok(record) => Ok(Some(in_use.held_by(&record))),
+            // Connected again while we waited: there are tokens, under another epoch.
+            Err(fault) if fault.code == Code::UnknownConnection => match self.in_use(of).await? {
+                Some(now) if now.connection.epoch != connection.epoch => {
+                    let record = self.token(&now.connection, spec).await?;
+                    Ok(Some(now.held_by(&record)))
+                }
+                _ => Err(fault),
+            },
+            Err(fault) => Err(fault),
+        }
     }
 
     async fn rejected(
@@ -442,22 +458,32 @@ impl Credentials for Vault {
         spec: &SlotSpec,
         version: u64,
     ) -> Result<Option<Held>, Fault> {
-        let Some((connection, uses)) = self.held(of).await? else { return Ok(None) };
-        if held_in_row(&connection) {
+        let Some(in_use) = self.in_use(of).await? else { return Ok(None) };
+        if held_in_row(&in_use.connection) {
             return Ok(None);
         }
-        let record = self.other_token(&connection, spec, version).await?;
-        Ok(record.map(|record| held(&connection, &record, uses)))
+        let record = self.other_token(&in_use.connection, spec, version).await?;
+        Ok(record.map(|record| in_use.held_by(&record)))
     }
 }
 
-fn held(connection: &Connection, record: &Record, uses: Arc<Use>) -> Held {
-    Held {
-        credential: Credential::Token(record.tokens.access.clone()),
-        version: record.state.version,
-        account: connection.account.as_deref().map(Arc::from),
-        base_url: connection.base_url.as_deref().map(Arc::from),
-        in_use: uses,
+// === impl InUse ===
+
+impl InUse {
+    /// With the token of this record.
+    fn held_by(self, record: &Record) -> Held {
+        self.held(record.opened(), record.state.version)
+    }
+
+    fn held(self, opened: Arc<Opened>, version: u64) -> Held {
+        let Self { connection, uses, open: _ } = self;
+        Held {
+            opened,
+            version,
+            account: connection.account.as_deref().map(Arc::from),
+            base_url: connection.base_url.as_deref().map(Arc::from),
+            in_use: uses,
+        }
     }
 }
 
@@ -483,8 +509,7 @@ impl Shared {
         let connection = self.store.connection(of).await?.map(Arc::new);
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         // A change that was shown meanwhile is newer than what was just read.
-        let row =
-            rows.entry(of.clone()).or_insert_with(|| Row { connection, uses: Arc::default() });
+        let row = rows.entry(of.clone()).or_insert_with(|| Row { connection, ..Row::default() });
         Ok(row.clone())
     }
 
@@ -560,6 +585,7 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
+    use crate::open::OPEN_TIME;
     use crate::secret::SECRET_BYTES_MAX;
 
     struct Fixed;
@@ -619,7 +645,7 @@ mod tests {
         SecretInput::Token(text.to_owned().into())
     }
 
-    async fn held(vault: &Vault, tenant: &str) -> Option<String> {
+    async fn opened(vault: &Vault, tenant: &str) -> Option<Arc<Opened>> {
         let setting = setting(tenant, Scheme::Bearer, token("unused"));
         let spec = SlotSpec {
             scheme: Scheme::Bearer,
@@ -628,7 +654,11 @@ mod tests {
             probe: None,
         };
         let of = reference(&setting);
-        match vault.credential(&of, &spec).await.unwrap()?.credential {
+        Some(vault.credential(&of, &spec).await.unwrap()?.opened)
+    }
+
+    async fn held(vault: &Vault, tenant: &str) -> Option<String> {
+        match opened(vault, tenant).await?.credential() {
             Credential::Token(token) => Some(token.expose_secret().to_owned()),
             other => panic!("a token was set, not {other:?}"),
         }
@@ -647,6 +677,33 @@ mod tests {
         let audit = store.audit(0, 10).await.unwrap();
         assert_eq!(audit.len(), 2);
         assert!(!format!("{audit:?}").contains("canary"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_stays_open_for_a_while_and_is_closed_also_where_nobody_asks_again() {
+        let store = Store::memory(Arc::new(Fixed));
+        let vault = vault(&store);
+        let actor = "ann".parse().unwrap();
+        vault.set(setting("acme", Scheme::Bearer, token("canary-1")), &actor).await.unwrap();
+        let first = opened(&vault, "acme").await.unwrap();
+        tokio::time::advance(OPEN_TIME / 2).await;
+        assert!(Arc::ptr_eq(&first, &opened(&vault, "acme").await.unwrap()), "opened once");
+        tokio::time::advance(OPEN_TIME / 2).await;
+        let second = opened(&vault, "acme").await.unwrap();
+        assert!(!Arc::ptr_eq(&first, &second), "also one in use is not open for ever");
+
+        let closing = tokio::spawn(vault.clone().close_behind());
+        let left = Arc::downgrade(&second);
+        drop(second);
+        tokio::time::sleep(OPEN_TIME / 2).await;
+        assert!(left.upgrade().is_some());
+        tokio::time::sleep(OPEN_TIME).await;
+        assert!(left.upgrade().is_none(), "nobody asked, and nobody has it");
+        closing.abort();
+
+        let left = Arc::downgrade(&opened(&vault, "acme").await.unwrap());
+        vault.set(setting("acme", Scheme::Bearer, token("canary-2")), &actor).await.unwrap();
+        assert!(left.upgrade().is_none(), "a change closes it at once");
     }
 
     #[tokio::test]

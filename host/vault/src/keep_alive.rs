@@ -213,8 +213,9 @@ impl KeepAlive {
     async fn refresh(&self, due: &Due) -> Result<bool, Fault> {
         let now = self.vault.shared.clock.now();
         // In use from here on, so that whoever pauses it meanwhile waits for the refresh.
-        let Some((connection, _in_use)) = self.vault.held(&due.of).await? else { return Ok(false) };
-        let record = self.vault.record(&connection).await?;
+        let Some(in_use) = self.vault.in_use(&due.of).await? else { return Ok(false) };
+        let connection = &in_use.connection;
+        let record = self.vault.record(connection).await?;
         let Some(idle) = idle_time(&due.spec) else { return Ok(false) };
         // Somebody may have used or stopped it since; and what was exchanged or made has no refresh token.
         if connection.hold_refresh
@@ -224,7 +225,7 @@ impl KeepAlive {
         {
             return Ok(false);
         }
-        self.vault.refresh_unused(&connection, &due.spec, &record).await?;
+        self.vault.refresh_unused(connection, &due.spec, &record).await?;
         Ok(true)
     }
 }

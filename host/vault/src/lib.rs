@@ -21,6 +21,7 @@ pub mod key;
 pub mod keys;
 mod metrics;
 pub mod oauth;
+mod open;
 pub mod private_file;
 mod reseal;
 pub mod seal;

@@ -48,16 +48,15 @@ impl ChangingOver {
 // === impl Vault ===
 
 impl Vault {
-    /// Sees to a secret that was just opened. Costs a look into memory where it is under the current data key.
-    pub(crate) fn change_over(&self, connection: &Arc<Connection>) {
-        let of = connection.reference();
-        let place = Place::connection(&of, Field::Credential, connection.epoch);
+    /// Sees to a secret that is used. Costs a look into memory where it is under the current data key.
+    pub(crate) fn change_over(&self, of: &ConnectionRef, connection: &Arc<Connection>) {
+        let place = Place::connection(of, Field::Credential, connection.epoch);
         if self.shared.sealer.is_current(&place, &connection.sealed)
-            || !self.shared.changing_over.take(&of)
+            || !self.shared.changing_over.take(of)
         {
             return;
         }
-        let (vault, connection) = (self.clone(), Arc::clone(connection));
+        let (vault, of, connection) = (self.clone(), of.clone(), Arc::clone(connection));
         tokio::spawn(async move {
             match vault.reseal(&of, &connection).await {
                 Ok(()) => vault.shared.changing_over.done(&of),
@@ -91,10 +90,11 @@ impl Vault {
 mod tests {
     use async_trait::async_trait;
     use keyway_core::call::Failure;
+    use keyway_core::credential::Credential;
     use keyway_core::descriptor::{Oauth, Scheme, SlotSpec};
     use keyway_core::exchange::{HostRequest, Response};
     use keyway_core::ids::{Actor, Installation};
-    use keyway_core::ports::{Credential, Credentials as _, Outbound};
+    use keyway_core::ports::{Credentials as _, Outbound};
     use keyway_store::Store;
     use secrecy::ExposeSecret as _;
 
@@ -166,7 +166,7 @@ mod tests {
             for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
-            match held.credential {
+            match held.opened.credential() {
                 Credential::Token(token) => token.expose_secret().to_owned(),
                 other => panic!("a token was set, not {other:?}"),
             }

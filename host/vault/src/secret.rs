@@ -1,7 +1,7 @@
 //! The secrets that people set by hand: what fits which scheme, and the bytes that are sealed.
 
+use keyway_core::credential::Credential;
 use keyway_core::descriptor::Scheme;
-use keyway_core::ports::Credential;
 use keyway_core::{Code, Fault};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt as _, Full};
 use keyway_broker::{Broker, Config, Wire};
+use keyway_core::credential::Credential;
 use keyway_core::descriptor::SlotSpec;
 use keyway_core::exchange::{Origin, Relayed};
 use keyway_core::ids::ConnectionRef;
-use keyway_core::ports::{Credential, Credentials, Egress as _, Held, Proxy as _};
+use keyway_core::ports::{Credentials, Egress as _, Held, Proxy as _};
 use keyway_core::{Descriptor, Fault};
 
-use crate::support::{Fixed, Names, Step, Upstream, get, ok, origin, text, with_slot};
+use crate::support::{Fixed, Names, Step, Upstream, get, ok, opened, origin, text, with_slot};
 
 const EU: &str = "https://eu.example.com/v1";
 const US: &str = "https://us.example.com/v1";
@@ -39,7 +40,7 @@ impl Credentials for Vault {
 
 fn held(version: u64, base_url: Option<&str>) -> Held {
     Held {
-        credential: Credential::Token(format!("canary-token-{version}").into()),
+        opened: opened(Credential::Token(format!("canary-token-{version}").into())),
         version,
         account: None,
         base_url: base_url.map(Arc::from),

@@ -14,10 +14,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Frame};
 use keyway_broker::{Broker, Config, Resolve, Wire};
 use keyway_core::call::Failure;
+use keyway_core::credential::Credential;
 use keyway_core::descriptor::SlotSpec;
 use keyway_core::exchange::{Exchange, Origin, Relay, Relayed, Streamed};
 use keyway_core::ids::ConnectionRef;
-use keyway_core::ports::{Credential, Credentials, ExchangeLog, Held, Proxy as _};
+use keyway_core::ports::{Credentials, ExchangeLog, Held, Proxy as _};
 use keyway_core::{Descriptor, Fault};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::frames::{Frames, HEADERS};
-use crate::support::{Fixed, Names, SECRET, Step, Upstream, answer, ok, origin, text};
+use crate::support::{Fixed, Names, SECRET, Step, Upstream, answer, ok, opened, origin, text};
 use crate::tls::identity;
 
 /// What the provider takes after it has rejected [`SECRET`].
@@ -155,8 +156,8 @@ impl World {
 }
 
 fn held(token: &str, version: u64) -> Held {
-    let credential = Credential::Token(token.to_owned().into());
-    Held { credential, version, account: None, base_url: None, in_use: Arc::new(()) }
+    let opened = opened(Credential::Token(token.to_owned().into()));
+    Held { opened, version, account: None, base_url: None, in_use: Arc::new(()) }
 }
 
 fn whole(bytes: impl Into<Bytes>) -> Streamed {

@@ -10,10 +10,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use keyway_broker::{Broker, Config, Reason, Resolve, ResolveError, Wire};
 use keyway_core::call::Failure;
+use keyway_core::credential::{Credential, Opened};
 use keyway_core::descriptor::SlotSpec;
 use keyway_core::exchange::{Origin, Pace, Request, Response};
 use keyway_core::ids::{CallId, ConnectionRef, Installation};
-use keyway_core::ports::{Clock, Credential, Credentials, Egress as _, Held};
+use keyway_core::ports::{Clock, Credentials, Egress as _, Held};
 use keyway_core::quota::LimitMet;
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Descriptor, Digest, Fault};
@@ -375,6 +376,10 @@ impl Clock for Fixed {
     }
 }
 
+pub(crate) fn opened(credential: Credential) -> Arc<Opened> {
+    Arc::new(Opened::new(credential))
+}
+
 // === impl Secrets ===
 
 #[async_trait]
@@ -390,7 +395,7 @@ impl Credentials for Secrets {
         }
         let credential = self.0.get(of.slot.as_str()).cloned();
         Ok(credential.map(|credential| Held {
-            credential,
+            opened: opened(credential),
             version: 1,
             account: None,
             base_url: None,

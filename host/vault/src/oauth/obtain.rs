@@ -13,9 +13,10 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use keyway_core::credential::Credential;
 use keyway_core::descriptor::{Grant, Oauth, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef};
-use keyway_core::ports::{Credential, Credentials as _, Held};
+use keyway_core::ports::Credentials as _;
 use keyway_core::{Code, Digest, Fault};
 use secrecy::SecretString;
 
@@ -199,8 +200,9 @@ impl Vault {
         spec: &SlotSpec,
     ) -> Result<SecretString, Fault> {
         let own = ConnectionRef { user: None, ..of.clone() };
-        match self.credential(&own, spec).await? {
-            Some(Held { credential: Credential::Token(token), .. }) => Ok(token),
+        let held = self.credential(&own, spec).await?;
+        match held.as_ref().map(|held| held.opened.credential()) {
+            Some(Credential::Token(token)) => Ok(token.clone()),
             _ => {
                 let detail = format!("there is no {own}, which {of} is had with");
                 Err(Fault::new(Code::UnknownConnection, detail))

@@ -6,9 +6,11 @@
 //! never read again.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use keyway_core::credential::{Credential, Opened};
 use keyway_core::ids::ConnectionRef;
 use keyway_core::{Code, Digest, Fault};
 use keyway_store::model::{Lease, PAYLOAD_BYTES_MAX};
@@ -107,6 +109,8 @@ pub(crate) struct Record {
     pub(crate) rest: Option<Instant>,
     /// Versions of the cells: the state's, then the parts'.
     cells: Vec<u64>,
+    /// The access token, once it was used.
+    opened: OnceLock<Arc<Opened>>,
 }
 
 /// The state's cell.
@@ -157,6 +161,22 @@ impl State {
 // === impl Record ===
 
 impl Record {
+    fn new(
+        state: State,
+        tokens: Tokens,
+        life: Life,
+        rest: Option<Instant>,
+        cells: Vec<u64>,
+    ) -> Self {
+        Self { state, tokens, life, rest, cells, opened: OnceLock::new() }
+    }
+
+    /// The access token, as it is handed out.
+    pub(crate) fn opened(&self) -> Arc<Opened> {
+        let open = || Arc::new(Opened::new(Credential::Token(self.tokens.access.clone())));
+        Arc::clone(self.opened.get_or_init(open))
+    }
+
     /// Goes up with each write of an epoch's state.
     pub(crate) fn written(&self) -> u64 {
         self.cells.first().copied().unwrap_or(0)
@@ -214,7 +234,7 @@ impl Records {
             let rest = retry_at.and_then(|at| Duration::try_from(at - wall).ok());
             let rest = rest.map(|rest| now + rest.min(REST_MAX));
             let tokens = decode(&plain)?;
-            return Ok(Some(Record { state: head.state, tokens, life, rest, cells }));
+            return Ok(Some(Record::new(head.state, tokens, life, rest, cells)));
         }
         Err(Fault::new(Code::Conflict, format!("the tokens of {of} change all the time")))
     }
@@ -298,7 +318,7 @@ impl Records {
             batch = batch.remove_cell(SPACE, &key(of, epoch, part), *version);
         }
         batch.commit().await.map_err(Unwritten::Store)?;
-        Ok(Record { state, tokens, life, rest: None, cells })
+        Ok(Record::new(state, tokens, life, None, cells))
     }
 
     async fn head(

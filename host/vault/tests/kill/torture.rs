@@ -28,9 +28,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keyway_core::credential::Credential;
 use keyway_core::descriptor::SlotSpec;
 use keyway_core::ids::{Actor, ConnectionRef, Installation};
-use keyway_core::ports::{Clock, Credential, Credentials as _};
+use keyway_core::ports::{Clock, Credentials as _};
 use keyway_core::{Code, Fault};
 use keyway_store::{OpenError, Options, Store};
 use keyway_vault::import::{Import, Trial};
@@ -408,7 +409,7 @@ impl World {
 
     async fn access(&self) -> Result<String, Broken> {
         let held = self.vault.credential(&self.of, &self.spec).await?;
-        match held.map(|held| held.credential) {
+        match held.as_ref().map(|held| held.opened.credential()) {
             Some(Credential::Token(token)) => Ok(token.expose_secret().to_owned()),
             _ => Err(io::Error::other("no token").into()),
         }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyway_core::Fault;
+use keyway_core::credential::Credential;
 use keyway_core::descriptor::SlotSpec;
 use keyway_core::ids::{Actor, ConnectionRef, Installation};
-use keyway_core::ports::{Clock, Credential, Credentials as _, Held, Outbound};
+use keyway_core::ports::{Clock, Credentials as _, Held, Outbound};
 use keyway_store::Store;
 use keyway_vault::import::{Import, Trial};
 use keyway_vault::oauth::client::{ClientRef, ClientSetting};
@@ -169,7 +170,7 @@ pub(crate) async fn call(
 }
 
 fn token(held: &Held) -> String {
-    match &held.credential {
+    match held.opened.credential() {
         Credential::Token(token) => token.expose_secret().to_owned(),
         other => panic!("{other:?} is no token"),
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use keyway_core::ports::Credential;
+use keyway_core::credential::Credential;
 use secrecy::SecretString;
 use serde::Serialize;
 
