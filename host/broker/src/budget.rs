@@ -4,10 +4,10 @@
 //! share queues behind itself, never behind another. A key in use keeps the number it began with when the
 //! policy changes, until nobody uses it.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::HashMap;
 use keyway_core::exchange::Origin;
 use keyway_core::ids::{CallId, Environment, Tenant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};

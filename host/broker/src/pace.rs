@@ -37,10 +37,10 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use http::{HeaderMap, StatusCode};
 use keyway_core::descriptor::RateLimit;
 use keyway_core::quota::{Quota, Standing};
@@ -87,7 +87,7 @@ impl Paces {
     /// Remembers so many quotas.
     pub(crate) fn bounded(quotas_max: usize) -> Self {
         let quotas_max = quotas_max.max(1);
-        let table = Table { paces: HashMap::new(), quotas_max, sweep_at: SWEEP_MIN };
+        let table = Table { paces: HashMap::default(), quotas_max, sweep_at: SWEEP_MIN };
         Self(Arc::new(Mutex::new(table)))
     }
 

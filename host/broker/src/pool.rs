@@ -4,10 +4,10 @@
 //! serves another, and none outlives the policy that approved its address. Only connections whose last
 //! response was read to its end come here; the others are closed by being dropped.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use keyway_core::ids::Installation;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::{Instant, interval};

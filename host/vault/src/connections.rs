@@ -6,10 +6,10 @@
 //! [`crate::oauth`]'s business; how they first come here is [`crate::import`]'s and [`crate::consent`]'s; how uses are
 //! stopped `barrier`'s, and how a connection ends `disconnect`'s.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use foldhash::HashMap;
 use keyway_core::credential::{Credential, Opened};
 use keyway_core::descriptor::{Scheme, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef, Environment, Installation, Slot, User};
@@ -502,15 +502,22 @@ pub(crate) fn held_in_row(connection: &Connection) -> bool {
 
 impl Shared {
     async fn row(&self, of: &ConnectionRef) -> Result<Row, Fault> {
-        let known = self.rows.read().unwrap_or_else(PoisonError::into_inner).get(of).cloned();
-        if let Some(row) = known {
+        if let Some(row) = self.shown(of) {
             return Ok(row);
         }
-        let connection = self.store.connection(of).await?.map(Arc::new);
+        let Some(connection) = self.store.connection(of).await? else {
+            // Not kept: anybody can name users who have none.
+            return Ok(self.shown(of).unwrap_or_default());
+        };
+        let connection = Some(Arc::new(connection));
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         // A change that was shown meanwhile is newer than what was just read.
         let row = rows.entry(of.clone()).or_insert_with(|| Row { connection, ..Row::default() });
         Ok(row.clone())
+    }
+
+    fn shown(&self, of: &ConnectionRef) -> Option<Row> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner).get(of).cloned()
     }
 
     /// A use of a connection, whatever it is now; to be held while it lasts.

@@ -221,13 +221,12 @@ impl Vault {
         pending: &Pending,
     ) -> Result<Issued, Fault> {
         let client = self.shared.clients.open(&ClientRef::of(of), oauth).await?;
-        let endpoint = Endpoint {
-            outbound: &*self.shared.outbound,
-            environment: &of.installation.environment,
-            oauth,
-            client: &client,
-            timeout: EXCHANGE_TIME,
-        };
+        let endpoint = Endpoint::new(
+            &self.shared,
+            &of.installation.environment,
+            (oauth, &client),
+            EXCHANGE_TIME,
+        );
         let verifier = match &pending.verifier {
             Some(sealed) => Some(self.open_verifier(of, sealed).await?),
             None => None,

@@ -97,13 +97,7 @@ impl Vault {
                 return Some(format!("not revoked: {why}"));
             }
         };
-        let endpoint = Endpoint {
-            outbound: &*self.shared.outbound,
-            environment: &of.environment,
-            oauth,
-            client: &client,
-            timeout: REVOKE_TIME,
-        };
+        let endpoint = Endpoint::new(&self.shared, &of.environment, (oauth, &client), REVOKE_TIME);
         let (token, kind) = match &tokens.refresh {
             Some(token) => (token, "refresh_token"),
             None => (&tokens.access, "access_token"),

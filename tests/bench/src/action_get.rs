@@ -1,7 +1,8 @@
-//! Row `action-get`: an action with one upstream GET through the real host, beside a bare hyper proxy.
+//! Rows `action-get` and `action-get-raw`: an action with one upstream GET through the real host, beside a bare hyper
+//! proxy, and beside the least that runs the same component.
 //!
-//! Four processes: this one sends the load, one is the upstream, one the host and one the proxy. Host and
-//! proxy take turns; the one whose turn it is not has nothing to do.
+//! Five processes: this one sends the load, one is the upstream, the others are the host and the two floors, which take
+//! turns; those whose turn it is not have nothing to do.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -36,15 +37,24 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Row>> {
     let folder = machine::scratch()?;
     let upstream = Peer::start(Role::Upstream)?;
     let proxy = Peer::start(Role::Proxy { to: upstream.address })?;
+    let component = folder.path().join("fetch.wasm");
+    std::fs::write(&component, Guest::named("fetch").load()?)?;
+    let raw = Peer::start(Role::Component { to: upstream.address, component })?;
     let host = Host::start(&folder.path().join("data"), &config(upstream.address));
     configure(&host).await?;
     let mut ours = Load::open(host.address, CONNECTIONS, action(&host)?).await?;
-    let mut floor = Load::open(proxy.address, CONNECTIONS, get(proxy.address)?).await?;
-    let rounds = load::by_turns(&mut ours, &mut floor, ROUNDS, TURN).await?;
+    let mut proxy = Load::open(proxy.address, CONNECTIONS, get(proxy.address)?).await?;
+    let shot = Shot { headers: headers(raw.address)?, ..action(&host)? };
+    let mut raw = Load::open(raw.address, CONNECTIONS, shot).await?;
     let seconds = TURN.as_secs();
     let detail =
         format!("{ROUNDS} rounds of {seconds} s each over {CONNECTIONS} connections, by turns");
-    Ok(vec![Row::beside(rows::ACTION_GET, &rounds, detail)])
+    let beside_proxy = load::by_turns(&mut ours, &mut proxy, ROUNDS, TURN).await?;
+    let beside_raw = load::by_turns(&mut ours, &mut raw, ROUNDS, TURN).await?;
+    Ok(vec![
+        Row::beside(rows::ACTION_GET, &beside_proxy, detail.clone()),
+        Row::beside(rows::ACTION_GET_RAW, &beside_raw, detail),
+    ])
 }
 
 async fn configure(host: &Host) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@
 mod action_get;
 mod call;
 mod canary;
+mod engine;
 mod herd;
 mod idle;
 mod load;

@@ -1,9 +1,12 @@
 //! What a measurement needs around it, each in a process of its own as in real life: the upstream, and
-//! the floor's proxy. This binary started anew is both.
+//! the floors' servers. This binary started anew is each of them.
+
+mod component;
 
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
@@ -19,8 +22,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
+use component::Server;
+
 /// What this binary is when it is not the benchmark.
-#[derive(Subcommand, Clone, Copy)]
+#[derive(Subcommand, Clone)]
 pub(crate) enum Role {
     /// Answers every GET with 1 KiB of JSON.
     Upstream,
@@ -28,6 +33,13 @@ pub(crate) enum Role {
     Proxy {
         /// Where the upstream listens.
         to: SocketAddr,
+    },
+    /// Runs a component's action `get` for every request, and does nothing else.
+    Component {
+        /// Where the upstream listens.
+        to: SocketAddr,
+        /// The component's file.
+        component: PathBuf,
     },
 }
 
@@ -52,6 +64,9 @@ impl Peer {
         match role {
             Role::Upstream => command.arg("upstream"),
             Role::Proxy { to } => command.arg("proxy").arg(to.to_string()),
+            Role::Component { to, component } => {
+                command.arg("component").arg(to.to_string()).arg(component)
+            }
         };
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
@@ -86,17 +101,31 @@ impl Role {
                 .await
             }
             Self::Proxy { to } => {
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "this is what the host is measured against"
-                )]
-                let mut connector = HttpConnector::new();
-                connector.set_nodelay(true);
-                let client = Client::builder(TokioExecutor::new()).build(connector);
+                let client = client();
                 accept(listener, move |request| pass_on(client.clone(), to, request)).await
+            }
+            Self::Component { to, component } => {
+                let server = Server::new(&component, to)?;
+                accept(listener, move |request| {
+                    let answer = server.clone().answer(request);
+                    async move { answer.await.map(|body| body.map_err(no_error).boxed()) }
+                })
+                .await
             }
         }
     }
+}
+
+/// Keeps connections, and has no delays.
+fn client<B>() -> Client<HttpConnector, B>
+where
+    B: hyper::body::Body + Send,
+    B::Data: Send,
+{
+    #[expect(clippy::disallowed_methods, reason = "this is what the host is measured against")]
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).build(connector)
 }
 
 #[expect(clippy::print_stdout, reason = "the parent process reads it")]

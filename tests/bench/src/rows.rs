@@ -31,6 +31,8 @@ pub(crate) enum Budget {
 pub(crate) const CALL: &str = "call";
 /// An action with one GET.
 pub(crate) const ACTION_GET: &str = "action-get";
+/// The same action, beside the least that runs it.
+pub(crate) const ACTION_GET_RAW: &str = "action-get-raw";
 /// A GET through the proxy API.
 pub(crate) const PROXY_GET: &str = "proxy-get";
 /// What a caller's connection takes.
@@ -69,6 +71,15 @@ pub(crate) const ROWS: &[Spec] = &[
                64 connections.",
         floor: "A bare hyper reverse proxy in a process of its own: the same upstream, the same 1 KiB \
                 of JSON, the same load, 64 connections.",
+    },
+    Spec {
+        name: ACTION_GET_RAW,
+        bench: ACTION_GET,
+        unit: "calls/s",
+        budget: Budget::RatioAtLeast(0.6),
+        ours: "The same calls. Not of the design's budget: says how much of `action-get` is the host's.",
+        floor: "The same component in a process of its own, by raw wasmtime with the host's settings, between a bare \
+                hyper server and a bare hyper client: a fresh instance for each request and nothing else.",
     },
     Spec {
         name: "proxy-get-1",

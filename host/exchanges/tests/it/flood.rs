@@ -63,7 +63,8 @@ async fn while_the_writer_stands_still_so_many_bytes_wait() {
     let place = Place::new(options);
     let log = place.open();
     let waiting = stand_still(&place, &log).await;
-    let large = || Exchange { response_body: Some(Bytes::from(vec![b'x'; 500_000])), ..exchange(1) };
+    let large =
+        || Exchange { response_body: Some(Bytes::from(vec![b'x'; 500_000])), ..exchange(1) };
     log.record(large());
     log.record(large());
     assert_eq!(log.metrics().dropped(), 0);

@@ -23,6 +23,7 @@ use time::OffsetDateTime;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
+use crate::connections::Shared;
 use crate::oauth::client::Client;
 use crate::oauth::record::TOKEN_BYTES_MAX;
 use crate::oauth::skew;
@@ -89,7 +90,17 @@ pub(crate) struct Endpoint<'a> {
 
 // === impl Endpoint ===
 
-impl Endpoint<'_> {
+impl<'a> Endpoint<'a> {
+    /// Where the clients of an environment ask, over the vault's own way out.
+    pub(crate) fn new(
+        shared: &'a Shared,
+        environment: &'a Environment,
+        (oauth, client): (&'a Oauth, &'a Client),
+        timeout: Duration,
+    ) -> Self {
+        Self { outbound: &*shared.outbound, environment, oauth, client, timeout }
+    }
+
     /// Asks for tokens, once.
     pub(crate) async fn ask(&self, ask: Ask<'_>, scopes: &[String]) -> Result<Issued, Refused> {
         let exchanged = matches!(ask, Ask::Exchange { .. });

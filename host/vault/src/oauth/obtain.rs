@@ -104,13 +104,8 @@ impl Vault {
         scopes: &[String],
     ) -> Result<Issued, Fault> {
         let client = self.shared.clients.open(&ClientRef::of(of), oauth).await?;
-        let endpoint = Endpoint {
-            outbound: &*self.shared.outbound,
-            environment: &of.installation.environment,
-            oauth,
-            client: &client,
-            timeout: ASK_TIME,
-        };
+        let endpoint =
+            Endpoint::new(&self.shared, &of.installation.environment, (oauth, &client), ASK_TIME);
         endpoint.ask(ask(of, subject), scopes).await.map_err(|refused| match refused {
             Refused::Grant => {
                 let detail = format!("{of}: the provider does not take the subject token");

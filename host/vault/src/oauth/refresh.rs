@@ -468,13 +468,12 @@ impl Vault {
         client: &Client,
         tokens: &Tokens,
     ) -> Result<Issued, Refused> {
-        let endpoint = Endpoint {
-            outbound: &*self.shared.outbound,
-            environment: &subject.of.installation.environment,
-            oauth,
-            client,
-            timeout: ASK_TIME,
-        };
+        let endpoint = Endpoint::new(
+            &self.shared,
+            &subject.of.installation.environment,
+            (oauth, client),
+            ASK_TIME,
+        );
         let ask = match (&tokens.refresh, &tokens.subject) {
             (Some(refresh), _) => Ask::Refresh(refresh),
             (None, token) => obtain::ask(&subject.of, token.as_ref().or(subject.lent.as_ref())),
