@@ -714,6 +714,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn users_without_a_connection_leave_nothing_behind() {
+        let store = Store::memory(Arc::new(Fixed));
+        let vault = vault(&store);
+        let setting = setting("acme", Scheme::Bearer, token("canary"));
+        for user in 0..100 {
+            let user = Some(format!("user-{user}").parse().unwrap());
+            let of = ConnectionRef { user, ..reference(&setting) };
+            assert!(vault.in_use(&of).await.unwrap().is_none());
+        }
+        assert_eq!(vault.shared.rows.read().unwrap().len(), 0);
+    }
+
+    #[tokio::test]
     async fn removed_means_gone() {
         let store = Store::memory(Arc::new(Fixed));
         let vault = vault(&store);

@@ -14,8 +14,8 @@ use tokio::time::{Instant, interval};
 
 use crate::connections::Vault;
 
-/// How long a secret stays open, used or not: long enough that a busy connection's is opened for few of its requests,
-/// and no longer than a core file or a swapped page would be asked about.
+/// How long a secret stays open, used or not: a busy connection's is opened for few of its requests, and what a thief of
+/// the host's memory finds are the secrets of the last minute and not of the last month.
 pub(crate) const OPEN_TIME: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether secrets are to be closed.

@@ -91,11 +91,16 @@ impl Operator<'_> {
     /// The operator's clients at the authorization server.
     pub(super) async fn register_clients(&mut self) {
         for slot in ["consent", "machine", "person"] {
-            let secret = self.due(format!("client secret of {slot}"));
-            let path = format!("/v1/environments/dev/connectors/{CONNECTOR}/clients/{slot}");
-            let client = json!({"client_id": format!("shop-{slot}"), "client_secret": secret});
-            self.tell(Method::PUT, &path, &client).await;
+            self.register_client(slot).await;
         }
+    }
+
+    /// A client with a new secret, which ends the rest of one that was refused.
+    pub(super) async fn register_client(&mut self, slot: &str) {
+        let secret = self.due(format!("client secret of {slot}"));
+        let path = format!("/v1/environments/dev/connectors/{CONNECTOR}/clients/{slot}");
+        let client = json!({"client_id": format!("shop-{slot}"), "client_secret": secret});
+        self.tell(Method::PUT, &path, &client).await;
     }
 
     /// A tenant with a secret in every slot.

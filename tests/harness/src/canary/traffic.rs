@@ -137,6 +137,10 @@ impl Operator<'_> {
             let reply = self.ask(Method::POST, &path, body).await;
             let well = reply.status.is_success();
             assert_eq!(well, mood == Mood::Well, "{mood:?} {path}: {}", reply.json());
+            if mood == Mood::Suspicious {
+                // The client is every tenant's.
+                self.register_client(slot).await;
+            }
         }
         provider.be(Mood::Well);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use keyway_core::credential::Credential;
+use keyway_core::credential::{Credential, Opened};
 use secrecy::SecretString;
 use serde::Serialize;
 
@@ -35,6 +35,7 @@ fn types_with_secrets_have_no_text_form() {
         Transit: Display, Transit: Serialize,
         SecretString: Display, SecretString: Serialize,
         Credential: Display, Credential: Serialize,
+        Opened: Display, Opened: Serialize, Opened: Clone,
         crate::tokens::Issued: Display, crate::tokens::Issued: Serialize,
     }
 }
@@ -83,6 +84,7 @@ fn credentials_say_nothing_of_themselves() {
     let texts = [
         format!("{:?}", Credential::Token(secret())),
         format!("{:?}", Credential::Basic { user: secret(), password: secret() }),
+        format!("{:?}", Opened::new(Credential::Token(secret()))),
         format!("{:?}", SecretInput::Token(secret())),
         format!("{:?}", SecretInput::Basic { user: secret(), password: secret() }),
         format!("{:#?}", SecretInput::Basic { user: secret(), password: secret() }),
