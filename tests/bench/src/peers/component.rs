@@ -3,6 +3,10 @@
 //! A fresh pooled instance for each request, as the contract has it, and nothing else of a host: nobody is asked who they
 //! are, no route, no policy, no limit, no credential, no log. What a host adds to this is its own.
 
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
 use anyhow::anyhow;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
@@ -10,9 +14,6 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use wasmtime::component::{Component, HasSelf, Linker, ResourceTable};
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -81,15 +82,14 @@ impl Server {
 
     /// The action `get` with the request's body as its input.
     pub(super) async fn answer(self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let answer = match self.invoke(request).await {
+        match self.invoke(request).await {
             Ok(answer) => Response::new(Full::new(Bytes::from(answer))),
             Err(error) => {
                 let mut response = Response::new(Full::new(Bytes::from(format!("{error:#}"))));
                 *response.status_mut() = StatusCode::BAD_GATEWAY;
                 response
             }
-        };
-        answer
+        }
     }
 
     async fn invoke(self, request: Request<Incoming>) -> wasmtime::Result<String> {
