@@ -49,7 +49,7 @@ bench NAME="": guests
     cargo build --release -p keyway -p bench
     "${CARGO_TARGET_DIR:-target}/release/bench" --name "{{NAME}}" --report target/bench/report.json --markdown docs/benchmarks.md
 
-# A fault test in its full form; without a name, the list of them.
+# A fault test in its full form, recorded in the benchmark report; without a name, the list of them.
 torture NAME="":
     script/torture {{NAME}}
 

@@ -61,8 +61,12 @@ pub(crate) enum Command {
     },
     /// Show what a release says of itself.
     Show {
-        /// `1.4.0` or `sha256:…`, after `publisher/name@` where it could mean several.
+        /// `1.4.0` or `sha256:…`, after `publisher/name@` where it could mean several. With `--tenant` also
+        /// `publisher/name`: the release that the tenant runs.
         release: ReleaseName,
+        /// Show also what it needs of its provider, and what was granted to this tenant and its users.
+        #[arg(long)]
+        tenant: Option<String>,
     },
     /// Show what differs between two releases of a connector.
     Diff {
@@ -426,6 +430,14 @@ pub(crate) struct ReleaseName {
     pub(crate) connector: Option<String>,
     /// Version or digest.
     pub(crate) release: String,
+}
+
+impl ReleaseName {
+    /// The connector, if nothing else was typed: no version and no digest has a slash.
+    pub(crate) fn only_connector(&self) -> Option<&str> {
+        let Self { connector, release } = self;
+        (connector.is_none() && release.contains('/')).then_some(release)
+    }
 }
 
 impl From<String> for ReleaseName {

@@ -48,7 +48,10 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Publish { file } => releases::publish(session, &file).await,
         Command::Releases { connector } => releases::list(session, connector.as_deref()).await,
-        Command::Show { release } => releases::show(session, &release).await,
+        Command::Show { release, tenant: None } => releases::show(session, &release).await,
+        Command::Show { release, tenant: Some(tenant) } => {
+            releases::show_for(session, &release, &tenant).await
+        }
         Command::Diff { before, after } => releases::diff(session, &before, &after).await,
         Command::Pin { tenant, connector, release, reason, generation, allow_missing_scopes } => {
             let request = SetPin { release, reason, generation, allow_missing_scopes };

@@ -105,7 +105,12 @@ async fn a_connection_that_needs_a_person_is_an_event_and_stands_in_the_metrics(
     assert_eq!(setup.metric("keyway_connections", &dead).await, 0.0);
     assert_eq!(setup.metric("keyway_connections", &["phase=\"ready\""]).await, 1.0);
     // The token that is spent by now once more, as from a backup.
-    authority.connect(&mut setup.http).await;
+    let spent = json!({
+        "access_token": "canary-access-0", "refresh_token": "canary-refresh-0",
+        "expires_at": "2026-01-01T00:00:00Z", "replace": true,
+    });
+    let import = path(TENANT, CONNECTOR, "/connections/token/import");
+    setup.http.post(&import, spent).await.ok();
     let refused = setup.http.post(&refresh, json!({})).await;
     assert_eq!(refused.code(), "needs-reauth", "{}", refused.json());
     assert_eq!(setup.metric("keyway_connections", &dead).await, 1.0);

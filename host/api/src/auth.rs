@@ -4,6 +4,9 @@
 //! time is over, or room is needed. Tokens are revoked through this process, which forgets them at
 //! once; a second host on the same store would need to hear of it, and that is not built.
 //!
+//! A token is bound to environments, never to a tenant: the tenant in a body, as in a line of an import, has none in the
+//! token that it could differ from (C91).
+//!
 //! **Invariant:** a token whose revocation was answered is never accepted again.
 
 use std::collections::HashMap;
@@ -56,9 +59,10 @@ impl Auth {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             (known.epoch, known.tokens.get(&hash).cloned())
         };
-        let now = self.clock.now();
         match known {
-            Some(token) if token.expires_at.is_none_or(|at| now < at) => Ok(Identity(token)),
+            Some(token) if token.expires_at.is_none_or(|at| self.clock.now() < at) => {
+                Ok(Identity(token))
+            }
             // Expired ones go the long way, where they are refused.
             _ => self.look_up(secret, hash, epoch).await,
         }

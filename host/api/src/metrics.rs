@@ -6,6 +6,7 @@
 //! | `keyway_api_request_seconds` | `path` | from the head of a request to the head of its answer |
 //! | `keyway_api_connections` | | connections open now |
 
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
@@ -39,6 +40,18 @@ struct PathLabels {
     path: &'static str,
 }
 
+/// The series of one endpoint: looked up once and not with each request, and not there before the first.
+pub(crate) struct Counted {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    metrics: Metrics,
+    answers: [OnceLock<Counter>; ANSWERS.len()],
+    seconds: OnceLock<Histogram>,
+}
+
+/// What label `answer` says.
+const ANSWERS: [&str; 4] = ["none", "2xx", "4xx", "5xx"];
+
 /// Counts one connection as open until it is dropped.
 pub(crate) struct Open(Gauge<i64, AtomicI64>);
 
@@ -70,21 +83,30 @@ impl Metrics {
         Open(self.connections.clone())
     }
 
-    pub(crate) fn answered(
-        &self,
-        method: &'static str,
-        path: &'static str,
-        status: Option<u16>,
-        elapsed: Duration,
-    ) {
+    /// The series of one endpoint.
+    pub(crate) fn of(&self, method: &'static str, path: &'static str) -> Counted {
+        let metrics = self.clone();
+        Counted { method, path, metrics, answers: Default::default(), seconds: OnceLock::new() }
+    }
+}
+
+// === impl Counted ===
+
+impl Counted {
+    /// Counts a request; without a status its caller hung up.
+    pub(crate) fn answered(&self, status: Option<u16>, elapsed: Duration) {
         let answer = match status {
-            None => "none",
-            Some(200..=299) => "2xx",
-            Some(500..) => "5xx",
-            Some(_) => "4xx",
+            None => 0,
+            Some(200..=299) => 1,
+            Some(500..) => 3,
+            Some(_) => 2,
         };
-        self.requests.get_or_create(&RequestLabels { method, path, answer }).inc();
-        self.seconds.get_or_create(&PathLabels { path }).observe(elapsed.as_secs_f64());
+        let Self { method, path, metrics, .. } = self;
+        let labels = RequestLabels { method, path, answer: ANSWERS[answer] };
+        self.answers[answer].get_or_init(|| metrics.requests.get_or_create_owned(&labels)).inc();
+        let seconds =
+            self.seconds.get_or_init(|| metrics.seconds.get_or_create_owned(&PathLabels { path }));
+        seconds.observe(elapsed.as_secs_f64());
     }
 }
 

@@ -136,6 +136,18 @@ pub(crate) fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, Fault> {
     text.parse().map_err(invalid)
 }
 
+/// Where a page of an environment's list begins: `tenant/publisher/name`, and what is behind the slash after it.
+pub(crate) fn after<'t>(
+    environment: &Environment,
+    text: &'t str,
+) -> Result<(Installation, Option<&'t str>), Fault> {
+    let mut parts = text.splitn(4, '/');
+    let mut part = || parts.next().unwrap_or_default();
+    let tenant = parse(part())?;
+    let connector = parse(&format!("{}/{}", part(), part()))?;
+    Ok((Installation { environment: environment.clone(), tenant, connector }, parts.next()))
+}
+
 /// The name at `{key}` of a path.
 pub(crate) fn name<T: FromStr<Err: Display>>(
     params: &RawPathParams,

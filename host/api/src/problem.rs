@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use keyway_core::ids::CallId;
@@ -131,19 +131,23 @@ impl IntoResponse for Refusal {
 impl Trace {
     /// Says on an answer what ran.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        // Names, versions and digests are visible ASCII by their types.
-        let value = |text: String| HeaderValue::try_from(text).ok();
-        headers.extend(value(self.call.to_string()).map(|value| (CALL.clone(), value)));
+        // Ids, names, versions and digests are visible ASCII by their types.
+        let mut say = |name: &HeaderName, text: &str| {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.insert(name.clone(), value);
+            }
+        };
+        say(&CALL, self.call.encode(&mut [0; CallId::LENGTH]));
         if let Some(release) = &self.release {
-            headers.extend(value(release.to_string()).map(|value| (RELEASE.clone(), value)));
-            headers.extend(value(release.digest.to_string()).map(|value| (DIGEST.clone(), value)));
+            say(&RELEASE, release.as_str());
+            say(&DIGEST, release.digest_str());
         }
     }
 }
 
-static CALL: axum::http::HeaderName = axum::http::HeaderName::from_static(CALL_HEADER);
-static RELEASE: axum::http::HeaderName = axum::http::HeaderName::from_static(RELEASE_HEADER);
-static DIGEST: axum::http::HeaderName = axum::http::HeaderName::from_static(DIGEST_HEADER);
+static CALL: HeaderName = HeaderName::from_static(CALL_HEADER);
+static RELEASE: HeaderName = HeaderName::from_static(RELEASE_HEADER);
+static DIGEST: HeaderName = HeaderName::from_static(DIGEST_HEADER);
 
 /// Whether somebody who runs the host must look. Being full or stopping is not an ailment.
 fn ailing(code: Code) -> bool {

@@ -1,10 +1,8 @@
 //! Handlers, mounted on their endpoints.
 
+use std::sync::Arc;
+
 use axum::handler::Handler;
-use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::middleware;
-use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use keyway_core::{Code, Fault};
 
@@ -15,11 +13,12 @@ use crate::handlers::{
     audit, calls, clients, config, connect, connections, exchanges, health, keys, moves, obtain,
     pins, proxy, quotas, releases, tokens,
 };
-use crate::layer;
+use crate::layer::{self, Around};
+use crate::metrics::Metrics;
 
 /// The whole API.
 pub(crate) fn router(api: Host) -> axum::Router {
-    let mounted = Mounting { api: api.clone(), router: axum::Router::new() }
+    let mounted = Mounting { metrics: api.metrics.clone(), router: axum::Router::new() }
         .mount(&endpoint::RELEASE_PUBLISH, releases::publish)
         .mount(&endpoint::RELEASE_LIST, releases::list)
         .mount(&endpoint::RELEASE_LIST_OF, releases::list_of)
@@ -37,6 +36,7 @@ pub(crate) fn router(api: Host) -> axum::Router {
         .mount(&endpoint::CONNECTION_SET, connections::set)
         .mount(&endpoint::CONNECTION_REMOVE, connections::remove)
         .mount(&endpoint::CONNECTION_LIST, connections::list)
+        .mount(&endpoint::CONNECTION_STANDING, connections::standing)
         .mount(&endpoint::CONNECTION_PAUSE, connections::pause)
         .mount(&endpoint::CONNECTION_RESUME, connections::resume)
         .mount(&endpoint::CONNECTION_HOLD_REFRESH, connections::hold_refresh)
@@ -80,7 +80,8 @@ pub(crate) fn router(api: Host) -> axum::Router {
 
 /// With answers for whatever no handler is mounted on.
 fn completed(router: axum::Router<Host>, api: Host) -> axum::Router {
-    let (absent, other) = (api.clone(), api.clone());
+    let absent = Arc::new(api.metrics.of("other", "unmatched"));
+    let other = Arc::clone(&absent);
     router
         .fallback(async move || {
             let fault = Fault::new(Code::NoSuchEndpoint, "no endpoint has this path");
@@ -90,13 +91,12 @@ fn completed(router: axum::Router<Host>, api: Host) -> axum::Router {
             let fault = Fault::new(Code::MethodNotAllowed, "the path exists; the method does not");
             layer::unmatched(&other, fault).await
         })
-        .layer(middleware::map_response(guarded))
         .with_state(api)
 }
 
 /// Handlers mounted so far.
 struct Mounting {
-    api: Host,
+    metrics: Metrics,
     router: axum::Router<Host>,
 }
 
@@ -119,16 +119,8 @@ impl Mounting {
                 .or(MethodFilter::DELETE)
                 .or(MethodFilter::OPTIONS),
         };
-        let around = middleware::from_fn_with_state((self.api.clone(), endpoint), layer::around);
-        self.router = self.router.route(endpoint.path, on(filter, handler).route_layer(around));
+        let around = Around::new(&self.metrics, endpoint, handler);
+        self.router = self.router.route(endpoint.path, on(filter, around));
         self
     }
-}
-
-/// Answers hold what a token may see: no cache keeps them, and no browser guesses what they are.
-async fn guarded(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }

@@ -69,11 +69,11 @@ mod tests {
     fn release(descriptor: Value) -> Release {
         let descriptor = Descriptor::parse(&descriptor.to_string()).unwrap();
         Release {
-            reference: ReleaseRef {
-                connector: descriptor.name.clone(),
-                version: descriptor.version.clone(),
-                digest: Digest::of(descriptor.version.to_string().as_bytes()),
-            },
+            reference: ReleaseRef::new(
+                descriptor.name.clone(),
+                descriptor.version.clone(),
+                Digest::of(descriptor.version.to_string().as_bytes()),
+            ),
             descriptor,
             component_bytes: 1,
             exports: vec!["actions".to_owned()],

@@ -78,11 +78,8 @@ impl Artifacts {
         by: &By,
     ) -> Result<Release, Fault> {
         let Admitted { digest, descriptor, exports, contract } = admitted;
-        let reference = ReleaseRef {
-            connector: descriptor.name.clone(),
-            version: descriptor.version.clone(),
-            digest,
-        };
+        let reference =
+            ReleaseRef::new(descriptor.name.clone(), descriptor.version.clone(), digest);
         check_publisher(&reference, by)?;
         exports::check(&descriptor, &exports)?;
         schema::check_schemas(&descriptor)?;

@@ -1,26 +1,31 @@
 //! The broker: carries one exchange of a guest through the layers, top to bottom, in one function.
+//!
+//! A provider that is down meets as many requests as callers make (C95): no failure is answered by
+//! sending again. What is sent again met a kept connection that had ended, or a provider that is up and said 401 or 429.
 
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::StatusCode;
 use keyway_core::call::Failure;
 use keyway_core::exchange::{Origin, Request, Response};
 use keyway_core::ports::{Credentials, Egress};
+use keyway_core::quota::Quota;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
-use crate::budget::{Budget, Permit};
-use crate::config::Limits;
+use crate::budget::Budget;
 use crate::inject::{self, Loan};
 use crate::ledger::Sketch;
 use crate::observe::{Progress, Watch};
 use crate::pace::Paces;
+use crate::payload::Payload;
 use crate::policy::Policy;
 use crate::reason::{Reason, Stop};
 use crate::redirect::Trail;
@@ -89,16 +94,17 @@ impl Collector for Waiting {
 impl Egress for Broker {
     async fn exchange(&self, origin: &Origin, request: Request) -> Result<Response, Failure> {
         let inner = &*self.0;
-        let watch = Watch::begin(&inner.wire.metrics, origin);
-        let mut sketch = Sketch::of(&inner.wire, origin, "call");
         let policy = inner.wire.policy();
         let wanted = request.timeout.unwrap_or(policy.limits.exchange_timeout);
         let time = policy.limits.exchange_timeout.min(origin.time_left).min(wanted);
-        let mut progress = Progress::until(Instant::now() + time);
+        let mut progress = Progress::within(time);
+        let watch = Watch::begin(&inner.wire.metrics, origin, progress.began);
+        let mut sketch = Sketch::of(&inner.wire, origin, "call", progress.began);
         let carried = {
             // Pinned here: it is large, and moving it into the timeout would copy it.
+            let until = progress.until;
             let carried = pin!(inner.carry(&policy, origin, request, &mut progress, &mut sketch));
-            timeout(time, carried).await
+            timeout_at(until, carried).await
         };
         let result = carried.unwrap_or_else(|_| Err(late(&progress)));
         let stopped = result.as_ref().err().map(|stop| stop.reason.as_str());
@@ -128,7 +134,7 @@ impl Inner {
         progress: &mut Progress,
         sketch: &mut Sketch,
     ) -> Result<Response, Stop> {
-        let (began, limits, descriptor) = (Instant::now(), &policy.limits, &*origin.descriptor);
+        let (limits, descriptor) = (&policy.limits, &*origin.descriptor);
 
         // Policy: nothing is looked up, counted or opened for a request that may not be sent.
         let (slot, url) = (request.slot.take(), std::mem::take(&mut request.url));
@@ -140,17 +146,16 @@ impl Inner {
         let mut loan = inject::lend(&*self.credentials, origin, slot.as_deref()).await?;
         let mut target = settled(policy, origin, &loan, foreseen, &url, progress)?;
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
-        let (mut trail, mut permit) = (Trail::new(descriptor.redirects), None);
+
+        // Pace: under the limit of the account that the credential is for, each time that something is sent. Before
+        // the budget, the first time: who waits for a provider must not keep the tenant's permits. Whoever sends once
+        // more has one and keeps it.
+        let mut quota = self.place(origin, &loan, progress.until).await?;
+        // Budget: before the first lookup, because asking a name server is work for others too.
+        let _permit = progress.wait(self.budget.acquire(origin, limits)).await;
+        let mut trail = Trail::new(descriptor.redirects);
         let (raw, echoes) = loop {
-            // Pace: under the limit of the account that the credential is for, each time that something is sent.
-            // Before the budget, the first time: who waits for a provider must not keep the tenant's permits. Whoever
-            // sends once more, to where it was sent on or with another credential, has one and keeps it.
-            let quota = self.place(origin, &loan, progress.until).await?;
-            // Budget: before the first lookup, because asking a name server is work for others too.
-            if permit.is_none() {
-                permit = Some(self.permit(origin, limits, progress).await);
-                sketch.waited(began.elapsed());
-            }
+            sketch.waited();
 
             // Resolve, classify, dial: in one step, so that what was looked at is what is dialled.
             // Send: within limits, and never a byte twice that may have arrived.
@@ -161,27 +166,23 @@ impl Inner {
             sketch.answered(&raw, &echoes);
             self.learn(origin, &quota, &echoes, raw.status, &raw.headers);
 
-            // A credential that the provider has stopped taking is exchanged for its successor, once.
-            if inject::renew(&*self.credentials, origin, &mut loan, raw.status).await? {
-                sketch.credential(loan.slot.as_ref(), &loan.scrubber);
+            // Once more, where that may help.
+            let (status, until) = (raw.status, progress.until);
+            if let Some(place) =
+                self.once_more(origin, &mut loan, status, payload.again(), until, sketch).await?
+            {
+                quota = place;
                 continue;
             }
 
-            // Redirect: a hop is a request like the first, so it passes the policy and all that follows.
+            // Redirect: a hop is a request like the first.
             let (changes, scrubber) = ((&mut parts, &mut payload), &loan.scrubber);
             let next = trail.next(&target, changes, &raw, scrubber, limits.url_bytes_max)?;
             let Some(next) = next else { break (raw, echoes) };
-            progress.host = Some(Arc::clone(&next.host));
-            policy.admit(&origin.installation.environment, descriptor, &next)?;
-            // The credential was for one origin. Once away from it, it never comes back: whoever sent
-            // us away could otherwise send us back with a request of their choice.
-            if !next.same_origin(&target) {
-                loan.withdraw();
-            }
-            target = match loan.parameter_name() {
-                Some(name) => next.without_parameter(name),
-                None => next,
-            };
+            sketch.again(&self.wire);
+            sketch.wanted(parts.method.as_str(), next.as_str());
+            target = hop(policy, origin, &target, next, &mut loan, progress)?;
+            quota = self.place(origin, &loan, progress.until).await?;
         };
 
         // Decode, then scrub: a secret inside compressed bytes cannot be seen from outside.
@@ -191,17 +192,30 @@ impl Inner {
         Ok(response)
     }
 
-    /// Waits for a permit.
-    pub(crate) async fn permit(
+    /// A place for the same request once more: with the successor of a credential that the provider has stopped taking,
+    /// or after a wait that it asked for, where the caller wants that and has the time. `again` says whether there is still
+    /// a body to send.
+    pub(crate) async fn once_more(
         &self,
         origin: &Origin,
-        limits: &Limits,
-        progress: &mut Progress,
-    ) -> Permit {
-        progress.waiting = true;
-        let permit = self.budget.acquire(origin, limits).await;
-        progress.waiting = false;
-        permit
+        loan: &mut Loan,
+        status: StatusCode,
+        again: bool,
+        until: Instant,
+        sketch: &mut Sketch,
+    ) -> Result<Option<Quota>, Stop> {
+        // Also where the body is gone and cannot be sent again: the next request has the new credential.
+        let renewed = inject::renew(&*self.credentials, origin, loan, status).await?;
+        let place = match again {
+            false => None,
+            true if renewed => Some(self.place(origin, loan, until).await?),
+            true => self.place_again(origin, loan, status, until).await,
+        };
+        if place.is_some() {
+            sketch.again(&self.wire);
+            sketch.credential(loan.slot.as_ref(), &loan.scrubber);
+        }
+        Ok(place)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one request, and all that goes into it")]
@@ -212,7 +226,7 @@ impl Inner {
         target: &Target,
         parts: &Parts,
         loan: &Loan,
-        payload: &mut crate::payload::Payload,
+        payload: &mut Payload,
         progress: &mut Progress,
     ) -> Result<Raw, Stop> {
         let (owner, injection) = (Some(&origin.installation), loan.injection.as_deref());
@@ -221,6 +235,28 @@ impl Inner {
             self.wire.open(policy, owner, target, (parts, injection), payload, sent).await?;
         self.wire.finish(opened, &policy.limits).await
     }
+}
+
+/// Where a redirect leads, if a request may go there: it passes the policy like the first.
+fn hop(
+    policy: &Policy,
+    origin: &Origin,
+    from: &Target,
+    to: Target,
+    loan: &mut Loan,
+    progress: &mut Progress,
+) -> Result<Target, Stop> {
+    progress.host = Some(Arc::clone(&to.host));
+    policy.admit(&origin.installation.environment, &origin.descriptor, &to)?;
+    // The credential was for one origin. Once away from it, it never comes back: whoever sent
+    // us away could otherwise send us back with a request of their choice.
+    if !to.same_origin(from) {
+        loan.withdraw();
+    }
+    Ok(match loan.parameter_name() {
+        Some(name) => to.without_parameter(name),
+        None => to,
+    })
 }
 
 /// Where a request is to go, as far as that is known before its credential is. None for a path without a base URL, which
@@ -247,9 +283,28 @@ pub(crate) fn settled(
     url: &str,
     progress: &mut Progress,
 ) -> Result<Target, Stop> {
-    match foreseen {
-        Some(target) if loan.base_url.is_none() || loan.base_url == origin.base_url => Ok(target),
-        _ => admitted(policy, origin, loan.base_url.as_deref(), url, progress),
+    let target = match foreseen {
+        Some(target) if loan.base_url.is_none() || loan.base_url == origin.base_url => target,
+        _ => admitted(policy, origin, loan.base_url.as_deref(), url, progress)?,
+    };
+    check_suffix(origin, loan, url, &target)?;
+    Ok(target)
+}
+
+/// A credential goes to an address that somebody set only below the domains that the release names for it. It was held
+/// to them when it was set, but by the release of that time, which may have named more.
+fn check_suffix(origin: &Origin, loan: &Loan, url: &str, target: &Target) -> Result<(), Stop> {
+    let set = loan.base_url.is_some() || origin.base_url.is_some();
+    let spec = loan.slot.as_ref().and_then(|slot| origin.descriptor.slots.get(slot));
+    let naming = spec
+        .and_then(|spec| spec.scheme.oauth())
+        .filter(|oauth| set && !oauth.base_url_suffixes.is_empty());
+    match naming {
+        Some(oauth) if target::is_path(url) && !oauth.below_suffix(&target.host) => {
+            let detail = "the base url is not below the domains that the release names";
+            Err(Stop::new(Reason::BaseUrlRefused, detail))
+        }
+        _ => Ok(()),
     }
 }
 

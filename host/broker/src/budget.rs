@@ -23,7 +23,7 @@ pub(crate) struct Budget {
 
 /// The right to have one exchange under way; given back on drop.
 pub(crate) struct Permit {
-    _call: Held<CallId>,
+    _call: Option<Held<CallId>>,
     _tenant: Held<(Environment, Tenant)>,
 }
 
@@ -52,9 +52,14 @@ impl Budget {
     /// another needs while waiting for what the other holds.
     pub(crate) async fn acquire(&self, origin: &Origin, limits: &Limits) -> Permit {
         let call = Keyed::acquire(&self.calls, origin.call, limits.in_flight_per_call_max).await;
+        Permit { _call: Some(call), ..self.acquire_alone(origin, limits).await }
+    }
+
+    /// Waits for a permit of the tenant, for a call that is one exchange.
+    pub(crate) async fn acquire_alone(&self, origin: &Origin, limits: &Limits) -> Permit {
         let tenant = (origin.installation.environment.clone(), origin.installation.tenant.clone());
         let tenant = Keyed::acquire(&self.tenants, tenant, limits.in_flight_per_tenant_max).await;
-        Permit { _call: call, _tenant: tenant }
+        Permit { _call: None, _tenant: tenant }
     }
 }
 

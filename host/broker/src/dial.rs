@@ -1,7 +1,8 @@
 //! Opens connections: TCP to an approved address, TLS with the declared name, HTTP/2 or HTTP/1.1.
 //!
 //! The only place of the host that connects to anything. Takes an [`ApprovedTarget`] and nothing else;
-//! reads no proxy from the environment.
+//! reads no proxy from the environment. A proxy that resolves names by itself (C24) has no case here: no proxy can be
+//! configured, and CONNECT is not sent.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

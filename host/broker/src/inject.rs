@@ -296,11 +296,11 @@ mod tests {
             },
             user: Some("zoe@example.com".parse().unwrap()),
             pace: keyway_core::exchange::Pace::default(),
-            release: keyway_core::release::ReleaseRef {
-                connector: "pub/crm".parse().unwrap(),
-                version: descriptor.version.clone(),
-                digest: keyway_core::Digest::of(b""),
-            },
+            release: keyway_core::release::ReleaseRef::new(
+                "pub/crm".parse().unwrap(),
+                descriptor.version.clone(),
+                keyway_core::Digest::of(b""),
+            ),
             descriptor,
             base_url: None,
             limit_met: Default::default(),

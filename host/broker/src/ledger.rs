@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use aho_corasick::AhoCorasick;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::StatusCode;
+use http::header::{CONTENT_LOCATION, HeaderMap, HeaderValue, LINK, LOCATION, REFERER};
 use keyway_core::Descriptor;
 use keyway_core::descriptor::Scheme;
 use keyway_core::exchange::{Exchange, HostRequest, Origin, Timings};
@@ -18,8 +19,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::payload::{Meter, Payload};
+use crate::redact;
 use crate::request::Parts;
-use crate::scrub::{MASK, Scrubber};
+use crate::scrub::{MASK, MASKED, Scrubber};
 use crate::send::Raw;
 use crate::target::Target;
 use crate::wire::Inner;
@@ -72,7 +74,7 @@ struct Draft {
 
 impl Sketch {
     /// Of an exchange for a caller.
-    pub(crate) fn of(wire: &Inner, origin: &Origin, purpose: &'static str) -> Self {
+    pub(crate) fn of(wire: &Inner, origin: &Origin, purpose: &'static str, began: Instant) -> Self {
         let Some(log) = &wire.log else { return Self(None) };
         let mut exchange = blank(wire.clock.now(), purpose);
         exchange.environment = Some(origin.installation.environment.clone());
@@ -80,19 +82,20 @@ impl Sketch {
         exchange.installation = Some(origin.installation.clone());
         exchange.user.clone_from(&origin.user);
         exchange.release = Some(origin.release.clone());
-        let mut draft = Draft::new(log, exchange);
+        let mut draft = Draft::new(log, exchange, began);
         draft.body_bytes_max = log.body_bytes_max();
         draft.descriptor = Some(Arc::clone(&origin.descriptor));
         Self(Some(Box::new(draft)))
     }
 
-    /// Of an exchange of the host's own: no header and no body of it is kept, both are made of credentials.
+    /// Of an exchange of the host's own: no header and no body of it is kept, sent or received. Both are made of
+    /// credentials, and a token endpoint that echoes one would do it in a header that nobody foresaw.
     pub(crate) fn of_host(wire: &Inner, request: &HostRequest) -> Self {
         let Some(log) = &wire.log else { return Self(None) };
         let mut exchange = blank(wire.clock.now(), request.purpose);
         exchange.environment.clone_from(&request.environment);
         request.method.as_str().clone_into(&mut exchange.method);
-        let mut draft = Draft::new(log, exchange);
+        let mut draft = Draft::new(log, exchange, Instant::now());
         let url = Url::parse(&request.url).map(|url| draft.shown(&url));
         draft.exchange.url = url.unwrap_or_else(|_| MASK.to_owned());
         Self(Some(Box::new(draft)))
@@ -131,25 +134,34 @@ impl Sketch {
     /// The head of the response. `echoes` finds the secrets that are in it: see [`Scrubber::echoes`].
     pub(crate) fn head(
         &mut self,
-        status: u16,
+        status: StatusCode,
         headers: &HeaderMap,
         (connected, first_byte): (Duration, Duration),
         echoes: &Scrubber,
     ) {
         let Some(draft) = &mut self.0 else { return };
-        let headers = draft.redacted(headers, echoes);
+        let ours = draft.descriptor.is_none();
+        let headers = if ours { HeaderMap::new() } else { draft.redacted(headers, echoes) };
         let exchange = &mut draft.exchange;
-        exchange.status = Some(status);
+        exchange.status = Some(status.as_u16());
         exchange.response_headers = headers;
-        exchange.timings.connected += connected;
-        exchange.timings.first_byte += first_byte;
+        exchange.timings.connected = connected;
+        exchange.timings.first_byte = first_byte;
     }
 
     /// A response that is there whole.
     pub(crate) fn answered(&mut self, raw: &Raw, echoes: &Scrubber) {
-        let times = (raw.connected, raw.first_byte);
-        self.head(raw.status.as_u16(), &raw.headers, times, echoes);
+        self.head(raw.status, &raw.headers, (raw.connected, raw.first_byte), echoes);
         self.received(raw.body.len() as u64);
+    }
+
+    /// The response leads to another request of the same exchange: to where it was sent on, with another credential, or
+    /// after a wait. Each request is a row of its own; the time of one that was not the last goes to its response's head.
+    pub(crate) fn again(&mut self, wire: &Inner) {
+        let Some(draft) = self.0.take() else { return };
+        self.0 = Some(Box::new(draft.anew(wire.clock.now())));
+        let Timings { waited, connected, first_byte, .. } = draft.exchange.timings;
+        draft.hand_over(None, waited + connected + first_byte);
     }
 
     /// Bytes of body that came.
@@ -164,23 +176,18 @@ impl Sketch {
         draft.exchange.response_body = draft.kept(bytes);
     }
 
-    /// The time until the request could be sent.
-    pub(crate) fn waited(&mut self, waited: Duration) {
+    /// The request can be sent now.
+    pub(crate) fn waited(&mut self) {
         let Some(draft) = &mut self.0 else { return };
-        draft.exchange.timings.waited = waited;
+        draft.exchange.timings.waited = draft.began.elapsed();
     }
 
     /// Hands it over, once.
     pub(crate) fn end(&mut self, stopped: Option<&'static str>) {
         let Some(mut draft) = self.0.take() else { return };
         draft.refused();
-        let Draft { mut exchange, log, began, upload, .. } = *draft;
-        exchange.stopped = stopped;
-        exchange.timings.total = began.elapsed();
-        if let Some(upload) = upload {
-            exchange.request_bytes = upload.bytes();
-        }
-        log.record(exchange);
+        let total = draft.began.elapsed();
+        draft.hand_over(stopped, total);
     }
 }
 
@@ -195,16 +202,48 @@ impl Drop for Sketch {
 
 impl Draft {
     /// One that keeps no body.
-    fn new(log: &Arc<dyn ExchangeLog>, exchange: Exchange) -> Self {
+    fn new(log: &Arc<dyn ExchangeLog>, exchange: Exchange, began: Instant) -> Self {
         Self {
             log: Arc::clone(log),
-            began: Instant::now(),
+            began,
             exchange,
             upload: None,
             body_bytes_max: 0,
             descriptor: None,
             wanted: String::new(),
             scrubber: Scrubber::default(),
+        }
+    }
+
+    fn hand_over(self, stopped: Option<&'static str>, total: Duration) {
+        let Self { mut exchange, log, upload, .. } = self;
+        exchange.stopped = stopped;
+        exchange.timings.total = total;
+        if let Some(upload) = upload {
+            exchange.request_bytes = upload.bytes();
+        }
+        log.record(exchange);
+    }
+
+    /// Of another request for the same.
+    fn anew(&self, at: OffsetDateTime) -> Self {
+        let Exchange { environment, call, installation, user, release, slot, .. } = &self.exchange;
+        let exchange = Exchange {
+            environment: environment.clone(),
+            call: *call,
+            installation: installation.clone(),
+            user: user.clone(),
+            release: release.clone(),
+            slot: slot.clone(),
+            method: self.exchange.method.clone(),
+            ..blank(at, self.exchange.purpose)
+        };
+        Self {
+            wanted: self.exchange.url.clone(),
+            body_bytes_max: self.body_bytes_max,
+            descriptor: self.descriptor.clone(),
+            scrubber: self.scrubber.clone(),
+            ..Self::new(&self.log, exchange, Instant::now())
         }
     }
 
@@ -222,16 +261,25 @@ impl Draft {
     }
 
     /// Headers as they may be kept. `scrubber` finds the secrets that are in them.
-    fn redacted(&self, headers: &HeaderMap, scrubber: &Scrubber) -> Vec<(String, String)> {
-        let shown = headers.iter().map(|(name, value)| {
-            let name = name.as_str();
-            if value.is_sensitive() || self.hides(name) {
-                return (name.to_owned(), MASK.to_owned());
+    fn redacted(&self, headers: &HeaderMap, scrubber: &Scrubber) -> HeaderMap {
+        // Values are shared and not copied.
+        let mut headers = headers.clone();
+        for (name, value) in &mut headers {
+            if value.is_sensitive() || self.hides(name.as_str()) {
+                *value = MASKED;
+                continue;
             }
-            let value = String::from_utf8_lossy(value.as_bytes());
-            (name.to_owned(), scrubber.text(value).into_owned())
-        });
-        shown.collect()
+            if let Some(masked) = scrubber.masked(value) {
+                *value = masked;
+            }
+            if [LOCATION, CONTENT_LOCATION, REFERER, LINK].contains(name) {
+                let clean = redact::parameters(value.as_bytes(), |name| self.hides(name));
+                *value = clean.map_or(value.clone(), |clean| {
+                    HeaderValue::from_maybe_shared(Bytes::from(clean)).unwrap_or(MASKED)
+                });
+            }
+        }
+        headers
     }
 
     /// A URL without user and password, and with the values of secret parameters masked.
@@ -269,6 +317,7 @@ impl Draft {
             return None;
         }
         let clean = self.scrubber.bytes(bytes.clone());
+        let clean = redact::body(&clean, |name| self.hides(name)).map_or(clean, Bytes::from);
         let end = clean.len().min(self.body_bytes_max);
         Some(clean.slice(..end))
     }
@@ -287,11 +336,11 @@ fn blank(at: OffsetDateTime, purpose: &'static str) -> Exchange {
         slot: None,
         method: String::new(),
         url: String::new(),
-        request_headers: Vec::new(),
+        request_headers: HeaderMap::new(),
         request_body: None,
         request_bytes: 0,
         status: None,
-        response_headers: Vec::new(),
+        response_headers: HeaderMap::new(),
         response_body: None,
         response_bytes: 0,
         stopped: None,
@@ -332,7 +381,7 @@ mod tests {
         Draft {
             descriptor: Some(Arc::new(Descriptor::parse(&text).unwrap())),
             scrubber: Scrubber::new(&["s3cret-value"]),
-            ..Draft::new(&log, blank(OffsetDateTime::UNIX_EPOCH, "call"))
+            ..Draft::new(&log, blank(OffsetDateTime::UNIX_EPOCH, "call"), Instant::now())
         }
     }
 
@@ -381,13 +430,15 @@ mod tests {
             ("x-own", "x"),
             ("x-echo", "said s3cret-value aloud"),
         ] {
-            headers
-                .append(http::HeaderName::from_static(name), http::HeaderValue::from_static(value));
+            headers.append(http::HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let draft = draft(r#"{"kind":"api-key-header","name":"X-Own"}"#);
         let shown = draft.redacted(&headers, &draft.scrubber);
-        let kept: Vec<_> = shown.iter().filter(|(_, value)| !value.contains("redacted")).collect();
-        assert_eq!(kept, [&("x-plain".to_owned(), "kept".to_owned())]);
+        let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        let kept: Vec<_> =
+            shown.iter().filter(|(_, value)| !text(value).contains("redacted")).collect();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(shown["x-plain"], "kept");
         assert!(!format!("{shown:?}").contains("s3cret"));
     }
 }

@@ -34,6 +34,7 @@ mod policy;
 mod pool;
 mod quotas;
 mod reason;
+mod redact;
 mod redirect;
 mod relay;
 mod request;

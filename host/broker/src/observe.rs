@@ -3,11 +3,13 @@
 //! Never a header, a body, a path or a query: any of them may hold a secret.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyway_core::call::FailureKind;
 use keyway_core::exchange::Origin;
 use tokio::time::Instant;
 
+use crate::budget::Permit;
 use crate::metrics::{Class, Metrics, Outcome};
 use crate::reason::Stop;
 
@@ -21,6 +23,7 @@ pub(crate) struct Watch<'a> {
 
 /// What is known of an exchange by now.
 pub(crate) struct Progress {
+    pub(crate) began: Instant,
     /// When its time is over.
     pub(crate) until: Instant,
     /// Whether anything can have reached the provider.
@@ -34,18 +37,27 @@ pub(crate) struct Progress {
 // === impl Progress ===
 
 impl Progress {
-    /// Of an exchange that begins.
-    pub(crate) const fn until(until: Instant) -> Self {
-        Self { until, sent: false, waiting: false, host: None }
+    /// Of an exchange that begins now and has this long.
+    pub(crate) fn within(time: Duration) -> Self {
+        let began = Instant::now();
+        Self { began, until: began + time, sent: false, waiting: false, host: None }
+    }
+
+    /// Stands in the queue for a permit.
+    pub(crate) async fn wait(&mut self, permit: impl Future<Output = Permit>) -> Permit {
+        self.waiting = true;
+        let permit = permit.await;
+        self.waiting = false;
+        permit
     }
 }
 
 // === impl Watch ===
 
 impl<'a> Watch<'a> {
-    pub(crate) fn begin(metrics: &'a Metrics, origin: &'a Origin) -> Self {
+    pub(crate) fn begin(metrics: &'a Metrics, origin: &'a Origin, began: Instant) -> Self {
         metrics.in_flight.inc();
-        Self { metrics, origin, began: Instant::now(), ended: false }
+        Self { metrics, origin, began, ended: false }
     }
 
     pub(crate) fn answered(mut self, status: u16, progress: &Progress) {

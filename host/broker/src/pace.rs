@@ -127,7 +127,7 @@ impl Paces {
         status: StatusCode,
         headers: &HeaderMap,
         now: Instant,
-        wall: OffsetDateTime,
+        wall: impl FnOnce() -> OffsetDateTime,
     ) {
         let told = headers::read(status, headers, wall);
         let mut table = self.lock();

@@ -124,6 +124,16 @@ impl Meter {
 
 // === impl Outgoing ===
 
+impl Outgoing {
+    /// How far it has gone out, where it is not whole.
+    pub(crate) fn meter(&self) -> Option<Meter> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Streamed(_, meter) => Some(meter.clone()),
+        }
+    }
+}
+
 impl Body for Outgoing {
     type Data = Bytes;
     type Error = io::Error;

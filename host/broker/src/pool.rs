@@ -56,18 +56,24 @@ impl Pool {
     }
 
     /// A connection that was not idle too long, the latest used first.
-    pub(crate) fn take(&self, key: &Key, idle_timeout: Duration) -> Option<Connection> {
+    pub(crate) fn take(
+        &self,
+        key: &Key,
+        now: Instant,
+        idle_timeout: Duration,
+    ) -> Option<Connection> {
         let mut shelves = self.lock();
         let shelf = shelves.by_key.get_mut(key)?;
         let before = shelf.len();
         let mut found = None;
         while let Some(mut idle) = shelf.pop() {
-            if idle.connection.closed() || idle.since.elapsed() >= idle_timeout {
+            if idle.connection.closed() || now.saturating_duration_since(idle.since) >= idle_timeout
+            {
                 continue;
             }
             match idle.connection.share() {
                 Some(shared) => {
-                    idle.since = Instant::now();
+                    idle.since = now;
                     shelf.push(idle);
                     found = Some(shared);
                 }

@@ -47,6 +47,8 @@ reasons! {
     UserinfoRefused = "userinfo-refused", Denied;
     /// The URL begins with `/`, and neither the connection nor the descriptor has a base URL.
     BaseUrlMissing = "base-url-missing", Denied;
+    /// The connection's base URL is one that this release does not allow.
+    BaseUrlRefused = "base-url-refused", Denied;
     /// A header's name is no token, or its value holds bytes that a field value does not have.
     HeaderMalformed = "header-malformed", Denied;
     /// The header is the host's to set: credentials, framing, routing.

@@ -19,7 +19,7 @@ use keyway_core::call::Failure;
 use keyway_core::exchange::{Origin, Relay, Relayed, Streamed};
 use keyway_core::ids::Slot;
 use keyway_core::ports::Proxy;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use crate::broker::{self, Broker, foreseen, late, settled};
 use crate::budget::Permit;
@@ -47,8 +47,9 @@ struct Flow {
     mask: Option<Mask>,
     /// The request's body, where it was still on its way when the response began.
     upload: Option<Meter>,
-    /// Runs while the provider is waited for, and not while the caller is.
-    idle: Pin<Box<Sleep>>,
+    /// Runs while the provider is waited for, and not while the caller is. None before it first is: most bodies are
+    /// there with the head.
+    idle: Option<Pin<Box<Sleep>>>,
     waiting: bool,
     sketch: Sketch,
     stopped: Option<&'static str>,
@@ -66,15 +67,16 @@ struct Mask {
 impl Proxy for Broker {
     async fn relay(&self, origin: &Origin, request: Relayed) -> Result<Relay, Failure> {
         let inner = &*self.0;
-        let watch = Watch::begin(&inner.wire.metrics, origin);
-        let mut sketch = Sketch::of(&inner.wire, origin, ledger::PROXY);
         let policy = inner.wire.policy();
         let time = policy.limits.exchange_timeout.min(origin.time_left);
-        let mut progress = Progress::until(Instant::now() + time);
+        let mut progress = Progress::within(time);
+        let watch = Watch::begin(&inner.wire.metrics, origin, progress.began);
+        let mut sketch = Sketch::of(&inner.wire, origin, ledger::PROXY, progress.began);
         let carried = {
+            let until = progress.until;
             // Pinned here: it is large, and moving it into the timeout would copy it.
             let carried = pin!(inner.relay(&policy, origin, request, &mut progress, &mut sketch));
-            timeout(time, carried).await
+            timeout_at(until, carried).await
         };
         let result = carried.unwrap_or_else(|_| Err(late(&progress)));
         match result {
@@ -113,8 +115,7 @@ impl broker::Inner {
         progress: &mut Progress,
         sketch: &mut Sketch,
     ) -> Result<(Relay, Source), Stop> {
-        let (began, limits) = (Instant::now(), &policy.limits);
-        let descriptor = &*origin.descriptor;
+        let (limits, descriptor) = (&policy.limits, &*origin.descriptor);
 
         sketch.wanted(request.method.as_str(), &request.url);
         let foreseen = foreseen(policy, origin, request.slot.is_some(), &request.url, progress)?;
@@ -126,10 +127,10 @@ impl broker::Inner {
         let target = settled(policy, origin, &loan, foreseen, &request.url, progress)?;
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
         let mut quota = self.place(origin, &loan, progress.until).await?;
-        let permit = self.permit(origin, limits, progress).await;
-        sketch.waited(began.elapsed());
+        let permit = progress.wait(self.budget.acquire_alone(origin, limits)).await;
 
         let (opened, echoes) = loop {
+            sketch.waited();
             sketch.request(&target, &parts, &payload);
             let (owner, injection) = (Some(&origin.installation), loan.injection.as_deref());
             let sent = &mut progress.sent;
@@ -139,16 +140,13 @@ impl broker::Inner {
                 .await?;
             let Opened { status, connected, first_byte, .. } = opened;
             let echoes = loan.scrubber.echoes(&opened.headers);
-            sketch.head(status.as_u16(), &opened.headers, (connected, first_byte), &echoes);
+            sketch.head(status, &opened.headers, (connected, first_byte), &echoes);
             self.learn(origin, &quota, &echoes, status, &opened.headers);
-            // Also where the body is gone and cannot be sent again: the next request has the new credential.
-            let renewed = inject::renew(&*self.credentials, origin, &mut loan, status).await?;
-            if renewed && payload.again() {
-                sketch.credential(loan.slot.as_ref(), &loan.scrubber);
-                quota = self.place(origin, &loan, progress.until).await?;
-                continue;
+            let until = progress.until;
+            match self.once_more(origin, &mut loan, status, payload.again(), until, sketch).await? {
+                Some(place) => quota = place,
+                None => break (opened, echoes),
             }
-            break (opened, echoes);
         };
         let Opened { status, headers, body, connection, key, .. } = opened;
         let mask = Mask::of(&loan.scrubber, &headers);
@@ -167,7 +165,7 @@ impl Source {
     fn through(self, wire: &Arc<wire::Inner>, sketch: Sketch) -> Streamed {
         let Self { open, limits, mask, upload, loan, permit } = self;
         let mut flow = Flow {
-            idle: Box::pin(sleep(limits.between_bytes_timeout)),
+            idle: None,
             open: Some(open),
             wire: Arc::clone(wire),
             limits,
@@ -212,11 +210,12 @@ impl Flow {
             let frame = match connection.poll_frame(body, context) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
+                    let time = self.limits.between_bytes_timeout;
+                    let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(time)));
                     if !std::mem::replace(&mut self.waiting, true) {
-                        let deadline = Instant::now() + self.limits.between_bytes_timeout;
-                        self.idle.as_mut().reset(deadline);
+                        idle.as_mut().reset(Instant::now() + time);
                     }
-                    ready!(self.idle.as_mut().poll(context));
+                    ready!(idle.as_mut().poll(context));
                     return Poll::Ready(Some(Err(self.fail(Reason::BodyStalled))));
                 }
             };
@@ -258,7 +257,7 @@ impl Body for Flow {
             };
             let clean = match piece {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(data)) => mask.push(&data),
+                Some(Ok(data)) => mask.push(data),
                 None => mask.finish(),
             };
             let over = flow.open.is_none();
@@ -309,8 +308,12 @@ impl Mask {
         masks.then(|| Self { scrubber: scrubber.clone(), held: BytesMut::new() })
     }
 
-    fn push(&mut self, data: &[u8]) -> Bytes {
-        self.held.extend_from_slice(data);
+    fn push(&mut self, data: Bytes) -> Bytes {
+        // Nearly always: nothing was held back, nothing is found, and nothing has to be held back.
+        if self.held.is_empty() && !self.scrubber.finds(&data) && self.scrubber.tail(&data) == 0 {
+            return data;
+        }
+        self.held.extend_from_slice(&data);
         self.scrubber.blank(&mut self.held);
         let tail = self.scrubber.tail(&self.held);
         let through = self.held.len() - tail;
@@ -345,7 +348,7 @@ mod tests {
             let mut mask = Mask { scrubber: Scrubber::new(&[secret]), held: BytesMut::new() };
             let (mut out, mut from) = (Vec::new(), 0);
             for cut in cuts {
-                out.extend_from_slice(&mask.push(&text.as_bytes()[from..cut]));
+                out.extend_from_slice(&mask.push(Bytes::copy_from_slice(&text.as_bytes()[from..cut])));
                 from = cut;
             }
             out.extend_from_slice(&mask.finish());

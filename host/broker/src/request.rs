@@ -24,36 +24,7 @@ enum Rule {
     Strip,
 }
 
-/// Headers that are the host's. Every other one is the connector's to set.
-///
-/// Refused are credentials (`authorization`, `cookie`, `proxy-…`), routing (`host`, `forwarded`, `via`,
-/// `x-forwarded-…`, `x-real-ip`: claims about who asks) and framing, with the fields of one hop.
-/// Stripped is `accept-encoding`: the host decodes, so it says what it can decode.
-const RULES: [(&str, Rule); 21] = [
-    ("authorization", Rule::Refuse),
-    ("cookie", Rule::Refuse),
-    ("cookie2", Rule::Refuse),
-    ("host", Rule::Refuse),
-    ("forwarded", Rule::Refuse),
-    ("via", Rule::Refuse),
-    ("x-real-ip", Rule::Refuse),
-    ("x-original-url", Rule::Refuse),
-    ("x-rewrite-url", Rule::Refuse),
-    ("x-original-host", Rule::Refuse),
-    ("content-length", Rule::Refuse),
-    ("transfer-encoding", Rule::Refuse),
-    ("connection", Rule::Refuse),
-    ("keep-alive", Rule::Refuse),
-    ("te", Rule::Refuse),
-    ("trailer", Rule::Refuse),
-    ("upgrade", Rule::Refuse),
-    ("expect", Rule::Refuse),
-    ("http2-settings", Rule::Refuse),
-    ("max-forwards", Rule::Refuse),
-    ("accept-encoding", Rule::Strip),
-];
-
-/// Beginnings of names that are refused.
+/// Beginnings of names that are refused: more credentials, and more claims about who asks.
 const PREFIXES: [&str; 2] = ["proxy-", "x-forwarded-"];
 
 /// What the host can undo. Deflate is left out because servers disagree on what it is.
@@ -73,11 +44,21 @@ pub(crate) struct Parts {
     pub(crate) fresh: bool,
 }
 
+/// Which headers are the host's. Every other one is the connector's to set.
 fn rule(name: &str) -> Option<Rule> {
-    if PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-        return Some(Rule::Refuse);
+    match name {
+        // Credentials.
+        "authorization" | "cookie" | "cookie2" => Some(Rule::Refuse),
+        // Routing: claims about who asks, and for what.
+        "host" | "forwarded" | "via" | "x-real-ip" | "x-original-url" | "x-rewrite-url"
+        | "x-original-host" => Some(Rule::Refuse),
+        // Framing, and the fields of one hop.
+        "content-length" | "transfer-encoding" | "connection" | "keep-alive" | "te" | "trailer"
+        | "upgrade" | "expect" | "http2-settings" | "max-forwards" => Some(Rule::Refuse),
+        // The host decodes, so it says what it can decode.
+        "accept-encoding" => Some(Rule::Strip),
+        _ => PREFIXES.iter().any(|prefix| name.starts_with(prefix)).then_some(Rule::Refuse),
     }
-    RULES.iter().find(|(known, _)| *known == name).map(|(_, rule)| *rule)
 }
 
 /// Refuses a URL that already holds a parameter where a credential of the descriptor goes.

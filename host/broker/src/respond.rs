@@ -7,7 +7,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, Method};
 use keyway_core::exchange::Response;
 
 use crate::config::Limits;
@@ -59,31 +59,23 @@ pub(crate) async fn respond(
 }
 
 /// The headers of a response that goes on undecoded: all but what carries a credential or is for one hop.
-pub(crate) fn relayed(headers: HeaderMap, scrubber: &Scrubber) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    let named = request::for_this_hop(&headers);
-    for (name, value) in &headers {
+pub(crate) fn relayed(mut headers: HeaderMap, scrubber: &Scrubber) -> HeaderMap {
+    let goes = |name: &HeaderName| {
         let coding = *name == CONTENT_ENCODING;
         // Ours are known by their names: a provider must not be able to speak for this host.
         let ours = name.as_str().starts_with("keyway-");
-        if ours
-            || named.contains(name)
-            || (withheld(name) && !coding)
-            || scrubber.finds(name.as_str().as_bytes())
-        {
-            continue;
-        }
-        let clean = match scrubber.finds(value.as_bytes()) {
-            false => value.clone(),
-            true => {
-                let text = String::from_utf8_lossy(value.as_bytes());
-                let Ok(masked) = HeaderValue::from_str(&scrubber.text(text)) else { continue };
-                masked
-            }
-        };
-        kept.append(name.clone(), clean);
+        ours || (withheld(name) && !coding) || scrubber.finds(name.as_str().as_bytes())
+    };
+    let going: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
+    for name in request::for_this_hop(&headers).iter().chain(&going) {
+        headers.remove(name);
     }
-    kept
+    for value in headers.values_mut() {
+        if let Some(masked) = scrubber.masked(value) {
+            *value = masked;
+        }
+    }
+    headers
 }
 
 fn withheld(name: &HeaderName) -> bool {

@@ -13,13 +13,16 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use memchr::memmem::Finder;
 use self_cell::self_cell;
 use zeroize::Zeroizing;
 
 /// What stands where a secret was.
 pub(crate) const MASK: &str = "[keyway:redacted]";
+
+/// [`MASK`] as the value of a header.
+pub(crate) const MASKED: HeaderValue = HeaderValue::from_static(MASK);
 
 /// Bytes of the shortest text that is looked for. Shorter ones occur everywhere by chance, and no
 /// provider issues them.
@@ -69,25 +72,54 @@ fn base64_at(secret: &[u8], offset: usize, engine: &base64::engine::GeneralPurpo
     text[start..end.max(start)].to_owned()
 }
 
+/// How the digits of an escaped character are written.
+#[derive(Clone, Copy)]
+enum Hex {
+    Lower,
+    Upper,
+}
+
 /// `text` inside a JSON string, with characters escaped that need not be where `also` says so.
-fn json_escaped(text: &str, also: impl Fn(char) -> bool) -> String {
+fn json_escaped(text: &str, hex: Hex, also: impl Fn(char) -> bool) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
-            '"' => escaped.push_str("\\\""),
             '\\' => escaped.push_str("\\\\"),
             '/' if also('/') => escaped.push_str("\\/"),
             '\t' => escaped.push_str("\\t"),
+            '"' if !also('"') => escaped.push_str("\\\""),
             letter if letter.is_control() || also(letter) => {
                 for unit in letter.encode_utf16(&mut [0; 2]) {
                     // Writing to a string cannot fail.
-                    write!(escaped, "\\u{unit:04x}").unwrap_or_default();
+                    match hex {
+                        Hex::Lower => write!(escaped, "\\u{unit:04x}"),
+                        Hex::Upper => write!(escaped, "\\u{unit:04X}"),
+                    }
+                    .unwrap_or_default();
                 }
             }
             letter => escaped.push(letter),
         }
     }
     escaped
+}
+
+/// What writers of JSON escape beyond what they must: which letters, and in which digits.
+fn json_writers(secret: &str, add: &mut impl FnMut(String)) {
+    let ascii = |letter: char| letter.is_ascii();
+    // Nothing; the slash, as PHP does, alone or with all that is not ASCII.
+    add(json_escaped(secret, Hex::Lower, |_| false));
+    add(json_escaped(secret, Hex::Lower, |letter| letter == '/'));
+    add(json_escaped(secret, Hex::Lower, |letter| letter == '/' || !ascii(letter)));
+    add(json_escaped(secret, Hex::Lower, |letter| !ascii(letter)));
+    // What HTML would read: Go's encoding/json; Gson, which adds the equals sign and the apostrophe.
+    let html = |letter: char| matches!(letter, '<' | '>' | '&');
+    add(json_escaped(secret, Hex::Lower, html));
+    add(json_escaped(secret, Hex::Lower, |letter| html(letter) || matches!(letter, '=' | '\'')));
+    // System.Text.Json, by default and with all of Unicode allowed.
+    let net = |letter: char| html(letter) || matches!(letter, '"' | '\'' | '+' | '`');
+    add(json_escaped(secret, Hex::Upper, |letter| net(letter) || !ascii(letter)));
+    add(json_escaped(secret, Hex::Upper, net));
 }
 
 // === impl Scrubber ===
@@ -201,6 +233,16 @@ impl Scrubber {
         Cow::Owned(String::from_utf8_lossy(&clean).into_owned())
     }
 
+    /// The value of a header with every secret in it masked, if there is one.
+    pub(crate) fn masked(&self, value: &HeaderValue) -> Option<HeaderValue> {
+        if !self.finds(value.as_bytes()) {
+            return None;
+        }
+        let clean = self.bytes(Bytes::copy_from_slice(value.as_bytes()));
+        // A part of a value is a value, and so is the mask.
+        Some(HeaderValue::from_maybe_shared(clean).unwrap_or(MASKED))
+    }
+
     /// Where secrets are, ascending, without overlaps.
     fn ranges(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
@@ -237,16 +279,14 @@ fn spellings(secret: &str, needles: &mut Vec<Zeroizing<Vec<u8>>>) {
             add(encoded);
         }
     }
-    add(json_escaped(secret, |_| false));
-    add(json_escaped(secret, |letter| letter == '/'));
-    add(json_escaped(secret, |letter| matches!(letter, '<' | '>' | '&')));
-    add(json_escaped(secret, |letter| !letter.is_ascii()));
+    json_writers(secret, &mut add);
     // As it is sent in a query, and as a document has it, when that is encoded as a whole.
     let sent = Zeroizing::new(percent_encoded(bytes, b"", false));
     in_base64(sent.as_bytes(), &mut add);
     add(percent_encoded(sent.as_bytes(), b"", false));
     add(percent_encoded(sent.as_bytes(), b"", true));
-    in_base64(Zeroizing::new(json_escaped(secret, |_| false)).as_bytes(), &mut add);
+    let escaped = Zeroizing::new(json_escaped(secret, Hex::Lower, |_| false));
+    in_base64(escaped.as_bytes(), &mut add);
 }
 
 /// At each of the three positions it can have, in both alphabets, where they differ.
@@ -288,6 +328,11 @@ mod tests {
             r#"p\"w\/+\\ü&<x>=~ 1"#.to_owned(),
             r#"p\"w/+\\ü\u0026\u003cx\u003e=~ 1"#.to_owned(),
             r#"p\"w/+\\\u00fc&<x>=~ 1"#.to_owned(),
+            // PHP, Gson, System.Text.Json in two settings.
+            r#"p\"w\/+\\\u00fc&<x>=~ 1"#.to_owned(),
+            r#"p\"w/+\\ü\u0026\u003cx\u003e\u003d~ 1"#.to_owned(),
+            r#"p\u0022w/\u002B\\\u00FC\u0026\u003Cx\u003E=~ 1"#.to_owned(),
+            r#"p\u0022w/\u002B\\ü\u0026\u003Cx\u003E=~ 1"#.to_owned(),
             "p%22w%2F%2B%5C%C3%BC%26%3Cx%3E%3D~%201".to_owned(),
             "p%22w%2f%2b%5c%c3%bc%26%3cx%3e%3d~%201".to_owned(),
             "p%22w%2F%2B%5C%C3%BC%26%3Cx%3E%3D~+1".to_owned(),
@@ -302,7 +347,7 @@ mod tests {
         let secret = "a+b/c=\"d\"&e";
         let scrubber = Scrubber::new(&[secret]);
         let url = format!("GET /x?key={}", percent_encoded(secret.as_bytes(), b"", false));
-        let document = format!("{{\"key\":\"{}\"}}", json_escaped(secret, |_| false));
+        let document = format!("{{\"key\":\"{}\"}}", json_escaped(secret, Hex::Lower, |_| false));
         for text in [
             STANDARD.encode(&url),
             URL_SAFE.encode(format!("{url} ")),

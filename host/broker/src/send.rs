@@ -4,6 +4,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -13,11 +14,11 @@ use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Limits;
 use crate::dial::Connection;
-use crate::payload::Outgoing;
+use crate::payload::{Meter, Outgoing};
 use crate::reason::{Reason, Stop};
 
 /// A response as it came.
@@ -48,10 +49,11 @@ struct Interim {
     exceeded: Notify,
 }
 
-/// Sends, and waits for the head of the response.
+/// Sends, and waits until then for the head of the response.
 pub(crate) async fn head(
     connection: &mut Connection,
     mut request: Request<Outgoing>,
+    until: Instant,
     limits: &Limits,
 ) -> Result<Response<Incoming>, Unanswered> {
     let interim = Arc::new(Interim::default());
@@ -62,20 +64,34 @@ pub(crate) async fn head(
         }
     });
     let stop = |reason, detail| Err(Unanswered::Stopped(Stop::new(reason, detail)));
-    let sent = tokio::select! {
-        sent = timeout(limits.first_byte_timeout, connection.send(request)) => sent,
-        () = interim.exceeded.notified() => {
-            return stop(Reason::TooManyInterim, "upstream sends interim responses without end");
+    let (upload, mut until) = (request.body().meter(), until);
+    let mut sending = pin!(connection.send(request));
+    let sent = loop {
+        let gone = upload.as_ref().map(Meter::bytes);
+        tokio::select! {
+            sent = timeout_at(until, &mut sending) => match sent {
+                Ok(sent) => break sent,
+                // A body that is still going out is not waited for, as long as it moves.
+                Err(_) if gone != upload.as_ref().map(Meter::bytes) => {
+                    until = Instant::now() + limits.first_byte_timeout;
+                }
+                Err(_) => {
+                    let detail = "upstream did not begin to answer in time";
+                    return stop(Reason::FirstByteTimeout, detail);
+                }
+            },
+            () = interim.exceeded.notified() => {
+                return stop(Reason::TooManyInterim, "upstream sends interim responses without end");
+            }
         }
     };
     match sent {
-        Err(_) => stop(Reason::FirstByteTimeout, "upstream did not begin to answer in time"),
-        Ok(Ok(response)) => check_head(response.version(), response.headers(), limits)
+        Ok(response) => check_head(response.version(), response.headers(), limits)
             .and_then(|()| check_status(response.status()))
             .map(|()| response)
             .map_err(Unanswered::Stopped),
         // Handing the request back is how hyper says that it wrote none of it.
-        Ok(Err(mut failed)) => match failed.take_message() {
+        Err(mut failed) => match failed.take_message() {
             Some(request) => Err(Unanswered::Unsent(Box::new(request))),
             None => Err(unanswered(failed.error())),
         },

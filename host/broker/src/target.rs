@@ -28,9 +28,14 @@ pub(crate) struct Target {
     query: Option<Box<str>>,
 }
 
+/// Whether it is a path, which is joined to a base URL.
+pub(crate) fn is_path(url: &str) -> bool {
+    url.starts_with('/')
+}
+
 /// Joins a path to the connection's base URL. A URL of its own stays as it is.
 pub(crate) fn absolute<'a>(url: &'a str, base_url: Option<&str>) -> Result<Cow<'a, str>, Stop> {
-    if !url.starts_with('/') {
+    if !is_path(url) {
         return Ok(Cow::Borrowed(url));
     }
     // `//host/path` names another host; as a path it is nothing a connector needs.

@@ -44,6 +44,22 @@ impl Inner {
         Ok(quota)
     }
 
+    /// After a refusal of the provider's for being too often: a place for the same request once more, when it may go.
+    /// None where the caller is to have the refusal, or would be over its time by then.
+    pub(crate) async fn place_again(
+        &self,
+        origin: &Origin,
+        loan: &Loan,
+        status: StatusCode,
+        until: Instant,
+    ) -> Option<Quota> {
+        if origin.pace != Pace::Throttle || status != StatusCode::TOO_MANY_REQUESTS {
+            return None;
+        }
+        // The only reason for there being none is the time.
+        self.place(origin, loan, until).await.ok()
+    }
+
     /// Learns from a response how much is left.
     pub(crate) fn learn(
         &self,
@@ -53,7 +69,7 @@ impl Inner {
         status: StatusCode,
         headers: &HeaderMap,
     ) {
-        let (now, wall) = (Instant::now(), self.wire.clock.now());
+        let (now, wall) = (Instant::now(), || self.wire.clock.now());
         if echoes.is_empty() {
             self.paces.learn(quota, status, headers, now, wall);
         } else {

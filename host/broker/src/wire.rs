@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, Method, StatusCode};
 use hyper::body::Incoming;
 use keyway_core::call::Failure;
@@ -206,15 +207,16 @@ impl Inner {
         let lost = |detail| Err(Stop::new(Reason::ConnectionLost, detail));
         loop {
             let began = Instant::now();
-            let Lease { mut connection, reused } = self.lease(policy, &key, target, kept).await?;
+            let Lease { mut connection, reused } =
+                self.lease(policy, &key, target, kept.then_some(began)).await?;
             // A second try is on a fresh connection: another kept one may be as stale as the first, and of an
             // HTTP/2 connection everybody gets the same one again.
             kept = false;
-            let connected = began.elapsed();
+            let sending = Instant::now();
             let request = parts.build(target, injection, connection.version(), payload)?;
             let sent_before = std::mem::replace(sent, true);
-            let began = Instant::now();
-            match send::head(&mut connection, request, limits).await {
+            let until = sending + limits.first_byte_timeout;
+            match send::head(&mut connection, request, until, limits).await {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
                     return Ok(Opened {
@@ -223,8 +225,8 @@ impl Inner {
                         body,
                         connection,
                         key,
-                        connected,
-                        first_byte: began.elapsed(),
+                        connected: sending - began,
+                        first_byte: sending.elapsed(),
                     });
                 }
                 Err(Unanswered::Unsent(request)) => {
@@ -243,19 +245,19 @@ impl Inner {
     }
 
     /// A connection to the target: one that is kept, or a new one to an address that was approved now.
-    /// With `kept` it may be one that is kept.
+    /// It may be one that is kept and was used a moment before `kept`, if that is given.
     async fn lease(
         &self,
         policy: &Policy,
         key: &Key,
         target: &Target,
-        kept: bool,
+        kept: Option<Instant>,
     ) -> Result<Lease, Stop> {
         let limits = &policy.limits;
         while let Some(mut connection) =
-            kept.then(|| self.pool.take(key, limits.idle_timeout)).flatten()
+            kept.and_then(|now| self.pool.take(key, now, limits.idle_timeout))
         {
-            if matches!(timeout(READY_TIMEOUT, connection.ready()).await, Ok(true)) {
+            if ready(&mut connection).await {
                 return Ok(Lease { connection, reused: true });
             }
         }
@@ -288,6 +290,15 @@ impl Inner {
                 dial::dial(&approved, &target.host, Some(&policy.tls), limits).await
             }
         }
+    }
+}
+
+/// Whether a kept connection takes a request, now or in a moment.
+async fn ready(connection: &mut Connection) -> bool {
+    // Nearly always now, and then no timer need be set.
+    match connection.ready().now_or_never() {
+        Some(ready) => ready,
+        None => matches!(timeout(READY_TIMEOUT, connection.ready()).await, Ok(true)),
     }
 }
 

@@ -153,16 +153,16 @@ pub struct Exchange {
     pub method: String,
     /// Where to, without user and password, with the values of secret parameters masked.
     pub url: String,
-    /// As sent.
-    pub request_headers: Vec<(String, String)>,
+    /// As sent, with what is secret in them masked.
+    pub request_headers: HeaderMap,
     /// As sent, as far as bodies are kept.
     pub request_body: Option<Bytes>,
     /// Bytes of body sent.
     pub request_bytes: u64,
     /// None if no response came.
     pub status: Option<u16>,
-    /// As received.
-    pub response_headers: Vec<(String, String)>,
+    /// As received, with what is secret in them masked.
+    pub response_headers: HeaderMap,
     /// As received and decoded, as far as bodies are kept.
     pub response_body: Option<Bytes>,
     /// Bytes of body received, as they came.

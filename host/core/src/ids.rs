@@ -257,10 +257,24 @@ impl fmt::Display for Installation {
 
 // === impl CallId ===
 
+impl CallId {
+    const PREFIX: &str = "call_";
+
+    /// Bytes of its text.
+    pub const LENGTH: usize = Self::PREFIX.len() + 32;
+
+    /// Writes it into `text`. Every answer and every line of a call has it, so this allocates nothing.
+    pub fn encode<'t>(&self, text: &'t mut [u8; Self::LENGTH]) -> &'t str {
+        let (prefix, digits) = text.split_at_mut(Self::PREFIX.len());
+        prefix.copy_from_slice(Self::PREFIX.as_bytes());
+        hex_of(&self.0.to_be_bytes(), digits);
+        std::str::from_utf8(text).expect("prefix and digits are ASCII")
+    }
+}
+
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("call_")?;
-        f.write_str(hex_of(&self.0.to_be_bytes(), &mut [0; 32]))
+        f.write_str(self.encode(&mut [0; Self::LENGTH]))
     }
 }
 
@@ -269,7 +283,7 @@ impl FromStr for CallId {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        let digits = text.strip_prefix("call_").filter(|digits| digits.len() == 32);
+        let digits = text.strip_prefix(Self::PREFIX).filter(|digits| digits.len() == 32);
         let digits = digits.filter(|digits| digits.bytes().all(lower));
         digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()).map(Self).ok_or(
             InvalidName { kind: "call", rule: "`call_` and 32 lower-case hexadecimal digits" },

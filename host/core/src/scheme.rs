@@ -231,6 +231,14 @@ impl Scheme {
 // === impl Oauth ===
 
 impl Oauth {
+    /// Whether a host lies below one of the domains that a base URL may lie below.
+    pub fn below_suffix(&self, host: &str) -> bool {
+        self.base_url_suffixes.iter().any(|suffix| {
+            let rest = host.strip_suffix(suffix.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        })
+    }
+
     fn check(&self, slot: &Slot) -> Result<(), InvalidDescriptor> {
         let field = |name: &str| format!("slots.{slot}.scheme.{name}");
         let urls = [

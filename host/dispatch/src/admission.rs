@@ -3,12 +3,12 @@
 //! Counters, not queues: a call over the limit is told so at once and may come again, instead of
 //! waiting unseen while its caller's time runs out. A tenant without calls takes no memory.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use keyway_core::fault::Retry;
 use keyway_core::ids::{Environment, Tenant};
 use keyway_core::{Code, Fault};

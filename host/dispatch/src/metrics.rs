@@ -8,12 +8,13 @@
 //!
 //! Tenants are no label: ten thousand of them would make each series worthless. The log has them.
 
+use std::fmt;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use keyway_core::Fault;
 use keyway_core::release::ReleaseRef;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabel as _, EncodeLabelSet, LabelSetEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -34,11 +35,15 @@ pub struct Metrics {
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct CallLabels {
-    connector: String,
-    version: String,
+    #[prometheus(flatten)]
+    release: Ran,
     verb: &'static str,
     whose: &'static str,
 }
+
+/// The release, as `connector` and `version`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Ran(ReleaseRef);
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct VerbLabels {
@@ -83,8 +88,7 @@ impl Metrics {
         fault: Option<&Fault>,
     ) {
         let labels = CallLabels {
-            connector: release.connector.to_string(),
-            version: release.version.to_string(),
+            release: Ran(release.clone()),
             verb,
             whose: fault.map_or("none", |fault| fault.whose().as_str()),
         };
@@ -98,5 +102,14 @@ impl Metrics {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+// === impl Ran ===
+
+impl EncodeLabelSet for Ran {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), fmt::Error> {
+        ("connector", self.0.connector.as_str()).encode(encoder.encode_label())?;
+        ("version", self.0.version_str()).encode(encoder.encode_label())
     }
 }

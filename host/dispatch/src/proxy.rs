@@ -6,7 +6,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -55,9 +54,10 @@ impl Shared {
             release: route.connector.release().clone(),
             descriptor: Arc::clone(descriptor),
             base_url: route.settings.base_url.clone(),
-            time_left: deadline.left(),
+            // Nothing was waited for so far.
+            time_left: deadline.whole(),
         };
-        let (began, running) = (Instant::now(), self.metrics.running());
+        let running = self.metrics.running();
         let result = self.ways.proxy.relay(&origin, request).await.map_err(|failure| {
             let fault = limit::explain(Fault::from(failure), &origin.limit_met);
             // There is no connector in it: what the host refused, the caller asked for.
@@ -65,7 +65,7 @@ impl Shared {
         });
         drop(running);
         let fault = result.as_ref().err();
-        self.metrics.ended("proxy", route.connector.release(), began.elapsed(), fault);
+        self.metrics.ended("proxy", route.connector.release(), deadline.began.elapsed(), fault);
         let Relay { status, headers, body } = result?;
         let body = Through { body, _permit: permit, _route: route }.boxed_unsync();
         Ok(Relay { status, headers, body })

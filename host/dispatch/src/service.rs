@@ -229,12 +229,19 @@ impl Drop for Underway<'_> {
 
 /// When a call must have ended.
 pub(crate) struct Deadline {
+    pub(crate) began: Instant,
     at: Instant,
 }
 
 impl Deadline {
     pub(crate) fn within(asked: Option<Duration>, max: Duration) -> Self {
-        Self { at: Instant::now() + asked.unwrap_or(max).min(max) }
+        let began = Instant::now();
+        Self { began, at: began + asked.unwrap_or(max).min(max) }
+    }
+
+    /// All the time that there was.
+    pub(crate) fn whole(&self) -> Duration {
+        self.at - self.began
     }
 
     pub(crate) fn left(&self) -> Duration {

@@ -9,13 +9,10 @@ pub(crate) struct Budget {
     bytes: Room,
 }
 
-/// What there is no room for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Full {
-    /// Another exchange.
-    Exchanges,
-    /// So many bytes.
-    Bytes,
+/// A place that was taken and may not be kept; given back on drop.
+#[must_use]
+pub(crate) struct Place<'b> {
+    budget: &'b Budget,
 }
 
 #[derive(Debug)]
@@ -31,22 +28,35 @@ impl Budget {
         Self { exchanges: Room::new(exchanges_max), bytes: Room::new(bytes_max) }
     }
 
-    /// Room for one exchange of so many bytes: all of it or none.
-    pub(crate) fn take(&self, bytes: usize) -> Result<(), Full> {
-        if !self.exchanges.take(1) {
-            return Err(Full::Exchanges);
-        }
-        if !self.bytes.take(bytes) {
-            self.exchanges.give(1);
-            return Err(Full::Bytes);
-        }
-        Ok(())
+    /// A place for one exchange, whose bytes are not known yet.
+    pub(crate) fn place(&self) -> Option<Place<'_>> {
+        // Made only where it was taken: to drop one gives a place back.
+        self.exchanges.take(1).then(|| Place { budget: self })
     }
 
-    /// Gives back what one exchange took.
+    /// Gives back what one exchange kept.
     pub(crate) fn give(&self, bytes: usize) {
         self.exchanges.give(1);
         self.bytes.give(bytes);
+    }
+}
+
+// === impl Place ===
+
+impl Place<'_> {
+    /// Keeps it for an exchange of so many bytes, until they are given back. False if there is no room for them.
+    pub(crate) fn keep(self, bytes: usize) -> bool {
+        let kept = self.budget.bytes.take(bytes);
+        if kept {
+            std::mem::forget(self);
+        }
+        kept
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.budget.exchanges.give(1);
     }
 }
 
@@ -74,12 +84,18 @@ mod tests {
     #[test]
     fn both_bounds_hold_at_n_and_give_back_what_a_refusal_took() {
         let budget = Budget::new(2, 10);
-        assert_eq!(budget.take(11), Err(Full::Bytes));
-        assert_eq!(budget.take(9), Ok(()));
-        assert_eq!(budget.take(2), Err(Full::Bytes));
-        assert_eq!(budget.take(1), Ok(()), "a refusal for its bytes keeps no place");
-        assert_eq!(budget.take(0), Err(Full::Exchanges));
+        let keep = |bytes| budget.place().map(|place| place.keep(bytes));
+        assert_eq!(keep(11), Some(false));
+        assert_eq!(keep(9), Some(true));
+        assert_eq!(keep(2), Some(false));
+        drop(budget.place());
+        assert_eq!(
+            keep(1),
+            Some(true),
+            "neither a refusal for its bytes nor one that is let go keeps a place"
+        );
+        assert_eq!(keep(0), None);
         budget.give(9);
-        assert_eq!(budget.take(9), Ok(()));
+        assert_eq!(keep(9), Some(true));
     }
 }

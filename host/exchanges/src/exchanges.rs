@@ -11,7 +11,7 @@ use keyway_core::exchange::Exchange;
 use keyway_core::ports::{Clock, ExchangeLog};
 use tokio::sync::{Semaphore, broadcast, oneshot};
 
-use crate::budget::{Budget, Full};
+use crate::budget::Budget;
 use crate::error::Error;
 use crate::find::{self, Filter, Order, Page};
 use crate::follow::{Follow, Told};
@@ -137,6 +137,10 @@ impl ExchangeLog for Exchanges {
 
     fn record(&self, mut exchange: Exchange) {
         let Shared { options, budget, metrics, .. } = &*self.0.shared;
+        // First of all: a log that cannot keep up must not cost each exchange its row.
+        let Some(place) = budget.place() else {
+            return metrics.count_dropped(Dropped::Waiting, 1);
+        };
         cut(&mut exchange.request_body, options.body_bytes_max);
         cut(&mut exchange.response_body, options.body_bytes_max);
         // Written down here and not by the writer: memory is given back by the thread that took it, and what waits is
@@ -145,10 +149,8 @@ impl ExchangeLog for Exchanges {
             return metrics.count_dropped(Dropped::TooLarge, 1);
         };
         let row = Waiting { at: segment::nanos(exchange.at), bytes };
-        match budget.take(row.weight()) {
-            Ok(()) => {}
-            Err(Full::Exchanges) => return metrics.count_dropped(Dropped::Waiting, 1),
-            Err(Full::Bytes) => return metrics.count_dropped(Dropped::WaitingBytes, 1),
+        if !place.keep(row.weight()) {
+            return metrics.count_dropped(Dropped::WaitingBytes, 1);
         }
         if !self.0.queue.send(Message::Row(row)) {
             metrics.count_dropped(Dropped::Disk, 1);

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::exchanges::Shared;
 use crate::frame::{self, Frame, Piece};
 use crate::kept::{Kept, Position};
-use crate::row::{self, Read};
+use crate::row::{self, Row};
 use crate::segment::{self, Segment};
 
 /// Which exchanges are looked for. What is not set fits all.
@@ -110,7 +110,7 @@ enum Step {
 
 impl Filter {
     /// Whether a row is one that is looked for.
-    pub(crate) fn fits(&self, row: &Read<'_>) -> bool {
+    pub(crate) fn fits(&self, row: &Row<'_>) -> bool {
         let is = |wanted: Option<&str>, text: Option<&row::Text<'_>>| {
             wanted.is_none_or(|wanted| text.is_some_and(|text| text.is(wanted)))
         };
@@ -152,7 +152,7 @@ fn host_of(url: &str) -> Option<&str> {
 // === impl ReleaseFilter ===
 
 impl ReleaseFilter {
-    fn fits(&self, row: &Read<'_>) -> bool {
+    fn fits(&self, row: &Row<'_>) -> bool {
         let Some(release) = &row.release else { return false };
         match self {
             Self::Version(version) => release.version.is(&version.to_string()),

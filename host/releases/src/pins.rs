@@ -25,7 +25,7 @@ use crate::executed::Executed;
 use crate::find::{self, Selector};
 use crate::matrix::governs;
 use crate::routes::{Entry, RouteTable};
-use crate::scopes;
+use crate::scopes::{self, Naming, UserScopes};
 
 /// Decides what installations run.
 #[derive(Clone)]
@@ -56,7 +56,8 @@ pub struct PinRequest {
     pub reason: String,
     /// The generation that the actor saw last; another one now is a conflict. None: no matter.
     pub seen_generation: Option<u64>,
-    /// Also if the release needs scopes that the tenant's connections were not granted. The reason then says so.
+    /// Also if the release needs scopes that a connection, the tenant's own or a user's, was not granted. The reason
+    /// then says so.
     pub allow_missing_scopes: bool,
 }
 
@@ -90,6 +91,14 @@ pub struct DefaultRequest {
     pub reason: String,
     /// As in [`PinRequest`], for every tenant that the default is for.
     pub allow_missing_scopes: bool,
+}
+
+/// A release on its way to being an installation's, with what was done ahead.
+struct Wanted {
+    release: Release,
+    callable: Arc<dyn Callable>,
+    /// What the connections of the installation's users lack for it.
+    users: Vec<UserScopes>,
 }
 
 // === impl Releases ===
@@ -130,46 +139,41 @@ impl Releases {
         let PinRequest { installation, release, actor, reason, seen_generation, .. } = request;
         check_reason(&reason)?;
         let release = self.find(&installation.connector, &release).await?;
-        // Compiling may take seconds: done before other changes have to wait.
-        let callable = self.shared.load(&release).await?;
+        let wanted = self.shared.prepare(&installation, release).await?;
         let _changing = self.shared.changing.lock().await;
         let before = self.shared.store.pin(&installation).await?;
         check_seen(seen_generation, before.as_ref())?;
         let allowed = request.allow_missing_scopes;
-        let reason = self.shared.hold_scopes(&installation, &release, reason, allowed).await?;
+        let reason = self.shared.hold_scopes(&installation, &wanted, reason, allowed).await?;
         let pin = Pin {
             generation: before.as_ref().map_or(0, |pin| pin.generation) + 1,
-            release: release.reference.clone(),
+            release: wanted.release.reference.clone(),
             actor,
             reason,
             at: self.shared.clock.now(),
             reverts_to: None,
             installation,
         };
-        self.shared.apply("pin", pin, before, &release, callable).await
+        self.shared.apply("pin", pin, before, wanted).await
     }
 
     /// Goes back to an earlier pin, as a new generation.
     pub async fn revert(&self, request: RevertRequest) -> Result<Pin, Fault> {
         let RevertRequest { installation, to_generation, actor, reason, seen_generation } = request;
         check_reason(&reason)?;
-        // Compiling may take seconds: done before other changes have to wait, and again if the pin moved.
-        let (newest, target) = self.shared.way_back(&installation, to_generation).await?;
+        let (seen, target) = self.shared.way_back(&installation, to_generation).await?;
         let release = self.shared.published(&target.release).await?;
-        let mut callable = self.shared.load(&release).await?;
+        let mut wanted = self.shared.prepare(&installation, release).await?;
         let _changing = self.shared.changing.lock().await;
-        let (newest, target, release) =
-            match self.shared.way_back(&installation, to_generation).await? {
-                (now, same) if now.generation == newest.generation => (now, same, release),
-                (now, other) => {
-                    let release = self.shared.published(&other.release).await?;
-                    callable = self.shared.load(&release).await?;
-                    (now, other, release)
-                }
-            };
+        let (newest, target) = self.shared.way_back(&installation, to_generation).await?;
+        // The pin moved meanwhile, and the way back with it.
+        if newest.generation != seen.generation {
+            let release = self.shared.published(&target.release).await?;
+            wanted = self.shared.prepare(&installation, release).await?;
+        }
         check_seen(seen_generation, Some(&newest))?;
         // Marked and never refused: it ran here before, and whoever goes back at night has no time to ask for scopes.
-        let reason = self.shared.hold_scopes(&installation, &release, reason, true).await?;
+        let reason = self.shared.hold_scopes(&installation, &wanted, reason, true).await?;
         let pin = Pin {
             generation: newest.generation + 1,
             release: target.release,
@@ -179,7 +183,7 @@ impl Releases {
             reverts_to: Some(target.generation),
             installation,
         };
-        self.shared.apply("revert", pin, Some(newest), &release, callable).await
+        self.shared.apply("revert", pin, Some(newest), wanted).await
     }
 
     /// Sets what installations without a pin run.
@@ -188,18 +192,13 @@ impl Releases {
         check_reason(&reason)?;
         let release = self.find(&connector, &release).await?;
         self.shared.load(&release).await?;
+        let users = self.shared.users_without_pin(&environment, &release).await?;
         let _changing = self.shared.changing.lock().await;
-        let filter = Filter {
-            environment: Some(environment.clone()),
-            connector: Some(connector.clone()),
-            tenant: None,
-        };
-        let states = self.shared.store.installations(&filter).await?;
-        let governed: Vec<_> = states.into_iter().filter(|state| state.pin.is_none()).collect();
+        let governed = self.shared.without_pin(&environment, &connector).await?;
         for config in governed.iter().filter_map(|state| state.config.as_ref()) {
             check_config(&release, config)?;
         }
-        let missing = scopes::describe_all(&release.descriptor, &governed);
+        let missing = scopes::describe_all(&release.descriptor, &governed, &users);
         let reason = settle_scopes(&release, missing, reason, request.allow_missing_scopes)?;
         let before = self.shared.store.environment_default(&environment, &connector).await?;
         let default = EnvironmentDefault {
@@ -341,19 +340,66 @@ impl Shared {
         }
     }
 
-    /// Holds what the release needs against what the tenant's connections were granted. A pin that goes ahead all
-    /// the same says so in its reason, which is given back.
+    /// Does what a pin takes long for, before other changes have to wait: compiling may take seconds, and there may
+    /// be thousands of users. One who connects after this could as well have done so after the pin.
+    async fn prepare(
+        &self,
+        installation: &Installation,
+        release: Release,
+    ) -> Result<Wanted, Fault> {
+        let callable = self.load(&release).await?;
+        let users = scopes::compare_users(&self.store, &release.descriptor, installation).await?;
+        Ok(Wanted { release, callable, users })
+    }
+
+    /// Holds what the release needs against what the connections of the tenant and its users were granted. A pin
+    /// that goes ahead all the same says so in its reason, which is given back.
     async fn hold_scopes(
         &self,
         installation: &Installation,
-        release: &Release,
+        wanted: &Wanted,
         reason: String,
         allowed: bool,
     ) -> Result<String, Fault> {
+        let Wanted { release, users, .. } = wanted;
         let state = self.store.installation(installation).await?;
         let own = state.map(|state| state.connections).unwrap_or_default();
-        let missing = scopes::describe(&scopes::compare(&release.descriptor, &own));
-        settle_scopes(release, missing, reason, allowed)
+        let own = scopes::compare(&release.descriptor, &own);
+        let names = if allowed { Naming::Nobody } else { Naming::Few };
+        settle_scopes(release, scopes::describe(&own, users, names), reason, allowed)
+    }
+
+    /// Installations of a connector that run its default.
+    async fn without_pin(
+        &self,
+        environment: &Environment,
+        connector: &Connector,
+    ) -> Result<Vec<InstallationState>, Fault> {
+        let filter = Filter {
+            environment: Some(environment.clone()),
+            connector: Some(connector.clone()),
+            tenant: None,
+        };
+        let states = self.store.installations(&filter).await?;
+        Ok(states.into_iter().filter(|state| state.pin.is_none()).collect())
+    }
+
+    /// What users lack where the release would be the default; before other changes have to wait, as in
+    /// [`Self::prepare`].
+    async fn users_without_pin(
+        &self,
+        environment: &Environment,
+        release: &Release,
+    ) -> Result<HashMap<Installation, Vec<UserScopes>>, Fault> {
+        let mut users = HashMap::new();
+        for state in self.without_pin(environment, &release.reference.connector).await? {
+            let of = state.installation;
+            let lacking = scopes::compare_users(&self.store, &release.descriptor, &of).await?;
+            if !lacking.is_empty() {
+                users.insert(of, lacking);
+            }
+        }
+        Ok(users)
     }
 
     async fn load(&self, release: &Release) -> Result<Arc<dyn Callable>, Fault> {
@@ -365,11 +411,10 @@ impl Shared {
         action: &str,
         pin: Pin,
         before: Option<Pin>,
-        release: &Release,
-        callable: Arc<dyn Callable>,
+        wanted: Wanted,
     ) -> Result<Pin, Fault> {
         if let Some(config) = self.store.config(&pin.installation).await? {
-            check_config(release, &config)?;
+            check_config(&wanted.release, &config)?;
         }
         let entry = AuditEntry {
             actor: pin.actor.clone(),
@@ -382,7 +427,7 @@ impl Shared {
         let tx = self.store.tx().pin(pin.clone());
         tx.commit(entry).await?;
         let state = self.state(&pin.installation).await?;
-        self.table.set(pin.installation.clone(), self.route(&state, callable));
+        self.table.set(pin.installation.clone(), self.route(&state, wanted.callable));
         Ok(pin)
     }
 

@@ -3,8 +3,11 @@
 //! A provider that never said what it granted is taken at its silence: such a connection lacks nothing that
 //! anybody knows of.
 
-use keyway_core::descriptor::Descriptor;
-use keyway_core::ids::Slot;
+use std::collections::HashMap;
+
+use keyway_core::descriptor::{Descriptor, SlotSpec};
+use keyway_core::ids::{Installation, Slot, User};
+use keyway_store::Store;
 use keyway_store::model::{Connection, InstallationState};
 
 /// Bytes of the note that a pin's reason gets: enough for a dozen scopes.
@@ -12,6 +15,9 @@ const NOTE_BYTES_MAX: usize = 256;
 
 /// Tenants that are named where a default lacks scopes for many.
 const TENANTS_NAMED_MAX: usize = 3;
+
+/// Users that are named where a pin lacks scopes for many: somebody to ask. `keyway scopes` has them all.
+const USERS_NAMED_MAX: usize = 3;
 
 /// A slot of a release, and what one connection was granted for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +30,29 @@ pub struct SlotScopes {
     pub granted: Option<Vec<String>>,
     /// What of it is known to be missing.
     pub missing: Vec<String>,
+}
+
+/// What the connections of a tenant's users lack in one slot, added up: there may be thousands of them.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct UserScopes {
+    slot: Slot,
+    /// What the release needs, in its order.
+    required: Vec<String>,
+    /// How many users lack each of `required`.
+    lacked: Vec<usize>,
+    /// How many users lack something.
+    users: usize,
+    /// The first of them.
+    named: Vec<User>,
+}
+
+/// Whose names a text may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Naming {
+    /// A few users': for whoever asked, and is to do something about it.
+    Few,
+    /// No user's: for what is kept for good, or is about many tenants.
+    Nobody,
 }
 
 /// Every slot of a release, against the tenant's own connections.
@@ -43,18 +72,40 @@ pub fn missing(required: &[String], granted: Option<&[String]>) -> Vec<String> {
     required.iter().filter(|scope| !granted.contains(scope)).cloned().collect()
 }
 
-/// What is missing, slot by slot; none if nothing is.
-pub(crate) fn describe(slots: &[SlotScopes]) -> Option<String> {
-    let lacking = slots.iter().filter(|slot| !slot.missing.is_empty());
-    let texts: Vec<_> =
-        lacking.map(|slot| format!("slot `{}`: {}", slot.slot, slot.missing.join(" "))).collect();
+/// The slots of a release for which connections of the tenant's users lack something.
+pub(crate) async fn compare_users(
+    store: &Store,
+    descriptor: &Descriptor,
+    of: &Installation,
+) -> Result<Vec<UserScopes>, keyway_store::Error> {
+    let mut slots = Vec::new();
+    for (slot, spec) in descriptor.slots.iter().filter(|(_, spec)| !spec.scopes.is_empty()) {
+        let mut scopes = UserScopes::new(slot, spec);
+        store.each_user_connection(of, slot, |connection| scopes.add(connection)).await?;
+        slots.extend((scopes.users > 0).then_some(scopes));
+    }
+    Ok(slots)
+}
+
+/// What is missing, slot by slot, first of the tenant's own and then of its users'; none if nothing is.
+pub(crate) fn describe(own: &[SlotScopes], users: &[UserScopes], names: Naming) -> Option<String> {
+    let own = own.iter().filter(|slot| !slot.missing.is_empty());
+    let own = own.map(|slot| format!("slot `{}`: {}", slot.slot, slot.missing.join(" ")));
+    let users = users.iter().map(|slot| slot.describe(names));
+    let texts: Vec<_> = own.chain(users).collect();
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 /// What is missing, tenant by tenant; none if nothing is. Of many tenants it names the first, and says how many more.
-pub(crate) fn describe_all(descriptor: &Descriptor, of: &[InstallationState]) -> Option<String> {
+pub(crate) fn describe_all(
+    descriptor: &Descriptor,
+    of: &[InstallationState],
+    users: &HashMap<Installation, Vec<UserScopes>>,
+) -> Option<String> {
     let mut lacking = of.iter().filter_map(|state| {
-        let missing = describe(&compare(descriptor, &state.connections))?;
+        let own = compare(descriptor, &state.connections);
+        let users = users.get(&state.installation).map_or(&[][..], Vec::as_slice);
+        let missing = describe(&own, users, Naming::Nobody)?;
         Some(format!("tenant {}: {missing}", state.installation.tenant))
     });
     let mut texts: Vec<_> = lacking.by_ref().take(TENANTS_NAMED_MAX).collect();
@@ -67,4 +118,52 @@ pub(crate) fn describe_all(descriptor: &Descriptor, of: &[InstallationState]) ->
 pub(crate) fn marked(reason: &str, missing: &str) -> String {
     let cut = &missing[..missing.floor_char_boundary(NOTE_BYTES_MAX)];
     format!("{reason} [scopes missing: {cut}]")
+}
+
+// === impl UserScopes ===
+
+impl UserScopes {
+    fn new(slot: &Slot, spec: &SlotSpec) -> Self {
+        let (required, lacked) = (spec.scopes.clone(), vec![0; spec.scopes.len()]);
+        Self { slot: slot.clone(), required, lacked, users: 0, named: Vec::new() }
+    }
+
+    /// Counts a connection if it lacks something.
+    fn add(&mut self, of: &Connection) {
+        let missing = missing(&self.required, of.scopes.as_deref());
+        if missing.is_empty() {
+            return;
+        }
+        for (scope, lacked) in self.required.iter().zip(&mut self.lacked) {
+            *lacked += usize::from(missing.contains(scope));
+        }
+        self.users += 1;
+        if self.named.len() < USERS_NAMED_MAX {
+            self.named.extend(of.user.clone());
+        }
+    }
+
+    /// What is missing, with how many users lack it where that is not all of them.
+    fn describe(&self, names: Naming) -> String {
+        let Self { slot, users, .. } = self;
+        let lacked = self.required.iter().zip(&self.lacked).filter(|(_, lacked)| **lacked > 0);
+        let lacked = lacked.map(|(scope, lacked)| match lacked {
+            lacked if lacked == users => scope.clone(),
+            lacked => format!("{scope} (of {lacked})"),
+        });
+        let lacked = lacked.collect::<Vec<_>>().join(" ");
+        let plural = if *users == 1 { "" } else { "s" };
+        let such_as = match names {
+            Naming::Few => format!(", {}", self.such_as()),
+            Naming::Nobody => String::new(),
+        };
+        format!("slot `{slot}` of {users} user{plural}{such_as}: {lacked}")
+    }
+
+    /// The first users, by name.
+    fn such_as(&self) -> String {
+        let named: Vec<_> = self.named.iter().map(User::as_str).collect();
+        let such_as = if self.users > named.len() { "such as " } else { "" };
+        format!("{such_as}{}", named.join(", "))
+    }
 }

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+/// Where tokens may stand, as the API has it.
+const PHASES: [&str; 4] = ["ready", "refreshing", "uncertain", "needs-reauth"];
+
 /// A connection, named.
 #[derive(Args, Debug)]
 pub(crate) struct Which {
@@ -42,12 +45,16 @@ pub(crate) enum ConnectionCommand {
     },
     /// Remove the credential of a slot; tokens are revoked at the provider where it offers that.
     Remove(Which),
-    /// List connections and where they stand.
+    /// List connections and where they stand: an installation's, or those of the environment that have tokens.
     List {
-        /// The tenant.
-        tenant: String,
+        /// The tenant; without it, every tenant's.
+        #[arg(requires = "connector")]
+        tenant: Option<String>,
         /// The connector, `publisher/name`.
-        connector: String,
+        connector: Option<String>,
+        /// Only those of the environment whose tokens stand there.
+        #[arg(long, conflicts_with = "tenant", value_parser = PHASES)]
+        phase: Option<String>,
     },
     /// Let nothing use a connection, and wait until nothing does.
     Pause {
@@ -89,7 +96,7 @@ pub(crate) enum ConnectionCommand {
     },
     /// Take tokens from another system, each tried first. One JSON object a line: `tenant`, `connector`, `slot`,
     /// `access_token`, and as known `user`, `refresh_token`, `subject_token`, `expires_at`, `obtained_at`,
-    /// `scopes`, `account`, `base_url`, `hold_refresh`.
+    /// `scopes`, `account`, `base_url`, `hold_refresh`, `replace`.
     Import {
         /// A file of such lines; `-` reads standard input.
         #[arg(value_name = "FILE")]
@@ -97,6 +104,9 @@ pub(crate) enum ConnectionCommand {
         /// Try everything and change nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Also over tokens that were refreshed here, or were issued later: they are lost. As `replace` in each line.
+        #[arg(long)]
+        replace: bool,
     },
     /// Print a connection's tokens as a line for `import`.
     Export {

@@ -8,8 +8,8 @@ use http::Method;
 use hyper::body::Bytes;
 use keyway_api::contract::LINES_TYPE;
 use keyway_api::contract::connection::{
-    Client, ClientList, Connection, ConnectionList, Imported, LineOutcome, PauseReceipt, Scopes,
-    SlotScopes, TokenPhase, TokenState,
+    Client, ClientList, Connection, ConnectionList, Imported, LineOutcome, PauseReceipt, Replaced,
+    Scopes, SlotScopes, Standing, StandingList, TokenPhase, TokenState, Watch, WatchState,
 };
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ pub(crate) async fn connection(
             output::note(format!("{} has no credential any more", name(&which)));
             Ok(Exit::Success)
         }
-        ConnectionCommand::List { tenant, connector } => {
+        ConnectionCommand::List { tenant: Some(tenant), connector: Some(connector), .. } => {
             let path = session.installation(&tenant, &connector, "/connections");
             let json = session.get(&path).await?;
             session.show(json, |list: ConnectionList| {
@@ -58,6 +58,7 @@ pub(crate) async fn connection(
                 output::table(["SLOT", "USER", "KIND", "GEN", "STATE", "BASE URL", "SET"], &rows);
             })
         }
+        ConnectionCommand::List { phase, .. } => standing(session, phase.as_deref()).await,
         ConnectionCommand::Pause { which, wait } => pause(session, &which, wait).await,
         ConnectionCommand::Resume(which) => {
             switch(session, &which, "resume", "is in use again").await
@@ -81,11 +82,28 @@ pub(crate) async fn connection(
         ConnectionCommand::Obtain { which, subject_file, base_url } => {
             obtain(session, &which, subject_file.as_deref(), base_url).await
         }
-        ConnectionCommand::Import { file, dry_run } => import(session, &file, dry_run).await,
+        ConnectionCommand::Import { file, dry_run, replace } => {
+            import(session, &file, dry_run, replace).await
+        }
         ConnectionCommand::Export { which, recipient, .. } => {
             export(session, &which, recipient).await
         }
     }
+}
+
+/// The connections of the environment that have tokens.
+async fn standing(session: &Session, phase: Option<&str>) -> anyhow::Result<Exit> {
+    let path = format!("/v1/environments/{}/connections", encoded(session.environment()));
+    let json = session.list(&path, &[("phase", phase)], "connections").await?;
+    session.show(json, |list: StandingList| {
+        let rows: Vec<_> = list.connections.into_iter().map(standing_row).collect();
+        output::table(["TENANT", "CONNECTOR", "SLOT", "USER", "GEN", "STATE", "SET"], &rows);
+    })
+}
+
+fn standing_row(Standing { tenant, connector, connection }: Standing) -> [String; 7] {
+    let [slot, user, _, generation, state, _, set] = row(connection);
+    [tenant, connector, slot, user, generation, state, set]
 }
 
 async fn obtain(
@@ -129,15 +147,15 @@ async fn switch(session: &Session, which: &Which, verb: &str, done: &str) -> any
     })
 }
 
-async fn import(session: &Session, file: &Path, dry: bool) -> anyhow::Result<Exit> {
+async fn import(session: &Session, file: &Path, dry: bool, replace: bool) -> anyhow::Result<Exit> {
     let text = if file == Path::new("-") {
         standard_input()?
     } else {
         std::fs::read_to_string(file).with_context(|| format!("import {}", file.display()))?
     };
     let environment = encoded(session.environment());
-    let dry_run = if dry { "?dry_run=true" } else { "" };
-    let path = format!("/v1/environments/{environment}/connections/import{dry_run}");
+    let query = format!("dry_run={dry}&replace={replace}");
+    let path = format!("/v1/environments/{environment}/connections/import?{query}");
     let reply = session.send(Method::POST, &path, LINES_TYPE, text.into()).await?;
     let outcomes = match reply.json {
         // One line is JSON, several are text.
@@ -163,7 +181,9 @@ fn said(outcome: LineOutcome) {
     if let Some(problem) = problem {
         output::note(format!("keyway: line {line}: {}: {}", problem.code, problem.detail));
     }
-    let Some(Imported { tried, account, connection }) = imported else { return };
+    let Some(imported) = imported else { return };
+    warn(line, &imported);
+    let Imported { tried, account, replaces, connection, .. } = imported;
     let tried = match (tried, account) {
         (true, Some(account)) => format!("works, for account {account}"),
         (true, None) => "works".to_owned(),
@@ -172,7 +192,10 @@ fn said(outcome: LineOutcome) {
         }
     };
     match connection {
-        None => output::line(format!("line {line}: the token {tried}; nothing is changed")),
+        None => {
+            let would = would(replaces);
+            output::line(format!("line {line}: the token {tried}; {would}; nothing is changed"));
+        }
         Some(Connection { slot, user, generation, .. }) => {
             let user = user.map_or(String::new(), |user| format!(" of user {user}"));
             output::line(format!(
@@ -180,6 +203,27 @@ fn said(outcome: LineOutcome) {
             ));
         }
     }
+}
+
+/// What is taken all the same, and may be missed later.
+fn warn(line: usize, imported: &Imported) {
+    let Imported { missing_scopes, warning, .. } = imported;
+    if !missing_scopes.is_empty() {
+        let missing = missing_scopes.join(" ");
+        output::note(format!("keyway: warning: line {line}: scopes are missing: {missing}"));
+    }
+    if let Some(warning) = warning {
+        output::note(format!("keyway: warning: line {line}: {warning}"));
+    }
+}
+
+/// What an import that is not dry would do.
+fn would(replaces: Option<Replaced>) -> String {
+    let Some(Replaced { generation, account }) = replaces else {
+        return "it would be a new connection".to_owned();
+    };
+    let account = account.map_or(String::new(), |account| format!(", for account {account}"));
+    format!("it would replace generation {generation}{account}")
 }
 
 async fn export(
@@ -224,7 +268,7 @@ fn row(of: Connection) -> [String; 7] {
     let mut state = vec![of.state.as_ref().map_or("set", |state| phase(state.phase)).to_owned()];
     state.extend(of.paused.then(|| "paused".to_owned()));
     state.extend(of.hold_refresh.then(|| "refresh held".to_owned()));
-    state.extend(of.watch_until.map(|until| format!("watched until {}", timestamp(until))));
+    state.extend(of.watch.and_then(watched));
     [
         of.slot,
         of.user.unwrap_or("-".to_owned()),
@@ -234,6 +278,17 @@ fn row(of: Connection) -> [String; 7] {
         of.base_url.unwrap_or("-".to_owned()),
         timestamp(of.at),
     ]
+}
+
+/// How an import does, as long as it is watched.
+fn watched(Watch { state, until, refreshes }: Watch) -> Option<String> {
+    let state = match state {
+        WatchState::Waiting => "waiting",
+        WatchState::Proven => "proven",
+        WatchState::Failing => "failing",
+        WatchState::Over => return None,
+    };
+    Some(format!("watched until {} ({state}, refreshes: {refreshes})", timestamp(until)))
 }
 
 /// A secret from a file, from standard input or typed unseen; never from the command line: other users see that.
@@ -319,15 +374,25 @@ fn dash(words: &[String]) -> String {
 /// What a release needs of its provider, and what was granted.
 pub(crate) async fn scopes(session: &Session, typed: args::Scopes) -> anyhow::Result<Exit> {
     let args::Scopes { tenant, connector, release } = typed;
-    let release =
-        release.map_or(String::new(), |release| format!("?release={}", encoded(&release)));
-    let json = session
-        .get(&session.installation(&tenant, &connector, &format!("/scopes{release}")))
-        .await?;
-    session.show(json, |scopes: Scopes| {
-        let rows: Vec<_> = scopes.slots.iter().flat_map(scope_rows).collect();
-        output::table(["SLOT", "USER", "REQUIRED", "GRANTED", "MISSING"], &rows);
-    })
+    let json = granted(session, &tenant, &connector, release.as_deref()).await?;
+    session.show(json, |scopes: Scopes| print_scopes(&scopes))
+}
+
+/// What a release needs, and what was granted to a tenant and its users. None: the release that the tenant runs.
+pub(crate) async fn granted(
+    session: &Session,
+    tenant: &str,
+    connector: &str,
+    release: Option<&str>,
+) -> anyhow::Result<Value> {
+    let query = release.map_or(String::new(), |release| format!("?release={}", encoded(release)));
+    session.get(&session.installation(tenant, connector, &format!("/scopes{query}"))).await
+}
+
+/// Prints them, a row for the tenant's own of each slot and one for each user who lacks something.
+pub(crate) fn print_scopes(scopes: &Scopes) {
+    let rows: Vec<_> = scopes.slots.iter().flat_map(scope_rows).collect();
+    output::table(["SLOT", "USER", "REQUIRED", "GRANTED", "MISSING"], &rows);
 }
 
 /// The tenant's own, then the users whose connections lack something.

@@ -63,25 +63,8 @@ pub(crate) async fn list(
 ) -> anyhow::Result<Exit> {
     let environment = (!all).then(|| session.environment());
     let filters = [("environment", environment), ("tenant", tenant), ("connector", connector)];
-    let query: Vec<String> = filters
-        .into_iter()
-        .filter_map(|(key, value)| Some(format!("{key}={}", encoded(value?))))
-        .collect();
-    let mut rows: Vec<Value> = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let mut query = query.clone();
-        query.extend(after.iter().map(|after| format!("after={}", encoded(after))));
-        let mut page = session.get(&format!("/v1/pins?{}", query.join("&"))).await?;
-        if let Value::Array(more) = page["rows"].take() {
-            rows.extend(more);
-        }
-        after = page["next"].as_str().map(str::to_owned);
-        if after.is_none() {
-            break;
-        }
-    }
-    session.show(serde_json::json!({ "rows": rows }), |matrix: Matrix| {
+    let json = session.list("/v1/pins", &filters, "rows").await?;
+    session.show(json, |matrix: Matrix| {
         let rows: Vec<_> = matrix.rows.into_iter().map(row).collect();
         let header = [
             "ENVIRONMENT",

@@ -1,7 +1,6 @@
 //! `keyway quotas`.
 
 use keyway_api::contract::quota::{Policy, Quota, QuotaList};
-use serde_json::Value;
 
 use crate::commands::remote::{Session, encoded};
 use crate::exit::Exit;
@@ -17,23 +16,9 @@ pub(crate) async fn list(
     connector: Option<&str>,
 ) -> anyhow::Result<Exit> {
     let path = format!("/v1/environments/{}/quotas", encoded(session.environment()));
-    let (mut quotas, mut after): (Vec<Value>, Option<String>) = (Vec::new(), None);
-    loop {
-        let wanted = [("tenant", tenant), ("connector", connector), ("after", after.as_deref())];
-        let query: Vec<String> = wanted
-            .into_iter()
-            .filter_map(|(key, value)| Some(format!("{key}={}", encoded(value?))))
-            .collect();
-        let mut page = session.get(&format!("{path}?{}", query.join("&"))).await?;
-        if let Value::Array(more) = page["quotas"].take() {
-            quotas.extend(more);
-        }
-        after = page["next"].as_str().map(str::to_owned);
-        if after.is_none() {
-            break;
-        }
-    }
-    session.show(serde_json::json!({ "quotas": quotas }), |list: QuotaList| {
+    let filters = [("tenant", tenant), ("connector", connector)];
+    let json = session.list(&path, &filters, "quotas").await?;
+    session.show(json, |list: QuotaList| {
         output::table(HEADER, &list.quotas.iter().flat_map(rows).collect::<Vec<_>>());
     })
 }

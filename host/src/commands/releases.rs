@@ -4,16 +4,21 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use http::Method;
+use keyway_api::contract::connection::Scopes;
 use keyway_api::contract::release::{Diff, Release, ReleaseList, ReleaseRef, ReleaseSummary};
 use serde_json::Value;
 
 use crate::args::ReleaseName;
+use crate::commands::connections;
 use crate::commands::remote::{Session, connector_path, encoded};
 use crate::exit::Exit;
 use crate::output;
 
 /// Hexadecimal digits that lists show: enough to be typed back, few enough to read.
 const DIGITS_SHOWN: usize = "sha256:".len() + 12;
+
+/// What a host of another version is told by.
+const OTHER_SHAPE: &str = "answer of another shape than this version's";
 
 /// Publishes a component.
 pub(crate) async fn publish(session: &Session, file: &Path) -> anyhow::Result<Exit> {
@@ -57,18 +62,46 @@ fn row(summary: ReleaseSummary) -> [String; 6] {
 pub(crate) async fn show(session: &Session, name: &ReleaseName) -> anyhow::Result<Exit> {
     let Some(release) = resolve(session, name, None).await? else { return Ok(Exit::Refused) };
     let json = session.get(&path(&release)).await?;
+    session.show(json, print)
+}
+
+/// Shows a release, and what it needs beside what was granted to a tenant. As JSON it is the release with one more
+/// field: a command prints one line.
+pub(crate) async fn show_for(
+    session: &Session,
+    name: &ReleaseName,
+    tenant: &str,
+) -> anyhow::Result<Exit> {
+    let granted = match name.only_connector() {
+        Some(connector) => connections::granted(session, tenant, connector, None).await?,
+        None => {
+            let Some(named) = resolve(session, name, None).await? else { return Ok(Exit::Refused) };
+            let ReleaseRef { connector, digest, .. } = named;
+            connections::granted(session, tenant, &connector, Some(&digest)).await?
+        }
+    };
+    let scopes: Scopes = serde_json::from_value(granted.clone()).context(OTHER_SHAPE)?;
+    let mut json = session.get(&path(&scopes.release)).await?;
+    if session.json() {
+        json["scopes"] = granted;
+    }
     session.show(json, |release: Release| {
-        let Release {
-            release, component_bytes, exports, contract, published_by, descriptor, ..
-        } = release;
-        let ReleaseRef { connector, version, digest } = release;
-        output::line(format!("{connector}@{version}"));
-        output::line(format!("digest     {digest}"));
-        output::line(format!("component  {component_bytes} bytes, contract {contract}"));
-        output::line(format!("exports    {}", exports.join(", ")));
-        output::line(format!("publisher  {published_by}"));
-        output::json(&descriptor, true);
+        print(release);
+        output::line("");
+        connections::print_scopes(&scopes);
     })
+}
+
+fn print(release: Release) {
+    let Release { release, component_bytes, exports, contract, published_by, descriptor, .. } =
+        release;
+    let ReleaseRef { connector, version, digest } = release;
+    output::line(format!("{connector}@{version}"));
+    output::line(format!("digest     {digest}"));
+    output::line(format!("component  {component_bytes} bytes, contract {contract}"));
+    output::line(format!("exports    {}", exports.join(", ")));
+    output::line(format!("publisher  {published_by}"));
+    output::json(&descriptor, true);
 }
 
 /// Shows what differs between two releases of one connector.
@@ -106,8 +139,8 @@ async fn resolve(
     name: &ReleaseName,
     connector: Option<&str>,
 ) -> anyhow::Result<Option<ReleaseRef>> {
-    let list: ReleaseList = serde_json::from_value(session.get("/v1/releases").await?)
-        .context("answer of another shape than this version's")?;
+    let list: ReleaseList =
+        serde_json::from_value(session.get("/v1/releases").await?).context(OTHER_SHAPE)?;
     let connector = name.connector.as_deref().or(connector);
     let fits = |release: &ReleaseRef| {
         connector.is_none_or(|connector| connector == release.connector)

@@ -69,6 +69,32 @@ impl Session {
         self.send(Method::GET, path, "application/json", Bytes::new()).await.map(|reply| reply.json)
     }
 
+    /// Every page of a list, put together: an object with the one field `list`.
+    pub(crate) async fn list(
+        &self,
+        path: &str,
+        filters: &[(&str, Option<&str>)],
+        list: &str,
+    ) -> anyhow::Result<Value> {
+        let (mut rows, mut after): (Vec<Value>, Option<String>) = (Vec::new(), None);
+        loop {
+            let query: Vec<String> = filters
+                .iter()
+                .copied()
+                .chain([("after", after.as_deref())])
+                .filter_map(|(key, value)| Some(format!("{key}={}", encoded(value?))))
+                .collect();
+            let mut page = self.get(&format!("{path}?{}", query.join("&"))).await?;
+            if let Value::Array(more) = page[list].take() {
+                rows.extend(more);
+            }
+            after = page["next"].as_str().map(str::to_owned);
+            if after.is_none() {
+                return Ok(serde_json::json!({ list: rows }));
+            }
+        }
+    }
+
     /// `PUT` or `POST` of JSON text as it is.
     pub(crate) async fn text(
         &self,

@@ -186,6 +186,14 @@ impl Commit {
         if fresh { Ok(()) } else { Err(Error::Conflict { what: Collision::Contended }) }
     }
 
+    /// Whether it puts or removes this row.
+    pub(crate) fn writes_to(&self, row: &Key) -> bool {
+        self.writes.iter().any(|write| match write {
+            Write::Put { key, .. } | Write::Remove { key } => key == row,
+            Write::Append { .. } => false,
+        })
+    }
+
     /// Bytes it adds to a group.
     pub(crate) fn bytes(&self) -> usize {
         let value = |write: &Write| match write {

@@ -59,6 +59,8 @@ macro_rules! conformance {
             control::configurations_of_any_size_come_back,
             control::connections_rotate_and_go,
             control::users_have_connections_of_their_own,
+            control::users_alone_make_an_installation,
+            control::users_connections_are_shown_slot_by_slot,
             control::cells_land_with_a_change,
             control::a_sealed_credential_has_a_limit,
             control::an_entry_too_large_is_refused_with_its_change,
@@ -149,11 +151,7 @@ pub fn release(version: &str) -> Release {
 
 /// What [`release`] is called.
 pub fn reference(version: &str) -> ReleaseRef {
-    ReleaseRef {
-        connector: name("keyway/hubspot"),
-        version: name(version),
-        digest: Digest::of(version.as_bytes()),
-    }
+    ReleaseRef::new(name("keyway/hubspot"), name(version), Digest::of(version.as_bytes()))
 }
 
 /// A pin of `keyway/hubspot`.

@@ -96,6 +96,11 @@ pub(crate) struct ConnectionRow {
     pub(crate) set: Option<ConnectionSet>,
 }
 
+/// Says that an installation has, or had, connections of users. Those are in a space of their own, and installations
+/// are found by theirs: without it, one that nothing else was set for would not be found.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct UsersRow {}
+
 /// What a connection that is set says besides.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ConnectionSet {
@@ -307,7 +312,7 @@ impl From<&ReleaseRef> for ReleaseRow {
 
 impl From<ReleaseRow> for ReleaseRef {
     fn from(row: ReleaseRow) -> Self {
-        Self { connector: row.connector, version: row.version, digest: row.digest }
+        Self::new(row.connector, row.version, row.digest)
     }
 }
 

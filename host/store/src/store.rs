@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use keyway_core::ids::{ConnectionRef, Connector, Environment, Installation};
+use keyway_core::ids::{ConnectionRef, Connector, Environment, Installation, Slot};
 use keyway_core::ports::Clock;
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Descriptor, Digest, Release};
@@ -67,6 +67,7 @@ const ROUNDS_MAX: usize = 64;
 pub(crate) const PIN: &str = "pin";
 pub(crate) const CONFIG: &str = "config";
 pub(crate) const CONNECTION: &str = "connection";
+pub(crate) const USERS: &str = "users";
 
 /// Counter of the audit, in its space.
 pub(crate) const AUDIT: &str = "audit";
@@ -226,15 +227,32 @@ impl Store {
         let prefix = Key::installation(Space::UserConnection, installation);
         let mut connections = Vec::new();
         for (key, row) in self.all(prefix).await? {
-            let [.., slot, _] = parts::<5>(&key)?;
-            let (header, sealed) = row::decode::<ConnectionRow>(&key, &row)?.inline(&key)?;
-            let user = header.set.as_ref().and_then(|set| set.user.clone());
-            let slot = slot.parse().map_err(|error| key.corrupt(error))?;
-            let of = ConnectionRef { installation: installation.clone(), slot, user };
-            connections.extend(header.of(of, sealed));
+            connections.extend(user_connection_of(installation, &key, &row)?);
         }
         connections.sort_by(|a, b| (&a.slot, &a.user).cmp(&(&b.slot, &b.user)));
         Ok(connections)
+    }
+
+    /// Shows `look` each connection that the tenant's users have in one slot, in no order that means anything. It is
+    /// read in pages: whoever only counts thousands of them need not hold their ciphertexts.
+    pub async fn each_user_connection(
+        &self,
+        installation: &Installation,
+        slot: &Slot,
+        mut look: impl FnMut(&Connection) + Send,
+    ) -> Result<(), Error> {
+        let prefix = Key::installation(Space::UserConnection, installation).part(slot.as_str());
+        let mut after = None;
+        loop {
+            let page = self.page(&prefix, after).await?;
+            for (key, row) in &page {
+                user_connection_of(installation, key, row)?.iter().for_each(&mut look);
+            }
+            if page.len() < PAGE_ROWS {
+                return Ok(());
+            }
+            after = page.into_iter().next_back().map(|(key, _)| key);
+        }
     }
 
     /// The generation of the connection that was last in this slot, 0 if there never was one. The next
@@ -411,7 +429,7 @@ impl Store {
         let connector = connector.parse().map_err(|error| key.corrupt(error))?;
         let version = version.parse().map_err(|error| key.corrupt(error))?;
         Ok(Release {
-            reference: ReleaseRef { connector, version, digest: header.digest },
+            reference: ReleaseRef::new(connector, version, header.digest),
             descriptor,
             component_bytes: header.component_bytes,
             exports: header.exports,
@@ -457,6 +475,7 @@ impl Store {
                     let of = ConnectionRef { installation, slot, user: None };
                     state.connections.extend(connection_of(of, &key, &row)?);
                 }
+                (Some(USERS), None) => {}
                 _ => return Err(key.corrupt("no part of an installation")),
             }
         }
@@ -559,6 +578,20 @@ fn installation_of(
 /// A connection, unless the row says that it was removed.
 fn connection_of(of: ConnectionRef, key: &Key, row: &Row) -> Result<Option<Connection>, Error> {
     let (header, sealed) = row::decode::<ConnectionRow>(key, row)?.inline(key)?;
+    Ok(header.of(of, sealed))
+}
+
+/// A user's connection, unless the row says that it was removed. Only the row has the user's name.
+fn user_connection_of(
+    installation: &Installation,
+    key: &Key,
+    row: &Row,
+) -> Result<Option<Connection>, Error> {
+    let [.., slot, _] = parts::<5>(key)?;
+    let (header, sealed) = row::decode::<ConnectionRow>(key, row)?.inline(key)?;
+    let user = header.set.as_ref().and_then(|set| set.user.clone());
+    let slot = slot.parse().map_err(|error| key.corrupt(error))?;
+    let of = ConnectionRef { installation: installation.clone(), slot, user };
     Ok(header.of(of, sealed))
 }
 

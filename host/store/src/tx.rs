@@ -5,7 +5,7 @@
 //! decide who may change what.
 
 use bytes::Bytes;
-use keyway_core::ids::{Actor, ConnectionRef};
+use keyway_core::ids::{Actor, ConnectionRef, Installation};
 use keyway_core::{Digest, Release};
 
 use crate::backend::{Commit, Write, within};
@@ -15,9 +15,9 @@ use crate::key::{Key, Space};
 use crate::model::{Config, Connection, Entry, EnvironmentDefault, Pin, Token};
 use crate::row::{
     self, AuditRow, ConfigRow, ConnectionRow, DigestRow, EnvironmentDefaultRow, PinRow,
-    PublishedRow, TokenNameRow, TokenRow, Touched,
+    PublishedRow, TokenNameRow, TokenRow, Touched, UsersRow,
 };
-use crate::store::{AUDIT, CONFIG, PIN, Rounds, Store, connection_key, release_key};
+use crate::store::{AUDIT, CONFIG, PIN, Rounds, Store, USERS, connection_key, release_key};
 
 /// Changes of the control plane that land together or not at all.
 ///
@@ -265,7 +265,19 @@ impl Plan {
         self.commit.unchanged(&key, found.as_ref().map(|(row, _)| row));
         let header = ConnectionRow::from(connection);
         self.commit.put(key, row::encode(&header, &connection.sealed)?);
+        if connection.user.is_some() {
+            self.mark_users(store, &connection.installation).await?;
+        }
         self.touched.push(Touched::Installation(connection.installation.clone()));
+        Ok(())
+    }
+
+    /// Without a guard: whoever else writes it writes the same.
+    async fn mark_users(&mut self, store: &Store, of: &Installation) -> Result<(), Error> {
+        let key = Key::installation(Space::Installation, of).part(USERS);
+        if !self.commit.writes_to(&key) && store.get(&key).await?.is_none() {
+            self.commit.put(key, row::encode(&UsersRow {}, b"")?);
+        }
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use keyway_core::{Code, Fault};
 use keyway_store::model::Connection;
 use tokio::time::{Instant, sleep};
 
-use crate::connections::{Receipt, Switch, Vault};
+use crate::connections::{Receipt, Switch, Vault, entry};
 
 /// How often a barrier looks whether the connection is idle.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -59,7 +59,8 @@ impl Vault {
     }
 
     /// Pauses a connection and answers once nothing uses it: no exchange and no refresh is in flight, and none
-    /// begins. Where that takes longer than `wait`, it stays paused and the caller may ask again.
+    /// begins. Where that takes longer than `wait`, it stays paused and the caller may ask again. The answer is audited
+    /// before it is given: somebody else acts on it.
     pub async fn pause(
         &self,
         of: &ConnectionRef,
@@ -72,7 +73,10 @@ impl Vault {
             return Err(Fault::new(Code::ConnectionPaused, detail));
         }
         let drained_at = self.shared.clock.now();
-        Ok(Receipt { info: self.info(self.existing(of).await?).await?, drained_at })
+        let connection = self.existing(of).await?;
+        let drained = entry("connection.drained", &connection, actor, None);
+        self.shared.store.tx().commit(drained).await?;
+        Ok(Receipt { info: self.info(connection).await?, drained_at })
     }
 
     /// Waits until nothing is `busy`; false if that took too long.

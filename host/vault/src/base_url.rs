@@ -3,35 +3,29 @@
 //! A provider with an address for each customer names it in its token response, and a connection keeps it. A token goes
 //! there with every request, so it is taken only below the domains that the descriptor names, whoever names it: the
 //! provider, an import, or an operator. Whether its host is one that the descriptor declares is the egress policy's
-//! business.
+//! business, and so is whether the release that is running would still take it.
 
-use keyway_core::descriptor::Descriptor;
+use keyway_core::descriptor::{Descriptor, Oauth};
 use keyway_core::{Code, Fault};
 use url::Url;
 
 /// Whether a base URL lies below the domains that the release names, for each slot that names some: an installation has
 /// one base URL, whichever of its slots it was set with.
 pub fn check(descriptor: &Descriptor, base_url: &str) -> Result<(), Fault> {
-    let servers = descriptor.slots.values().filter_map(|spec| spec.scheme.oauth());
-    servers
+    let naming = descriptor.slots.values().filter_map(|spec| spec.scheme.oauth());
+    naming
         .filter(|oauth| !oauth.base_url_suffixes.is_empty())
-        .try_for_each(|oauth| below(base_url, &oauth.base_url_suffixes))
+        .try_for_each(|oauth| below(base_url, oauth))
 }
 
-/// Whether a base URL lies below one of these domains.
-pub(crate) fn below(base_url: &str, suffixes: &[String]) -> Result<(), Fault> {
+/// Whether a base URL lies below one of the domains that these facts name.
+pub(crate) fn below(base_url: &str, oauth: &Oauth) -> Result<(), Fault> {
     let url = Url::parse(base_url).ok().filter(|url| {
         let plain = url.username().is_empty() && url.password().is_none();
         url.scheme() == "https" && plain
     });
     let host = url.as_ref().and_then(|url| url.host_str());
-    let below = host.is_some_and(|host| {
-        suffixes.iter().any(|suffix| {
-            host.strip_suffix(suffix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        })
-    });
-    if below {
+    if host.is_some_and(|host| oauth.below_suffix(host)) {
         return Ok(());
     }
     let detail = "the base URL is not below the domains that the release names";
@@ -40,11 +34,18 @@ pub(crate) fn below(base_url: &str, suffixes: &[String]) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn only_what_lies_below_a_named_domain_is_taken() {
-        let suffixes = ["my.salesforce.com".to_owned(), "example.org".to_owned()];
+        let naming = |suffixes: &[&str]| -> Oauth {
+            let facts = json!({"grant": "client-credentials",
+                "token-url": "https://login.example.com/token", "base-url-suffixes": suffixes});
+            serde_json::from_value(facts).unwrap()
+        };
+        let oauth = naming(&["my.salesforce.com", "example.org"]);
         for good in [
             "https://acme.my.salesforce.com",
             "https://acme.my.salesforce.com/",
@@ -56,7 +57,7 @@ mod tests {
             // Which ports it may have is for the declared hosts to say.
             "https://acme.my.salesforce.com:8443",
         ] {
-            assert!(below(good, &suffixes).is_ok(), "{good}");
+            assert!(below(good, &oauth).is_ok(), "{good}");
         }
         for bad in [
             "https://evilmy.salesforce.com",
@@ -78,14 +79,15 @@ mod tests {
             "https://",
             "",
         ] {
-            let fault = below(bad, &suffixes).unwrap_err();
+            let fault = below(bad, &oauth).unwrap_err();
             assert_eq!(fault.code, Code::BaseUrlRefused, "{bad}");
             assert!(
                 bad.is_empty() || !fault.detail.contains(bad),
                 "a provider's text is not quoted"
             );
         }
-        assert!(below("https://anything.example.com", &[]).is_err(), "no domain is not every one");
+        let none = below("https://anything.example.com", &naming(&[]));
+        assert!(none.is_err(), "no domain is not every one");
     }
 
     #[test]

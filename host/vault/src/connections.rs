@@ -25,13 +25,14 @@ use crate::consent::Swept;
 use crate::metrics::Metrics;
 use crate::oauth::client::{ClientInfo, ClientRef, ClientSetting, Clients};
 use crate::oauth::obtain::Obtaining;
-use crate::oauth::record::{Record, Records, State};
+use crate::oauth::record::{Record, Records};
 use crate::oauth::refresh::Tower;
 use crate::oauth::skew;
 use crate::open::Open;
 use crate::reseal::ChangingOver;
 use crate::seal::{Field, Place, SealError, Sealer};
 use crate::secret::{self, SecretInput};
+use crate::standing::{Info, Standings};
 use crate::steps::{Listener, Steps};
 
 /// Holds the credentials of every installation.
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) tower: Tower,
     pub(crate) obtaining: Obtaining,
     pub(crate) metrics: Metrics,
+    pub(crate) standings: Standings,
     pub(crate) changing_over: ChangingOver,
     pub(crate) clocks_said: skew::Said,
     pub(crate) swept: Swept,
@@ -117,15 +119,6 @@ pub struct Setting {
     pub secret: SecretInput,
 }
 
-/// A connection and where its tokens stand.
-#[derive(Clone, Debug)]
-pub struct Info {
-    /// The connection; its ciphertext is not for showing.
-    pub connection: Connection,
-    /// Of tokens; none for a secret that was set by hand.
-    pub state: Option<State>,
-}
-
 /// Says that a connection was idle and stays so.
 #[derive(Clone, Debug)]
 pub struct Receipt {
@@ -150,12 +143,14 @@ impl Vault {
     /// A vault of these parts.
     pub fn new(parts: Parts) -> Self {
         let Parts { store, sealer, clock, outbound, owner, listener } = parts;
+        let metrics = Metrics::default();
         let shared = Shared {
             records: Records::new(store.clone(), sealer.clone()),
             clients: Clients::new(store.clone(), sealer.clone()),
             tower: Tower::default(),
             obtaining: Obtaining::default(),
-            metrics: Metrics::default(),
+            standings: Standings::new(metrics.clone()),
+            metrics,
             changing_over: ChangingOver::default(),
             clocks_said: skew::Said::default(),
             swept: Swept::default(),
@@ -182,8 +177,8 @@ impl Vault {
         &self.shared.metrics
     }
 
-    /// Opens every credential once: a host with the wrong key must not start and fail call by call. One
-    /// that is damaged fails its own tenant's calls, and is only said here.
+    /// Opens every credential once, and every OAuth client: a host with the wrong key must not start and fail call by
+    /// call. One that is damaged fails its own calls, and is only said here. Counts the credentials.
     pub async fn check_all(&self) -> Result<usize, Fault> {
         let mut opened = 0;
         for state in self.shared.store.installations(&Filter::default()).await? {
@@ -199,6 +194,7 @@ impl Vault {
                 }
             }
         }
+        self.shared.clients.check_all(lacks_key).await?;
         Ok(opened)
     }
 
@@ -234,11 +230,11 @@ impl Vault {
         tx.commit(entry("connection.set", &connection, actor, before.as_ref())).await?;
         self.show(&of, Some(connection.clone()));
         self.forget_tokens(&of);
-        self.shared.metrics.stands(&of, None);
+        self.shared.standings.note(&of, None);
         Ok(connection)
     }
 
-    /// The next connection of a slot, without its secret. Paused, if the one before is: only `resume` ends that.
+    /// The next connection of a slot, without its secret. Paused or on hold as the one before, until somebody says so.
     pub(crate) async fn next_epoch(&self, of: &ConnectionRef) -> Result<Connection, Fault> {
         let generation = self.shared.store.connection_generation(of).await? + 1;
         let before = self.shared.store.connection(of).await?;
@@ -253,8 +249,8 @@ impl Vault {
             base_url: None,
             account: None,
             scopes: None,
-            paused: before.is_some_and(|before| before.paused),
-            hold_refresh: false,
+            paused: before.as_ref().is_some_and(|before| before.paused),
+            hold_refresh: before.is_some_and(|before| before.hold_refresh),
             watch_until: None,
             sealed: bytes::Bytes::new(),
             at: self.shared.clock.now(),
@@ -280,37 +276,6 @@ impl Vault {
             }
         }
         Ok(())
-    }
-
-    /// A connection and where its tokens stand.
-    pub async fn info(&self, connection: Connection) -> Result<Info, Fault> {
-        let state = if held_in_row(&connection) {
-            None
-        } else {
-            self.shared.records.state(&connection.reference(), connection.epoch).await?
-        };
-        Ok(Info { connection, state })
-    }
-
-    /// The connection, which must be there.
-    pub async fn existing(&self, of: &ConnectionRef) -> Result<Connection, Fault> {
-        self.shared
-            .store
-            .connection(of)
-            .await?
-            .ok_or_else(|| Fault::new(Code::UnknownConnection, format!("there is no {of}")))
-    }
-
-    /// Every connection of an installation: the tenant's own, then its users'.
-    pub async fn connections(&self, installation: &Installation) -> Result<Vec<Info>, Fault> {
-        let state = self.shared.store.installation(installation).await?;
-        let own = state.map(|state| state.connections).unwrap_or_default();
-        let users = self.shared.store.user_connections(installation).await?;
-        let mut infos = Vec::with_capacity(own.len() + users.len());
-        for connection in own.into_iter().chain(users) {
-            infos.push(self.info(connection).await?);
-        }
-        Ok(infos)
     }
 
     /// Sets the operator's client at a provider.

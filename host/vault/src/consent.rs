@@ -24,12 +24,13 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::base_url;
-use crate::connections::{Info, Vault};
+use crate::connections::Vault;
 use crate::import::{Established, Trial, Tried};
 use crate::oauth::client::ClientRef;
 use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
 use crate::oauth::record::{State, Tokens};
 use crate::seal::{Field, Place};
+use crate::standing::Info;
 
 pub(crate) use sessions::Swept;
 pub use sessions::{CONSENTS_MAX, SESSION_TIME, STATE_TIME, Session, SessionToken};
@@ -287,7 +288,7 @@ impl Vault {
         let Consent { taken, spec, oauth } = consent;
         let of = &taken.session.of;
         if let Some(base_url) = &issued.base_url {
-            base_url::below(base_url, &oauth.base_url_suffixes)?;
+            base_url::below(base_url, oauth)?;
             base_url_fits(base_url)?;
         }
         let before = self.shared.store.connection(of).await?;

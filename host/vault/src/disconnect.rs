@@ -55,7 +55,7 @@ impl Vault {
             tx.commit(entry).await?;
             self.show(of, None);
             self.forget_tokens(of);
-            self.shared.metrics.stands(of, None);
+            self.shared.standings.note(of, None);
             return Ok(true);
         }
     }

@@ -2,7 +2,11 @@
 //!
 //! A token is established in one change: the connection's row, a new epoch, and its first record. Before an import is
 //! believed, the token is tried, unless it has ended and can be refreshed; where another system goes on refreshing it,
-//! refreshing is held here until somebody says otherwise. For two days an import is watched, and its state says so.
+//! refreshing is held here until somebody says otherwise. For two days an import is watched: whether it is proven by a
+//! refresh, waits for one, or fails.
+//!
+//! **Invariant:** an import never takes the place of another account, and of tokens that are newer than its own only
+//! where it says so: what was refreshed here is the last of its grant, and what is brought back may be spent.
 
 use std::time::Duration;
 
@@ -17,11 +21,13 @@ use keyway_store::model::{Connection, Entry};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
-use crate::connections::{Info, Vault, entry, version};
-use crate::oauth::record::{State, TOKEN_BYTES_MAX, Tokens};
+use crate::connections::{Vault, entry, held_in_row, version};
+use crate::oauth::record::{Phase, State, TOKEN_BYTES_MAX, Tokens};
 use crate::oauth::skew;
 use crate::secret::SECRET_BYTES_MIN;
+use crate::standing::Info;
 
 /// How long an import is watched. Two days see every refresh that a provider's usual lifetimes bring, and a night.
 const WATCH: time::Duration = time::Duration::hours(48);
@@ -55,8 +61,45 @@ pub struct Import {
     pub account: Option<String>,
     /// What paths are joined to instead of the descriptor's base URL; checked by the caller.
     pub base_url: Option<String>,
-    /// Another system goes on refreshing.
-    pub hold_refresh: bool,
+    /// Whether another system goes on refreshing. Where nobody says, a hold stays as it was.
+    pub hold_refresh: Option<bool>,
+    /// Also over tokens that were refreshed here, or were issued later than these.
+    pub replace: bool,
+}
+
+/// What came of an import.
+#[derive(Debug)]
+pub struct Taken {
+    /// The connection; none after a dry run.
+    pub info: Option<Info>,
+    /// What came of trying the token.
+    pub tried: Tried,
+    /// What it takes the place of, or would.
+    pub before: Option<Connection>,
+}
+
+/// How an import does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Watch {
+    /// In a word.
+    pub state: WatchState,
+    /// Until when it is watched.
+    pub until: OffsetDateTime,
+    /// How often its tokens were refreshed here.
+    pub refreshes: u64,
+}
+
+/// How an import does, in a word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WatchState {
+    /// Nothing has shown yet that it goes on working here.
+    Waiting,
+    /// Its tokens were refreshed here; or there is nothing to refresh, and the provider took the token.
+    Proven,
+    /// The last attempt to refresh failed.
+    Failing,
+    /// The two days are past.
+    Over,
 }
 
 /// How a token is tried.
@@ -84,14 +127,24 @@ pub(crate) struct Established {
     pub(crate) scopes: Option<Vec<String>>,
     pub(crate) account: Option<String>,
     pub(crate) base_url: Option<String>,
+    /// On hold from here on. A hold that was there stays in any case, unless [`Terms`] end it.
     pub(crate) hold_refresh: bool,
     pub(crate) watch_until: Option<OffsetDateTime>,
+}
+
+/// On what terms an import takes the place of a connection.
+struct Terms {
+    account: Option<String>,
+    obtained_at: Option<OffsetDateTime>,
+    hold_refresh: Option<bool>,
+    replace: bool,
 }
 
 // === impl Vault ===
 
 impl Vault {
-    /// Tries tokens of another system and, unless it is `dry`, takes them. What was there before is replaced.
+    /// Tries tokens of another system and, unless it is `dry`, takes them. What was there before is replaced, if it may
+    /// be.
     pub async fn import(
         &self,
         import: Import,
@@ -99,45 +152,52 @@ impl Vault {
         trial: &Trial,
         dry: bool,
         actor: &Actor,
-    ) -> Result<(Option<Info>, Tried), Fault> {
+    ) -> Result<Taken, Fault> {
         check(&import, spec)?;
         let of = import.of.clone();
         self.check_one_base_url(&of, import.base_url.as_deref()).await?;
-        let tried = if ended(&import, self.shared.clock.now()) {
+        let before = self.find(&of).await?;
+        let held_before = before.as_ref().is_some_and(|before| before.hold_refresh);
+        let tried = if ended(&import, held_before, self.shared.clock.now()) {
             Tried::Untried
         } else {
             self.try_token(&of, spec, &import.tokens.access, trial).await?
         };
-        let account = match &tried {
-            Tried::Works(Some(found)) => {
-                if import.account.as_ref().is_some_and(|account| account != found) {
-                    let detail = format!("{of}: the token is of another account");
-                    return Err(Fault::new(Code::AccountMismatch, detail));
-                }
-                Some(found.clone())
-            }
-            _ => import.account.clone(),
-        };
-        if dry {
-            return Ok((None, tried));
+        let account = account(&import, &tried)?;
+        let Import { obtained_at, hold_refresh, replace, .. } = import;
+        let terms = Terms { account: account.clone(), obtained_at, hold_refresh, replace };
+        // The last word is in the change itself; this is for whoever only wants to know.
+        if let Some(before) = &before {
+            terms.check(before, self.info(before.clone()).await?.state.as_ref())?;
         }
+        if dry {
+            return Ok(Taken { info: None, tried, before });
+        }
+        let established = self.imported(import, account, &tried);
+        let action = "connection.import";
+        let connection =
+            self.establish_on(&of, established, Some(&terms), (action, actor), |tx| tx).await?;
+        Ok(Taken { info: Some(self.info(connection).await?), tried, before })
+    }
+
+    /// What an import makes.
+    fn imported(&self, import: Import, account: Option<String>, tried: &Tried) -> Established {
         let now = self.shared.clock.now();
         let state = State {
             obtained_at: import.obtained_at,
             expires_at: import.expires_at,
+            tried: matches!(tried, Tried::Works(_)),
             ..State::issued(0, now, None, &import.tokens)
         };
-        let established = Established {
+        Established {
             state,
             tokens: import.tokens,
             scopes: import.scopes,
             account,
             base_url: import.base_url,
-            hold_refresh: import.hold_refresh,
+            hold_refresh: import.hold_refresh == Some(true),
             watch_until: Some(now + WATCH),
-        };
-        let connection = self.establish(&of, established, "connection.import", actor).await?;
-        Ok((Some(self.info(connection).await?), tried))
+        }
     }
 
     /// Makes a connection of tokens, in one audited change.
@@ -160,51 +220,88 @@ impl Vault {
         actor: &Actor,
         along: impl Fn(Tx) -> Tx + Send + Sync,
     ) -> Result<Connection, Fault> {
+        self.establish_on(of, new, None, (action, actor), along).await
+    }
+
+    async fn establish_on(
+        &self,
+        of: &ConnectionRef,
+        new: Established,
+        terms: Option<&Terms>,
+        (action, actor): (&str, &Actor),
+        along: impl Fn(Tx) -> Tx + Send + Sync,
+    ) -> Result<Connection, Fault> {
         check_size(new.scopes.as_deref(), new.account.as_deref(), new.base_url.as_deref())?;
         // A pause that is answered while this waits for its turn would not be the last word.
         let _in_use = self.shared.uses(of).await?;
         let _changing = self.shared.changing.lock().await;
         let mut round = 1;
         loop {
-            match self.establish_once(of, &new, action, actor, &along).await {
-                // A refresh of the tokens that were there has landed in between: it is theirs that go.
+            // Outside of the match: a connection that may not be replaced is no reason to look again.
+            let (connection, before, tx) = self.prepared(of, &new, terms).await?;
+            let entry = entry(action, &connection, actor, before.as_ref());
+            match along(tx).commit(entry).await.map_err(Fault::from) {
+                // A refresh of the tokens that were there has landed in between: it is theirs that go, if they may.
                 Err(fault) if fault.code == Code::Conflict && round < ESTABLISH_ROUNDS => {
                     round += 1
                 }
-                done => return done,
+                Err(fault) => return Err(fault),
+                Ok(_) => {
+                    // In this order: a call in between would find the old row without its tokens.
+                    self.show(of, Some(connection.clone()));
+                    self.forget_tokens_before(of, connection.epoch);
+                    self.shared.standings.note(of, Some((&new.state.phase).into()));
+                    return Ok(connection);
+                }
             }
         }
     }
 
-    async fn establish_once(
+    /// A connection of new tokens, what it takes the place of, and the change that makes it.
+    async fn prepared(
         &self,
         of: &ConnectionRef,
         new: &Established,
-        action: &str,
-        actor: &Actor,
-        along: &(impl Fn(Tx) -> Tx + Send + Sync),
-    ) -> Result<Connection, Fault> {
+        terms: Option<&Terms>,
+    ) -> Result<(Connection, Option<Connection>, Tx), Fault> {
         let before = self.shared.store.connection(of).await?;
         let mut connection = self.next_epoch(of).await?;
         "oauth2".clone_into(&mut connection.kind);
         connection.scopes.clone_from(&new.scopes);
         connection.account.clone_from(&new.account);
         connection.base_url.clone_from(&new.base_url);
-        connection.hold_refresh = new.hold_refresh;
+        connection.hold_refresh |= new.hold_refresh;
         connection.watch_until = new.watch_until;
         let state = State { version: version(connection.epoch), ..new.state.clone() };
-        let mut tx = self.shared.store.tx().set_connection(connection.clone());
         let (records, epoch) = (&self.shared.records, connection.epoch);
-        tx = records.create(tx, of, epoch, &state, &new.tokens).await?;
+        let mut tx = records.create(self.shared.store.tx(), of, epoch, &state, &new.tokens).await?;
         if let Some(before) = &before {
             tx = records.remove(tx, of, before.epoch).await?;
+            if let Some(terms) = terms {
+                // Read after the versions of what is removed: a refresh that lands later fails the commit.
+                terms.check(before, self.info(before.clone()).await?.state.as_ref())?;
+                terms.keep(before, &mut connection);
+            }
         }
-        along(tx).commit(entry(action, &connection, actor, before.as_ref())).await?;
-        // In this order: a call in between would find the old row without its tokens.
-        self.show(of, Some(connection.clone()));
-        self.forget_tokens_before(of, connection.epoch);
-        self.shared.metrics.stands(of, Some(&state.phase));
-        Ok(connection)
+        let tx = tx.set_connection(connection.clone());
+        Ok((connection, before, tx))
+    }
+
+    /// The connection, if there is one.
+    pub async fn find(&self, of: &ConnectionRef) -> Result<Option<Connection>, Fault> {
+        Ok(self.shared.store.connection(of).await?)
+    }
+
+    /// A connection whose state is known.
+    pub(crate) fn informed(&self, connection: Connection, state: Option<State>) -> Info {
+        let watch = Watch::of(&connection, state.as_ref(), self.shared.clock.now());
+        Info { connection, state, watch }
+    }
+
+    /// Whether a connection is an import that is still watched. One that nobody can look up is not said to be.
+    pub(crate) async fn is_watched(&self, of: &ConnectionRef) -> bool {
+        let until = self.existing(of).await.ok().and_then(|connection| connection.watch_until);
+        until.is_some_and(|until| self.shared.clock.now() < until)
     }
 
     /// Asks the provider whether a token works.
@@ -217,7 +314,7 @@ impl Vault {
     ) -> Result<Tried, Fault> {
         let Some(probe) = &spec.probe else { return Ok(Tried::Untried) };
         let mut headers = HeaderMap::new();
-        let value = format!("Bearer {}", token.expose_secret());
+        let value = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
         let mut value = HeaderValue::from_str(&value).map_err(|_| unusable())?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
@@ -262,14 +359,97 @@ impl Vault {
         actor: &Actor,
     ) -> Result<(Info, Tokens), Fault> {
         let connection = self.existing(of).await?;
+        if held_in_row(&connection) {
+            let detail =
+                format!("{of} was set by hand, and only tokens are exported: set it there too");
+            return Err(Fault::new(Code::Unsupported, detail));
+        }
         let record = self.record(&connection).await?;
         let readable =
             recipient.map_or("in the clear".to_owned(), |key| format!("sealed to {key}"));
         let entry =
             Entry { after: Some(readable), ..entry("connection.export", &connection, actor, None) };
         self.shared.store.tx().commit(entry).await?;
-        let info = Info { connection, state: Some(record.state.clone()) };
+        let info = self.informed(connection, Some(record.state.clone()));
         Ok((info, record.tokens.clone()))
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// Of an import; none for what came in another way, or has no tokens any more.
+    pub(crate) fn of(
+        connection: &Connection,
+        state: Option<&State>,
+        now: OffsetDateTime,
+    ) -> Option<Self> {
+        let (until, tokens) = (connection.watch_until?, state?);
+        let refreshes = refreshes(connection, tokens);
+        let lost = matches!(tokens.phase, Phase::NeedsReauth { .. } | Phase::Uncertain { .. });
+        let state = if until <= now {
+            WatchState::Over
+        } else if lost || tokens.failures > 0 {
+            WatchState::Failing
+        } else if refreshes > 0 || (tokens.tried && !tokens.refreshable) {
+            WatchState::Proven
+        } else {
+            WatchState::Waiting
+        };
+        Some(Self { state, until, refreshes })
+    }
+}
+
+// === impl Terms ===
+
+impl Terms {
+    /// Refuses what would put one account in the place of another, or lose tokens that are newer.
+    fn check(&self, before: &Connection, state: Option<&State>) -> Result<(), Fault> {
+        let of = before.reference();
+        if let (Some(known), Some(account)) = (&before.account, &self.account)
+            && known != account
+        {
+            let detail = format!("{of} is of another account: remove it first");
+            return Err(Fault::new(Code::AccountMismatch, detail));
+        }
+        let Some(state) = state.filter(|_| !self.replace) else { return Ok(()) };
+        let later = state.obtained_at.zip(self.obtained_at).is_some_and(|(has, new)| has > new);
+        let why = if matches!(state.phase, Phase::Refreshing { .. }) {
+            "are being refreshed"
+        } else if refreshes(before, state) > 0 {
+            "were refreshed here, and what is imported may be spent"
+        } else if later {
+            "were issued later than what is imported"
+        } else {
+            return Ok(());
+        };
+        let detail = format!("the tokens of {of} {why}: only with `replace` are they given up");
+        Err(Fault::new(Code::Conflict, detail))
+    }
+
+    /// What a connection keeps where the import is silent.
+    fn keep(&self, before: &Connection, connection: &mut Connection) {
+        connection.hold_refresh = self.hold_refresh.unwrap_or(before.hold_refresh);
+        if connection.base_url.is_none() {
+            connection.base_url.clone_from(&before.base_url);
+        }
+    }
+}
+
+/// How often a connection's tokens were refreshed since they came here.
+const fn refreshes(connection: &Connection, state: &State) -> u64 {
+    state.version.saturating_sub(version(connection.epoch))
+}
+
+/// Whose the tokens are: the provider's word, else the import's.
+fn account(import: &Import, tried: &Tried) -> Result<Option<String>, Fault> {
+    match (tried, &import.account) {
+        (Tried::Works(Some(found)), Some(account)) if found != account => {
+            let detail = format!("{}: the token is of another account", import.of);
+            Err(Fault::new(Code::AccountMismatch, detail))
+        }
+        (Tried::Works(Some(found)), _) => Ok(Some(found.clone())),
+        (_, account) => Ok(account.clone()),
     }
 }
 
@@ -314,9 +494,10 @@ fn check_size(
 
 /// Whether an access token has ended that can be refreshed here: the provider would say no, and it would mean nothing.
 /// Trying the refresh token instead would spend it, in a dry run as well.
-fn ended(import: &Import, now: OffsetDateTime) -> bool {
+fn ended(import: &Import, held_before: bool, now: OffsetDateTime) -> bool {
     let Tokens { refresh, subject, .. } = &import.tokens;
-    let refreshable = !import.hold_refresh && (refresh.is_some() || subject.is_some());
+    let held = import.hold_refresh.unwrap_or(held_before);
+    let refreshable = !held && (refresh.is_some() || subject.is_some());
     refreshable && import.expires_at.is_some_and(|expires_at| expires_at <= now)
 }
 
@@ -346,7 +527,7 @@ mod tests {
     use keyway_store::Store;
 
     use super::*;
-    use crate::connections::Parts;
+    use crate::connections::{Parts, Switch};
     use crate::seal::Sealer;
 
     struct Fixed;
@@ -399,13 +580,8 @@ mod tests {
         write.now_or_never().expect("memory does not wait").unwrap();
     }
 
-    /// New tokens were issued, and those before them go in any case: a refresh of those is no reason to lose both.
-    #[tokio::test]
-    async fn tokens_are_established_while_those_before_them_are_refreshed() {
-        let store = Store::memory(Arc::new(Fixed));
-        let vault = vault(&store);
-        let actor = "ann".parse().unwrap();
-        let of = ConnectionRef {
+    fn login() -> ConnectionRef {
+        ConnectionRef {
             installation: Installation {
                 environment: "dev".parse().unwrap(),
                 tenant: "acme".parse().unwrap(),
@@ -413,7 +589,30 @@ mod tests {
             },
             slot: "login".parse().unwrap(),
             user: None,
-        };
+        }
+    }
+
+    /// A consent, and tokens that are obtained, are no word about another system that refreshes.
+    #[tokio::test]
+    async fn whatever_establishes_a_connection_anew_leaves_it_on_hold() {
+        let store = Store::memory(Arc::new(Fixed));
+        let vault = vault(&store);
+        let (of, actor) = (login(), "ann".parse().unwrap());
+        vault.establish(&of, tokens("first"), "connection.connect", &actor).await.unwrap();
+        vault.switch(&of, Switch::HoldRefresh, true, &actor).await.unwrap();
+        for action in ["connection.connect", "connection.obtain"] {
+            let made = vault.establish(&of, tokens("second"), action, &actor).await.unwrap();
+            assert!(made.hold_refresh, "{action}");
+        }
+    }
+
+    /// New tokens were issued, and those before them go in any case: a refresh of those is no reason to lose both.
+    #[tokio::test]
+    async fn tokens_are_established_while_those_before_them_are_refreshed() {
+        let store = Store::memory(Arc::new(Fixed));
+        let vault = vault(&store);
+        let actor = "ann".parse().unwrap();
+        let of = login();
         vault.establish(&of, tokens("first"), "connection.connect", &actor).await.unwrap();
         let rounds = std::sync::atomic::AtomicU32::new(0);
         let meddle = |rounds_max: u32| {

@@ -26,6 +26,7 @@ pub mod private_file;
 mod reseal;
 pub mod seal;
 pub mod secret;
+pub mod standing;
 pub mod steps;
 pub mod tokens;
 

@@ -1,19 +1,16 @@
 //! What the vault counts: refreshes, by what came of them, connections that nobody uses, and by how much the host's
 //! clock is off.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicI64;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use keyway_core::Code;
-use keyway_core::ids::ConnectionRef;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::oauth::record::Phase;
+use crate::standing::Stand;
 
 /// What the vault counts. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +20,6 @@ pub struct Metrics {
     overdue: Gauge<i64, AtomicI64>,
     clock_ahead: Gauge<i64, AtomicI64>,
     connections: Family<Standing, Gauge>,
-    /// What each connection counts as in `connections`.
-    phases: Arc<Mutex<HashMap<ConnectionRef, &'static str>>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -61,19 +56,16 @@ impl Metrics {
         self.refreshes.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// Notes where a connection's tokens stand; none where it has none any more.
-    pub(crate) fn stands(&self, of: &ConnectionRef, phase: Option<&Phase>) {
-        let gauge = |phase| self.connections.get_or_create_owned(&Standing { phase });
-        let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match phase {
-            Some(phase) => phases.insert(of.clone(), phase.as_str()),
-            None => phases.remove(of),
+    /// Counts a connection where it stands now, and no longer where it stood.
+    pub(crate) fn stands(&self, before: Option<Stand>, now: Option<Stand>) {
+        let gauge = |stand: Stand| {
+            self.connections.get_or_create_owned(&Standing { phase: stand.as_str() })
         };
         if let Some(before) = before {
             gauge(before).dec();
         }
-        if let Some(phase) = phase {
-            gauge(phase.as_str()).inc();
+        if let Some(now) = now {
+            gauge(now).inc();
         }
     }
 

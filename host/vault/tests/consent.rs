@@ -570,3 +570,29 @@ async fn tokens_that_make_no_connection_are_revoked() {
     let begun = world.begin(&session).await.unwrap();
     assert_eq!(world.complete(&begun, "works").await, Ok(2));
 }
+
+/// C44: the answer names the place that every request's token would go to.
+#[tokio::test]
+async fn a_base_url_outside_the_release_s_domains_is_refused_and_its_tokens_are_revoked() {
+    let mut world = World::new().await;
+    let mut spec = serde_json::to_value(&world.spec).expect("JSON");
+    spec["scheme"]["base-url"] = json!("/instance_url");
+    spec["scheme"]["base-url-suffixes"] = json!(["my.example.com"]);
+    world.spec = serde_json::from_value(spec).expect("valid");
+    for (code_given, base_url) in [
+        ("elsewhere", "https://evil.example.net"),
+        ("look-alike", "https://evilmy.example.com"),
+        ("in the user's place", "https://eu.my.example.com@evil.example.net"),
+    ] {
+        world.server.answer_besides(json!({"instance_url": base_url}));
+        assert_eq!(world.connect(code_given).await, Err("base-url-refused"), "{base_url}");
+        let revoked = world.revoked().pop();
+        assert_eq!(revoked, Some(format!("refresh-of-{code_given}")), "{base_url}");
+        assert!(world.vault.existing(&world.of).await.is_err(), "nothing was connected");
+    }
+    world.server.answer_besides(json!({"instance_url": "https://eu.my.example.com"}));
+    assert_eq!(world.connect("below").await, Ok(1));
+    let connection = world.vault.existing(&world.of).await.unwrap();
+    assert_eq!(connection.base_url.as_deref(), Some("https://eu.my.example.com"));
+    assert_eq!(world.revoked().len(), 3);
+}

@@ -74,6 +74,11 @@ impl Peer {
         let address = line.trim().parse().context("a peer says where it listens")?;
         Ok(Self { child, address })
     }
+
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for Peer {

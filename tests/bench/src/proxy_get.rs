@@ -24,10 +24,10 @@ const LEVELS: [(usize, &str); 3] =
     [(1, "proxy-get-1"), (64, "proxy-get-64"), (512, "proxy-get-512")];
 
 /// Turns of each side.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
 
 /// One turn: thousands of requests, and short enough that noise of seconds meets both.
-const TURN: Duration = Duration::from_secs(2);
+const TURN: Duration = Duration::from_secs(1);
 
 /// Connections whose memory is looked at.
 const OPEN: usize = 512;
@@ -45,7 +45,7 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Row>> {
     let proxy = Peer::start(Role::Proxy { to: upstream.address })?;
     let host = Host::start(&folder.path().join("data"), &config(upstream.address));
     configure(&host).await?;
-    let memory = memory(&host).await?;
+    let memory = memory(&host, &proxy).await?;
     let mut rows = Vec::with_capacity(LEVELS.len() + 1);
     for (connections, row) in LEVELS {
         rows.push(throughput(&host, proxy.address, connections, row).await?);
@@ -69,21 +69,33 @@ async fn throughput(
     Ok(Row::beside(row, &rounds, detail))
 }
 
-/// On a host that has served before: what its first requests took is no connection's.
-async fn memory(host: &Host) -> anyhow::Result<Row> {
-    Load::open(host.address, 1, relayed(host)?).await?.rate(TURN).await?;
-    let before = resident_bytes(host.id())?;
-    let mut load = Load::open(host.address, OPEN, relayed(host)?).await?;
-    tokio::time::sleep(SETTLING).await;
-    let idle = each(before, resident_bytes(host.id())?);
-    load.rate(TURN).await?;
-    let active = each(before, resident_bytes(host.id())?);
+async fn memory(host: &Host, proxy: &Peer) -> anyhow::Result<Row> {
+    let ours = held(host.id(), host.address, relayed(host)?).await?;
+    let floor = held(proxy.id(), proxy.address, get(proxy.address, "/things/1", None)?).await?;
     let detail = format!(
-        "{OPEN} connections; {idle:.0} bytes for each before its first request, {active:.0} after {} s of \
-         requests on all of them, with the connections to the provider",
-        TURN.as_secs()
+        "{OPEN} connections; before its first request each takes {:.0} bytes, the floor's {:.0}",
+        ours.idle, floor.idle
     );
-    Ok(Row::alone(rows::PROXY_MEMORY, vec![active], detail))
+    Ok(Row::beside(rows::PROXY_MEMORY, &[(ours.used, floor.used)], detail))
+}
+
+/// Bytes that a server holds for each of many connections.
+struct Held {
+    /// Before its first request.
+    idle: f64,
+    /// After a turn of requests on all of them, with the connections to the upstream.
+    used: f64,
+}
+
+/// On a server that has served before: what its first requests took is no connection's.
+async fn held(id: u32, address: SocketAddr, shot: Shot) -> anyhow::Result<Held> {
+    Load::open(address, 1, shot.clone()).await?.rate(TURN).await?;
+    let before = resident_bytes(id)?;
+    let mut load = Load::open(address, OPEN, shot).await?;
+    tokio::time::sleep(SETTLING).await;
+    let idle = each(before, resident_bytes(id)?);
+    load.rate(TURN).await?;
+    Ok(Held { idle, used: each(before, resident_bytes(id)?) })
 }
 
 fn each(before: u64, after: u64) -> f64 {

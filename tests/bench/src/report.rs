@@ -1,6 +1,6 @@
-//! The report: rows as JSON for programs, as a page for people. Measures nothing.
+//! The report: rows and tortures as JSON for programs, as a page for people. Measures nothing.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::Path;
 
@@ -10,12 +10,16 @@ use serde::{Deserialize, Serialize};
 use crate::machine;
 use crate::rows::{self, ROWS, Spec};
 use crate::stats::median;
+use crate::tortures;
 
-/// Everything that was measured.
+/// Everything that was measured, and how the tortures ended.
 #[derive(Serialize, Deserialize, Default)]
 pub(crate) struct Report {
     /// In the order of [`ROWS`].
     pub(crate) rows: Vec<Row>,
+    /// In the order of [`tortures::place`]. Absent from reports of before there were any.
+    #[serde(default)]
+    pub(crate) tortures: Vec<Torture>,
 }
 
 /// One row.
@@ -39,6 +43,17 @@ pub(crate) struct Row {
     pub(crate) rounds: Vec<f64>,
     /// How much was measured, and what else was seen.
     pub(crate) detail: String,
+}
+
+/// How a torture ended.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+pub(crate) struct Torture {
+    /// One that [`tortures::place`] knows.
+    pub(crate) name: String,
+    /// Whether it held.
+    pub(crate) held: bool,
+    /// Its last line, as it was printed.
+    pub(crate) figures: String,
 }
 
 /// A number, or a dash where there is none.
@@ -117,6 +132,22 @@ impl Row {
     }
 }
 
+// === impl Torture ===
+
+impl Torture {
+    /// A torture that said this. What comes before the last line are complaints and progress, which are
+    /// for whoever watches it.
+    ///
+    /// # Errors
+    ///
+    /// When it said nothing: then it did not get as far as to hold or not to.
+    pub(crate) fn ended(name: &str, held: bool, said: &str) -> anyhow::Result<Self> {
+        let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+        let figures = last.with_context(|| format!("`{name}` said nothing"))?.to_owned();
+        Ok(Self { name: name.to_owned(), held, figures })
+    }
+}
+
 // === impl Figure ===
 
 impl Figure {
@@ -142,6 +173,7 @@ impl Report {
         let text = fs::read_to_string(path).unwrap_or_default();
         let mut report: Self = serde_json::from_str(&text).unwrap_or_default();
         report.rows.retain(|row| ROWS.iter().any(|spec| spec.name == row.name));
+        report.tortures.retain(|torture| tortures::place(&torture.name).is_some());
         report
     }
 
@@ -153,34 +185,72 @@ impl Report {
         self.rows.sort_by_key(place);
     }
 
+    /// Puts a torture in its place.
+    pub(crate) fn note(&mut self, torture: Torture) {
+        self.tortures.retain(|old| old.name != torture.name);
+        self.tortures.push(torture);
+        self.tortures.sort_by_key(|torture| tortures::place(&torture.name));
+    }
+
     /// Writes it for programs.
     pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         write(path, &text)
     }
 
-    /// Writes it for people.
+    /// Writes it for people, if it has a row: where a torture is run before anything was measured, the
+    /// page that is there, of a fuller report, would lose its rows.
     pub(crate) fn publish(&self, path: &Path) -> anyhow::Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
         write(path, &self.page()?)
     }
 
     fn page(&self) -> anyhow::Result<String> {
         let mut page = String::from(HEAD);
+        self.table(&mut page)?;
+        if !self.tortures.is_empty() {
+            self.endings(&mut page)?;
+        }
+        self.meanings(&mut page)?;
+        page.push_str("## The machine\n\n");
+        page.push_str(&machine::facts());
+        Ok(page)
+    }
+
+    fn table(&self, page: &mut String) -> fmt::Result {
         page.push_str("| row | ours | floor | unit | ratio | budget | holds |\n");
         page.push_str("| --- | ---: | ---: | --- | ---: | ---: | --- |\n");
         for row in &self.rows {
             let budget = rows::spec(&row.name).budget.text(&row.unit);
-            let holds = if row.holds { "yes" } else { "**no**" };
             writeln!(
                 page,
-                "| `{}` | {} | {} | {} | {} | {budget} | {holds} |",
+                "| `{}` | {} | {} | {} | {} | {budget} | {} |",
                 row.name,
                 round(row.ours),
                 row.floor.text(),
                 row.unit,
                 row.ratio.text(),
+                yes(row.holds),
             )?;
         }
+        Ok(())
+    }
+
+    fn endings(&self, page: &mut String) -> fmt::Result {
+        page.push_str(TORTURES);
+        page.push_str("| torture | held | figures |\n");
+        page.push_str("| --- | --- | --- |\n");
+        for Torture { name, held, figures } in &self.tortures {
+            // A failure is quoted, and whatever it says must not end the cell.
+            let figures = figures.replace('|', "\\|");
+            writeln!(page, "| `{name}` | {} | {figures} |", yes(*held))?;
+        }
+        Ok(())
+    }
+
+    fn meanings(&self, page: &mut String) -> fmt::Result {
         page.push_str("\n## What each row is\n\n");
         for row in &self.rows {
             let spec = rows::spec(&row.name);
@@ -191,20 +261,26 @@ impl Report {
             let rounds: Vec<String> = row.rounds.iter().copied().map(round).collect();
             writeln!(page, "Measured: {}. Rounds: {}.\n", row.detail, rounds.join(", "))?;
         }
-        page.push_str("## The machine\n\n");
-        page.push_str(&machine::facts());
-        Ok(page)
+        Ok(())
     }
 }
 
 const HEAD: &str = "# Benchmarks
 
-Written by `just bench` (all rows) or `just bench NAME` (one measurement: `call`, `action-get`, `swap`,
-`idle-installation`; the other rows are kept from the run before). Do not edit: run it.
+Written by `just bench` (all rows) or `just bench NAME` (one measurement: `call`, `action-get`,
+`proxy-get`, `swap`, `idle-installation`; the other rows are kept from the run before). Do not edit: run it.
 
 Each row is measured beside its floor in the same run, the two taking turns in short batches, so that whatever
 else the machine does meets both. Only ratios can be compared between machines. A figure is the median
 over rounds; the rounds are listed, so that the noise can be seen.
+
+";
+
+const TORTURES: &str = "
+## Tortures
+
+Written by `just torture NAME`; without a name it lists them with what each one does. A torture holds or does
+not, and is no figure to compare: its line is the last that it printed, kept until it is run again.
 
 ";
 
@@ -213,6 +289,11 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+/// What does not hold is to be seen at a glance.
+const fn yes(holds: bool) -> &'static str {
+    if holds { "yes" } else { "**no**" }
 }
 
 /// Three digits that count, or all before the point.
@@ -262,5 +343,74 @@ mod tests {
         assert!(
             report.page().unwrap().contains("| `restart` | 2.50 | - | s | - | ≤ 2 s | **no** |")
         );
+    }
+
+    #[test]
+    fn a_torture_replaces_its_older_self_and_leaves_the_rest() {
+        let mut report = Report::default();
+        report.set(Row::alone("swap", vec![4.0], "one".to_owned()));
+        for (name, held, said) in [
+            ("store-kill", true, "store-kill held: old"),
+            ("swap", true, "swap: held: 10000 swaps"),
+            ("store-kill", false, "killing a writer 200 times\nstore-kill failed: new\n"),
+        ] {
+            report.note(Torture::ended(name, held, said).unwrap());
+        }
+        let ends: Vec<_> =
+            report.tortures.iter().map(|one| (one.held, one.figures.as_str())).collect();
+        assert_eq!(ends, [(true, "swap: held: 10000 swaps"), (false, "store-kill failed: new")]);
+        assert_eq!(report.rows.len(), 1);
+    }
+
+    #[test]
+    fn a_torture_that_said_nothing_is_not_recorded() {
+        assert!(Torture::ended("store-kill", true, " \n\n").is_err());
+    }
+
+    #[test]
+    fn tortures_are_kept_between_runs_and_a_report_of_before_them_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.json");
+        let mut report = Report::default();
+        report.set(Row::alone("swap", vec![4.0], "one".to_owned()));
+        let mut before = serde_json::to_value(&report).unwrap();
+        before.as_object_mut().unwrap().remove("tortures").unwrap();
+        fs::write(&path, before.to_string()).unwrap();
+        let mut report = Report::load(&path);
+        assert_eq!((report.rows.len(), report.tortures.len()), (1, 0));
+
+        let held = Torture::ended("canary", true, "canary: held: exposed=0").unwrap();
+        report.note(held.clone());
+        report.note(Torture { name: "gone".to_owned(), ..held.clone() });
+        report.save(&path).unwrap();
+        assert_eq!(Report::load(&path).tortures, [held]);
+    }
+
+    #[test]
+    fn the_page_shows_how_tortures_ended() {
+        let mut report = Report::default();
+        report.note(Torture::ended("canary", true, "canary: held: exposed=0").unwrap());
+        report.note(Torture::ended("swap", false, "swap: did not hold: such as a|b").unwrap());
+        let page = report.page().unwrap();
+        let table = "| --- | --- | --- |\n\
+                     | `swap` | **no** | swap: did not hold: such as a\\|b |\n\
+                     | `canary` | yes | canary: held: exposed=0 |\n\n## What each row is";
+        assert!(page.contains(table), "{page}");
+        assert!(!Report::default().page().unwrap().contains("Tortures"));
+    }
+
+    #[test]
+    fn a_page_is_not_replaced_by_one_without_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("page.md");
+        fs::write(&path, "a page with rows").unwrap();
+        let mut report = Report::default();
+        report.note(Torture::ended("canary", true, "canary: held").unwrap());
+        report.publish(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a page with rows");
+
+        report.set(Row::alone("swap", vec![4.0], "one".to_owned()));
+        report.publish(&path).unwrap();
+        assert!(fs::read_to_string(&path).unwrap().contains("canary: held"));
     }
 }

@@ -156,7 +156,7 @@ async fn call(http: &mut Http) -> Result<(), String> {
     let body = json!({"path": "/contacts"}).to_string();
     let path = format!("{PATH}/actions/get");
     let reply = http.try_send(Method::POST, &path, "application/json", body.into()).await?;
-    if reply.status.is_success() && !reply.json().to_string().contains("401") {
+    if reply.status.is_success() && reply.json()["status"] == 200 {
         Ok(())
     } else {
         Err(format!("{} {}", reply.status, reply.json()))

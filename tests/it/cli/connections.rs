@@ -1,4 +1,4 @@
-//! `keyway connection` with tokens and users, `keyway client`, `keyway scopes`.
+//! `keyway connection` with tokens and users, `keyway client`, `keyway scopes`, and `keyway show` of a tenant.
 
 use serde_json::{Value, json};
 
@@ -34,10 +34,16 @@ async fn tokens_come_from_a_file_and_leave_as_a_line_for_another() {
     let import = ["connection", "import", &file];
     let untried = "line 1: the token is not tried: it has ended, or the release names no request that would tell; ";
     let dry = cli.ok(&[&import[..], &["--dry-run"]].concat());
-    assert_eq!(dry, format!("{untried}nothing is changed\n"));
+    assert_eq!(dry, format!("{untried}it would be a new connection; nothing is changed\n"));
     let list = ["connection", "list", "acme", OAUTH];
     assert_eq!(cli.json(&list)["connections"], json!([]));
     assert_eq!(cli.ok(&import), format!("{untried}slot token is imported, generation 1\n"));
+    let again = cli.run(&[&import[..], &["--dry-run", "--replace"]].concat());
+    let replaced = "it would replace generation 1, for account a1; nothing is changed\n";
+    assert_eq!((again.code, again.out), (0, format!("{untried}{replaced}")));
+    let lacking = "keyway: warning: line 1: scopes are missing: contacts.write offline_access\n";
+    assert!(again.err.starts_with(lacking), "{}", again.err);
+    assert!(again.err.contains("no OAuth client"), "{}", again.err);
     cli.ok(&["invoke", "acme", OAUTH, "get"]);
     assert_eq!(upstream.seen()[0].headers["authorization"], "Bearer canary-own");
 
@@ -45,11 +51,12 @@ async fn tokens_come_from_a_file_and_leave_as_a_line_for_another() {
     let said = cli.with_input(&["connection", "import", "-"], &many);
     assert_eq!(said.code, REFUSED, "{said:?}");
     assert!(said.out.contains("slot token of user ann is imported"), "{said:?}");
-    assert!(said.err.starts_with("keyway: line 2: invalid-request: "), "{said:?}");
+    assert!(said.err.contains("keyway: line 2: invalid-request: "), "{said:?}");
     let rows = cells(&cli.ok(&list), &HEADER);
     let shown: Vec<_> = rows.iter().map(|row| row[..4].join(" ")).collect();
     assert_eq!(shown, ["token - oauth2 1", "token ann oauth2 1"]);
     assert!(rows.iter().all(|row| row[4].starts_with("ready, watched until ")), "{rows:?}");
+    assert!(rows.iter().all(|row| row[4].ends_with(" (waiting, refreshes: 0)")), "{rows:?}");
 
     let export = ["connection", "export", "acme", OAUTH];
     let clear: Value =
@@ -92,6 +99,25 @@ async fn a_call_for_a_user_uses_the_user_s_connection_or_none() {
     cli.fails(&for_ann, REFUSED, "credential-missing: ");
 }
 
+/// Fails if a tenant is not there of whom only users are connected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_users_alone_are_connected_runs_the_default() {
+    let upstream = Plain::start().await;
+    let setup = Setup::new(&stand_in("api.example.com", upstream.address));
+    let cli = Cli::new(&setup);
+    cli.publish("fetch");
+    cli.ok(&["default", "set", FETCH, "1.0.0", "--reason", "first"]);
+    let set = ["connection", "set", "solo", FETCH, "--for-user", "ann"];
+    assert_eq!(cli.with_input(&set, "canary-ann\n").code, 0);
+    let invoke = ["invoke", "solo", FETCH, "get", "--input", r#"{"path": "/x"}"#, "--user", "ann"];
+    cli.ok(&invoke);
+    assert_eq!(upstream.seen()[0].headers["authorization"], "Bearer canary-ann");
+    let setup = setup.crash();
+    let cli = Cli::new(&setup);
+    cli.ok(&invoke);
+    assert!(cli.ok(&["pins"]).contains("solo"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_is_paused_held_and_let_go() {
     let setup = Setup::new("");
@@ -109,6 +135,19 @@ async fn a_connection_is_paused_held_and_let_go() {
     cli.fails(&of("refresh"), REFUSED, "refresh-held: ");
     let held = cells(&cli.ok(&["connection", "list", "acme", OAUTH]), &HEADER);
     assert!(held[0][4].starts_with("ready, refresh held, watched until "), "{held:?}");
+    let header = ["TENANT", "CONNECTOR", "SLOT", "USER", "GEN", "STATE", "SET"];
+    let everywhere = cells(&cli.ok(&["connection", "list", "--phase", "ready"]), &header);
+    assert_eq!(everywhere[0][..4], ["acme", OAUTH, "token", "-"]);
+    assert!(everywhere[0][5].starts_with("ready, refresh held, "), "{everywhere:?}");
+    assert_eq!(
+        cli.json(&["connection", "list", "--phase", "needs-reauth"]),
+        json!({"connections": []})
+    );
+    assert_eq!(cli.exit(&["connection", "list", "acme"]), 2, "a tenant of which connector?");
+    assert_eq!(cli.exit(&["connection", "list", "--phase", "dead"]), 2);
+    let setup = setup.crash();
+    let cli = Cli::new(&setup);
+    assert_eq!(cells(&cli.ok(&["connection", "list"]), &header), everywhere, "also after a start");
     cli.ok(&of("release-refresh"));
     cli.fails(&of("refresh"), REFUSED, "oauth-client-missing: ");
     cli.fails(
@@ -200,4 +239,36 @@ async fn a_pin_without_its_scopes_must_be_asked_for() {
     cli.ok(&back);
     let history = cli.json(&["history", "acme", OAUTH]);
     assert_eq!(history["pins"][0]["reason"], marked.replace("first", "back"));
+}
+
+/// Fails if `show` says something else of a tenant than `scopes` does, or means another release.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_shown_beside_what_its_scopes_were_granted() {
+    let setup = Setup::new("[server]\nenvironments = [\"dev\", \"prod\"]\n");
+    let cli = Cli::new(&setup);
+    cli.publish("oauth");
+    let of_tenant = ["show", OAUTH, "--tenant", "acme"];
+    cli.fails(&of_tenant, REFUSED, "not-pinned: ");
+    cli.ok(&["pin", "acme", OAUTH, "1.0.0", "--reason", "first"]);
+    let lines = [line(None, "canary-own"), line(Some("ann"), "canary-ann")].concat();
+    assert_eq!(cli.with_input(&["connection", "import", "-"], &lines).code, 0);
+
+    let release = format!("{OAUTH}@1.0.0");
+    let scopes = cli.ok(&["scopes", "acme", OAUTH, "1.0.0"]);
+    assert!(scopes.contains("\ntoken  ann "), "{scopes}");
+    let plain = cli.ok(&["show", &release]);
+    let shown = cli.ok(&["show", &release, "--tenant", "acme"]);
+    assert_eq!(shown, format!("{plain}\n{scopes}"));
+    assert_eq!(cli.ok(&of_tenant), shown, "what the tenant runs");
+    // Nobody has connected anything there, and nothing runs; the release can be held against it all the same.
+    let elsewhere = cli.ok(&["show", &release, "--tenant", "acme", "--env", "prod"]);
+    assert!(elsewhere.starts_with(&plain) && elsewhere.contains("unknown"), "{elsewhere}");
+
+    let mut json = cli.json(&of_tenant);
+    let scopes = json.as_object_mut().expect("an object").remove("scopes");
+    assert_eq!(scopes, Some(cli.json(&["scopes", "acme", OAUTH])));
+    assert_eq!(json, cli.json(&["show", &release]), "otherwise as without a tenant");
+    let unknown = format!("{OAUTH}@9.9.9");
+    cli.fails(&["show", &unknown, "--tenant", "acme"], REFUSED, "unknown-release: ");
+    cli.fails(&["show", OAUTH], REFUSED, "unknown-release: ");
 }

@@ -25,17 +25,20 @@ async fn answers_that_fit_no_consent_are_refused() {
     let address = world.setup.host.address;
     for query in [
         "",
-        "code=abc",
-        "code=abc&state=",
-        "code=abc&state=6vJrFJQz0Gv1mGnPl7R1w2uYd1kQvX0bU9h8sT4aE3o",
-        "code=abc&state=a&state=b",
+        "code=canary-code",
+        "code=canary-code&state=",
+        "code=canary-code&state=6vJrFJQz0Gv1mGnPl7R1w2uYd1kQvX0bU9h8sT4aE3o",
+        "code=canary-code&state=a&state=b",
         "error=access_denied",
         "state=%00%ff",
     ] {
         let reply = Http::new(address, "").get(&format!("/connect/callback?{query}")).await;
         assert_eq!(reply.status, 400, "{query}");
         let body = String::from_utf8_lossy(&reply.body).into_owned();
-        assert!(body.contains("connect-state-invalid") && !body.contains("abc"), "{query}: {body}");
+        assert!(
+            body.contains("connect-state-invalid") && !body.contains("canary-code"),
+            "{query}: {body}"
+        );
     }
     let issuer = "https://auth.example.test";
     for (iss, binding) in [

@@ -59,14 +59,10 @@ pub struct Connection {
     pub paused: bool,
     /// Whether its tokens are not refreshed, because another system does.
     pub hold_refresh: bool,
-    /// Until when an import is watched.
-    #[serde(
-        default,
-        with = "time::serde::rfc3339::option",
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schema(value_type = Option<String>, nullable = false, format = DateTime)]
-    pub watch_until: Option<OffsetDateTime>,
+    /// How an import does; absent for what came in another way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub watch: Option<Watch>,
     /// Where its tokens stand; absent for a secret that was set by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -77,11 +73,60 @@ pub struct Connection {
     pub at: OffsetDateTime,
 }
 
+/// How an import does in its first two days.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Watch {
+    /// In a word.
+    pub state: WatchState,
+    /// Until when it is watched.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
+    pub until: OffsetDateTime,
+    /// How often its tokens were refreshed here.
+    pub refreshes: u64,
+}
+
+/// How an import does, in a word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchState {
+    /// Nothing has shown yet that it goes on working here.
+    Waiting,
+    /// Its tokens were refreshed here; or there is nothing to refresh, and the provider took the token.
+    Proven,
+    /// The last attempt to refresh failed.
+    Failing,
+    /// The two days are past.
+    Over,
+}
+
 /// Connections of an installation.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionList {
     /// The tenant's own by slot, then its users'.
     pub connections: Vec<Connection>,
+}
+
+/// Connections of an environment that have tokens.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StandingList {
+    /// By tenant, connector, slot and user.
+    pub connections: Vec<Standing>,
+    /// `after` of the page behind this one; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub next: Option<String>,
+}
+
+/// A connection, and whose it is.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Standing {
+    /// Whose.
+    pub tenant: String,
+    /// Of which connector, `publisher/name`.
+    pub connector: String,
+    /// Itself.
+    pub connection: Connection,
 }
 
 /// Where tokens stand with their authorization server.
@@ -207,9 +252,13 @@ pub struct ImportConnection {
     #[serde(default)]
     #[schema(nullable = false)]
     pub base_url: Option<String>,
-    /// Another system goes on refreshing them.
+    /// Whether another system goes on refreshing them. Absent: a hold stays as it was.
     #[serde(default)]
-    pub hold_refresh: bool,
+    #[schema(nullable = false)]
+    pub hold_refresh: Option<bool>,
+    /// Also over tokens that were refreshed here, or were issued later than these.
+    #[serde(default)]
+    pub replace: bool,
 }
 
 /// A line of an import: tokens of another system as in `ImportConnection`, and whose they are.
@@ -257,9 +306,13 @@ pub struct ImportLine {
     #[serde(default)]
     #[schema(nullable = false)]
     pub base_url: Option<String>,
-    /// Another system goes on refreshing them.
+    /// Whether another system goes on refreshing them. Absent: a hold stays as it was.
     #[serde(default)]
-    pub hold_refresh: bool,
+    #[schema(nullable = false)]
+    pub hold_refresh: Option<bool>,
+    /// Also over tokens that were refreshed here, or were issued later than these.
+    #[serde(default)]
+    pub replace: bool,
 }
 
 /// What came of an import.
@@ -272,10 +325,32 @@ pub struct Imported {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub account: Option<String>,
+    /// What it takes the place of, or would; absent for a connection that is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub replaces: Option<Replaced>,
+    /// What of the scopes that the release needs is known to be missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_scopes: Vec<String>,
+    /// What keeps its tokens from being refreshed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub warning: Option<String>,
     /// The connection; absent for a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub connection: Option<Connection>,
+}
+
+/// A connection that an import takes the place of.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Replaced {
+    /// Its generation.
+    pub generation: u64,
+    /// Its account, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub account: Option<String>,
 }
 
 /// What came of one line of an import.
@@ -355,7 +430,7 @@ pub struct Client {
     /// Where its secret, and refresh tokens, may go: what the releases named that were published when it was set. One
     /// that names another host is refused until the client is set again.
     pub hosts: Vec<String>,
-    /// Other environments that use the same client for this connector.
+    /// Other environments that use the same client: for this connector, or at the same hosts.
     pub shared_with: Vec<String>,
     /// What that means.
     #[serde(default, skip_serializing_if = "Option::is_none")]

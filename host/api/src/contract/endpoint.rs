@@ -186,6 +186,8 @@ const USER: Query = text("user", "Of this user's connection instead of the tenan
 
 const DRY_RUN: Query = text("dry_run", "`true`: try everything and change nothing");
 
+const REPLACE: Query = text("replace", "`true`: as `replace` in the body");
+
 macro_rules! endpoints {
     ($($name:ident = $method:ident $path:expr, $access:ident, $summary:literal,
         [$($query:expr),*], $body:expr, [$($answer:expr),*] $(, $call:ident)?;)*) => {
@@ -315,15 +317,20 @@ endpoints! {
         [json::<connection::Connection>(200, "The connection: its token works, and is asked for again when it ends")];
     CONNECTION_IMPORT = Post installation!("/connections/{slot}/import"), Operate,
         "Take tokens from another system, after trying them at the provider",
-        [USER, DRY_RUN], Body::Shape(shape::<connection::ImportConnection>()),
+        [USER, DRY_RUN, REPLACE], Body::Shape(shape::<connection::ImportConnection>()),
         [json::<connection::Imported>(200, "They work, and were taken unless it was a dry run")];
     CONNECTION_EXPORT = Post installation!("/connections/{slot}/export"), Operate,
         "Hand out a connection's tokens, sealed to a recipient; in the clear only to an admin",
         [USER], Body::Shape(shape::<connection::ExportConnection>()),
         [json::<connection::ExportedConnection>(200, "One line of an import")];
+    CONNECTION_STANDING = Get "/v1/environments/{environment}/connections", View,
+        "List the connections of an environment that have tokens, and where those stand",
+        [text("phase", "Only with this one: `ready`, `refreshing`, `uncertain` or `needs-reauth`"),
+         OF_TENANT, OF_CONNECTOR, text("after", "`next` of the page before"), LIMIT],
+        Body::Nothing, [json::<connection::StandingList>(200, "The connections")];
     CONNECTION_IMPORT_MANY = Post "/v1/environments/{environment}/connections/import", Operate,
         "Take tokens of many connections, one a line; a line that fails leaves the others",
-        [DRY_RUN], Body::Lines(shape::<connection::ImportLine>()),
+        [DRY_RUN, REPLACE], Body::Lines(shape::<connection::ImportLine>()),
         [lines::<connection::LineOutcome>("What came of each line, one a line")];
     SCOPES_GET = Get installation!("/scopes"), View,
         "Show what a release needs of its provider, and what was granted",

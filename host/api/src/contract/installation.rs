@@ -20,8 +20,8 @@ pub struct SetPin {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub generation: Option<u64>,
-    /// Pin also a release that needs scopes which the tenant's connections were not granted. The reason then says
-    /// which.
+    /// Pin also a release that needs scopes which a connection, the tenant's own or a user's, was not granted. The
+    /// reason then says which.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_missing_scopes: bool,
 }

@@ -17,9 +17,9 @@ use axum::response::Response;
 use keyway_core::descriptor::{Descriptor, Grant, SlotSpec};
 use keyway_core::ids::{ConnectionRef, Environment, Slot, User};
 use keyway_core::{Code, Fault};
-use keyway_vault::connections::Info;
 use keyway_vault::consent::{Begun, Returned, Session};
 use keyway_vault::import::Trial;
+use keyway_vault::standing::Info;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use self::page::{Page, Request};
@@ -90,11 +90,14 @@ fn refusal() -> Fault {
 
 /// The page that a link leads to. Looking at it changes nothing: programs that check links do so, too.
 pub(crate) async fn show(State(api): State<Host>, names: Names) -> Response {
-    shown(&api, names).await.unwrap_or_else(|fault| failed(&Brand::default(), &fault))
+    match shown(&api, &names).await {
+        Ok(page) => page,
+        Err(fault) => failed(brand_of_link(&api, &names).await, &fault),
+    }
 }
 
-async fn shown(api: &Host, names: Names) -> Result<Response, Fault> {
-    let token = token(&names)?;
+async fn shown(api: &Host, names: &Names) -> Result<Response, Fault> {
+    let token = token(names)?;
     let session = api.vault.session(&token).await?;
     let release = api.releases.declared(&session.of.installation).await?;
     let descriptor = &release.descriptor;
@@ -112,20 +115,24 @@ async fn shown(api: &Host, names: Names) -> Result<Response, Fault> {
         action: public_url(api)?.join(&format!("/connect/{}/start", token.expose_secret())),
         return_url: session.return_url.as_deref(),
     };
-    Ok(Page::request(&request).render(brand(api, &session), StatusCode::OK))
+    let brand = brand(api, Some(&session.of.installation.environment));
+    Ok(Page::request(&request).render(brand, StatusCode::OK))
 }
 
 /// Sends a person to the provider.
 pub(crate) async fn start(State(api): State<Host>, names: Names, headers: HeaderMap) -> Response {
-    started(api, names, &headers).await.unwrap_or_else(|fault| failed(&Brand::default(), &fault))
+    match started(api.clone(), &names, &headers).await {
+        Ok(sent) => sent,
+        Err(fault) => failed(brand_of_link(&api, &names).await, &fault),
+    }
 }
 
-async fn started(api: Host, names: Names, headers: &HeaderMap) -> Result<Response, Fault> {
+async fn started(api: Host, names: &Names, headers: &HeaderMap) -> Result<Response, Fault> {
     // Another site must not take a person past the page that says what is asked for.
     if !browser::from_here(headers) {
         return Err(foreign());
     }
-    let token = token(&names)?;
+    let token = token(names)?;
     let session = api.vault.session(&token).await?;
     let release = api.releases.declared(&session.of.installation).await?;
     let spec = slot_spec(&release.descriptor, &session.of.slot)?.clone();
@@ -147,23 +154,23 @@ pub(crate) async fn callback(
     let read = returned(pairs).and_then(|returned| Ok((returned, public_url(&api)?)));
     let (mut returned, public) = match read {
         Ok(read) => read,
-        Err(fault) => return failed(&Brand::default(), &fault),
+        Err(fault) => return failed(brand(&api, None), &fault),
     };
     returned.binding = browser::remembered(&headers, &public, &returned.state);
     let forget = browser::forget(&public, &returned.state);
     // Before it is used up: afterwards nobody can tell whose page to show.
     let session = api.vault.session_of(&returned.state).await.ok();
+    let environment = api.vault.environment_of(&returned.state).await;
     let outcome = finish(establish(api.clone(), returned)).await;
-    let brand =
-        session.as_ref().map_or_else(Brand::default, |session| brand(&api, session).clone());
+    let brand = brand(&api, environment.as_ref());
     let outcome = outcome.map(drop);
     // Whoever is not the one that was sent learns no address of the operator's.
     let ours = outcome.as_ref().err().is_none_or(|fault| fault.code != Code::ConnectStateInvalid);
     let back = session.and_then(|session| session.return_url).filter(|_| ours);
     let mut response = match (back, &outcome) {
         (Some(url), _) => browser::back(&url, outcome.as_ref().err().map(|fault| fault.code)),
-        (None, Ok(())) => Page::done().render(&brand, StatusCode::OK),
-        (None, Err(fault)) => failed(&brand, fault),
+        (None, Ok(())) => Page::done().render(brand, StatusCode::OK),
+        (None, Err(fault)) => failed(brand, fault),
     };
     browser::set_cookie(&mut response, &forget);
     if let Err(fault) = &outcome {
@@ -329,10 +336,20 @@ fn token(names: &Names) -> Result<SecretString, Fault> {
     names.get::<String>("token").map(SecretString::from)
 }
 
-fn brand<'a>(api: &'a Host, session: &Session) -> &'a Brand {
+/// How pages look in an environment; plain where it is not known.
+fn brand<'a>(api: &'a Host, environment: Option<&Environment>) -> &'a Brand {
     static PLAIN: std::sync::LazyLock<Brand> = std::sync::LazyLock::new(Brand::default);
-    let environment = &session.of.installation.environment;
-    api.config.connect.environments.get(environment).unwrap_or(&PLAIN)
+    let set = environment.and_then(|named| api.config.connect.environments.get(named));
+    set.unwrap_or(&PLAIN)
+}
+
+/// How the pages of a link look, also of one that is good no more.
+async fn brand_of_link<'a>(api: &'a Host, names: &Names) -> &'a Brand {
+    let environment = match token(names) {
+        Ok(token) => api.vault.environment(&token).await,
+        Err(_) => None,
+    };
+    brand(api, environment.as_ref())
 }
 
 /// The `state` that a provider is sent.

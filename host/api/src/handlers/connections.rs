@@ -6,23 +6,26 @@ use std::time::Duration;
 
 use axum::extract::State;
 use keyway_core::descriptor::{Scheme, SlotSpec};
-use keyway_core::ids::{ConnectionRef, Installation, User};
+use keyway_core::ids::{ConnectionRef, Environment, Installation, User};
 use keyway_core::release::Release;
 use keyway_core::{Code, Descriptor, Fault};
 use keyway_releases::find::Selector;
 use keyway_releases::scopes::{self as granted, SlotScopes};
 use keyway_vault::SecretInput;
-use keyway_vault::connections::{Info, Receipt, Setting, Switch};
+use keyway_vault::connections::{Receipt, Setting, Switch};
+use keyway_vault::import::{Watch, WatchState};
 use keyway_vault::oauth::record::{Phase, State as Tokens};
+use keyway_vault::standing::{Info, Stand, Wanted};
 use serde::Deserialize;
 
+use super::pins::turn;
 use super::releases::reference;
 use super::{Answer, finish, json, nothing};
 use crate::api::Host;
 use crate::auth::Identity;
 use crate::body::{Json, JsonText};
 use crate::contract::connection as contract;
-use crate::place::{self, At, Names, Query};
+use crate::place::{self, At, Limit, Names, Query};
 
 /// How long a pause waits for the connection to be idle when the caller does not say.
 const WAIT_DEFAULT: u64 = 30;
@@ -41,6 +44,17 @@ pub(crate) struct UserQuery {
 pub(crate) struct PauseQuery {
     user: Option<String>,
     wait_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StandingQuery {
+    phase: Option<contract::TokenPhase>,
+    tenant: Option<String>,
+    connector: Option<String>,
+    after: Option<String>,
+    #[serde(default)]
+    limit: Limit,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +139,41 @@ pub(crate) async fn list(State(api): State<Host>, At(installation): At) -> Answe
         super::config::state(&api, &installation).await?;
     }
     json(&contract::ConnectionList { connections: infos.into_iter().map(render).collect() })
+}
+
+pub(crate) async fn standing(
+    State(api): State<Host>,
+    names: Names,
+    Query(query): Query<StandingQuery>,
+) -> Answer {
+    let environment: Environment = names.get("environment")?;
+    let after = query.after.as_deref().map(|text| parse_place(&environment, text)).transpose()?;
+    let wanted = Wanted {
+        environment,
+        tenant: query.tenant.as_deref().map(place::parse).transpose()?,
+        connector: query.connector.as_deref().map(place::parse).transpose()?,
+        stand: query.phase.map(stand),
+        after,
+    };
+    let mut page = api.vault.standing(wanted, query.limit.rows() + 1).await?;
+    let next = turn(&mut page, query.limit, |info| place_of(&info.connection.reference()));
+    let connections = page.into_iter().map(render_standing).collect();
+    json(&contract::StandingList { connections, next })
+}
+
+/// `tenant/publisher/name/slot`, and `/user` where it is a user's.
+fn place_of(of: &ConnectionRef) -> String {
+    let Installation { tenant, connector, .. } = &of.installation;
+    let place = format!("{tenant}/{connector}/{}", of.slot);
+    of.user.as_ref().map_or(place.clone(), |user| format!("{place}/{user}"))
+}
+
+fn parse_place(environment: &Environment, text: &str) -> Result<ConnectionRef, Fault> {
+    let (installation, rest) = place::after(environment, text)?;
+    let mut parts = rest.unwrap_or_default().splitn(2, '/');
+    let slot = place::parse(parts.next().unwrap_or_default())?;
+    let user = parts.next().map(place::parse).transpose()?;
+    Ok(ConnectionRef { installation, slot, user })
 }
 
 pub(crate) async fn pause(
@@ -292,7 +341,7 @@ fn secret(body: contract::SetConnection, scheme: &Scheme) -> Result<SecretInput,
     }
 }
 
-pub(super) fn render(Info { connection, state }: Info) -> contract::Connection {
+pub(super) fn render(Info { connection, state, watch }: Info) -> contract::Connection {
     contract::Connection {
         slot: connection.slot.to_string(),
         user: connection.user.map(|user| user.to_string()),
@@ -303,10 +352,38 @@ pub(super) fn render(Info { connection, state }: Info) -> contract::Connection {
         scopes: connection.scopes,
         paused: connection.paused,
         hold_refresh: connection.hold_refresh,
-        watch_until: connection.watch_until,
+        watch: watch.map(render_watch),
         state: state.map(render_state),
         at: connection.at,
     }
+}
+
+fn render_standing(info: Info) -> contract::Standing {
+    let Installation { tenant, connector, .. } = &info.connection.installation;
+    contract::Standing {
+        tenant: tenant.to_string(),
+        connector: connector.to_string(),
+        connection: render(info),
+    }
+}
+
+const fn stand(phase: contract::TokenPhase) -> Stand {
+    match phase {
+        contract::TokenPhase::Ready => Stand::Ready,
+        contract::TokenPhase::Refreshing => Stand::Refreshing,
+        contract::TokenPhase::Uncertain => Stand::Uncertain,
+        contract::TokenPhase::NeedsReauth => Stand::NeedsReauth,
+    }
+}
+
+fn render_watch(Watch { state, until, refreshes }: Watch) -> contract::Watch {
+    let state = match state {
+        WatchState::Waiting => contract::WatchState::Waiting,
+        WatchState::Proven => contract::WatchState::Proven,
+        WatchState::Failing => contract::WatchState::Failing,
+        WatchState::Over => contract::WatchState::Over,
+    };
+    contract::Watch { state, until, refreshes }
 }
 
 fn render_state(state: Tokens) -> contract::TokenState {

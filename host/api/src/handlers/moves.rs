@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use age::x25519::Recipient;
 use axum::extract::{Request, State};
@@ -12,11 +13,15 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
+use keyway_core::descriptor::SlotSpec;
 use keyway_core::ids::{Actor, ConnectionRef, Environment, Installation};
+use keyway_core::release::Release;
 use keyway_core::{Code, Fault};
-use keyway_vault::connections::Info;
-use keyway_vault::import::{Import, Trial, Tried};
+use keyway_releases::scopes as granted;
+use keyway_vault::import::{Import, Taken, Trial, Tried};
+use keyway_vault::oauth::client::ClientRef;
 use keyway_vault::oauth::record::Tokens;
+use keyway_vault::standing::Info;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -42,6 +47,8 @@ pub(crate) struct ImportQuery {
     user: Option<String>,
     #[serde(default)]
     dry_run: bool,
+    #[serde(default)]
+    replace: bool,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +56,8 @@ pub(crate) struct ImportQuery {
 pub(crate) struct ImportManyQuery {
     #[serde(default)]
     dry_run: bool,
+    #[serde(default)]
+    replace: bool,
 }
 
 /// How an import is done, for each of its lines.
@@ -58,6 +67,10 @@ struct Manner {
     environment: Environment,
     actor: Actor,
     dry: bool,
+    /// Whatever the lines say of it.
+    replace: bool,
+    /// OAuth clients that are set.
+    clients: Arc<HashSet<ClientRef>>,
 }
 
 pub(crate) async fn import(
@@ -71,7 +84,7 @@ pub(crate) async fn import(
     let of = reference_of(installation, &names, query.user)?;
     let body = crate::json::object(&text).map_err(|_| refusal())?;
     let environment = of.installation.environment.clone();
-    let manner = Manner { api, environment, actor: who.actor().clone(), dry: query.dry_run };
+    let manner = Manner::new(api, environment, &who, (query.dry_run, query.replace)).await?;
     json(&finish(async move { manner.take(wanted(of, body)).await }).await?)
 }
 
@@ -84,7 +97,7 @@ pub(crate) async fn import_many(
 ) -> Answer {
     let environment: Environment = names.get("environment")?;
     let text = lines(&api, request).await?;
-    let manner = Manner { api, environment, actor: who.actor().clone(), dry: query.dry_run };
+    let manner = Manner::new(api, environment, &who, (query.dry_run, query.replace)).await?;
     let outcomes = finish(async move { Ok(manner.take_all(&text).await) }).await?;
     let mut answer = Vec::new();
     for outcome in &outcomes {
@@ -129,6 +142,17 @@ async fn lines(api: &Host, request: Request) -> Result<Zeroizing<String>, Fault>
 // === impl Manner ===
 
 impl Manner {
+    async fn new(
+        api: Host,
+        environment: Environment,
+        who: &Identity,
+        (dry, replace): (bool, bool),
+    ) -> Result<Self, Fault> {
+        let clients = api.vault.clients(&environment).await?;
+        let clients = Arc::new(clients.into_iter().map(|client| client.of).collect());
+        Ok(Self { api, environment, actor: who.actor().clone(), dry, replace, clients })
+    }
+
     /// Takes what fits, line by line; a line that does not leaves the others.
     async fn take_all(&self, text: &str) -> Vec<contract::LineOutcome> {
         let mut seen = HashSet::new();
@@ -154,14 +178,45 @@ impl Manner {
         taken.buffered(LINES_AT_ONCE).collect().await
     }
 
-    async fn take(&self, import: Import) -> Result<contract::Imported, Fault> {
+    async fn take(&self, mut import: Import) -> Result<contract::Imported, Fault> {
         let Self { api, actor, dry, .. } = self;
+        import.replace |= self.replace;
         let (release, spec) = declared(api, &import.of).await?;
-        let descriptor = &release.descriptor;
-        if let Some(base_url) = &import.base_url {
-            check_base_url(api, descriptor, base_url)?;
+        let trial = self.trial(&import, &release, &spec).await?;
+        let of = import.of.clone();
+        let missing_scopes = granted::missing(&spec.scopes, import.scopes.as_deref());
+        let Taken { info, tried, before } =
+            api.vault.import(import, &spec, &trial, *dry, actor).await?;
+        if info.is_some() {
+            api.releases.refresh(&of.installation).await?;
         }
-        let base_url = match import.base_url.as_ref().or(descriptor.base_url.as_ref()) {
+        let (tried, account) = match tried {
+            Tried::Works(account) => (true, account),
+            Tried::Untried => (false, None),
+        };
+        let replaces = before.map(|before| contract::Replaced {
+            generation: before.generation,
+            account: before.account,
+        });
+        let warning = self.warning(&of);
+        let connection = info.map(render);
+        Ok(contract::Imported { tried, account, replaces, missing_scopes, warning, connection })
+    }
+
+    /// Where the token is tried: as calls go, so at the connection's own base URL where the import brings none.
+    async fn trial(
+        &self,
+        import: &Import,
+        release: &Release,
+        spec: &SlotSpec,
+    ) -> Result<Trial, Fault> {
+        let descriptor = &release.descriptor;
+        let kept = self.api.vault.find(&import.of).await?.and_then(|before| before.base_url);
+        let own = import.base_url.as_ref().or(kept.as_ref());
+        if let Some(base_url) = own {
+            check_base_url(&self.api, descriptor, base_url)?;
+        }
+        let base_url = match own.or(descriptor.base_url.as_ref()) {
             Some(base_url) => base_url.clone(),
             None if spec.probe.is_none() => String::new(),
             None => {
@@ -169,24 +224,25 @@ impl Manner {
                 return Err(Fault::new(Code::BaseUrlRefused, detail));
             }
         };
-        let trial = Trial { base_url, hosts: descriptor.hosts.clone() };
-        let installation = import.of.installation.clone();
-        let (info, tried) = api.vault.import(import, &spec, &trial, *dry, actor).await?;
-        if info.is_some() {
-            api.releases.refresh(&installation).await?;
-        }
-        let (tried, account) = match tried {
-            Tried::Works(account) => (true, account),
-            Tried::Untried => (false, None),
-        };
-        Ok(contract::Imported { tried, account, connection: info.map(render) })
+        Ok(Trial { base_url, hosts: descriptor.hosts.clone() })
+    }
+
+    /// That nothing can be refreshed yet: better said now than when the token ends.
+    fn warning(&self, of: &ConnectionRef) -> Option<String> {
+        let client = ClientRef::of(of);
+        (!self.clients.contains(&client)).then(|| {
+            format!(
+                "environment {} has no OAuth client for {} slot `{}`: its tokens are not refreshed until it is set",
+                client.environment, client.connector, client.slot
+            )
+        })
     }
 }
 
 /// A parser's complaint quotes what it complains about, which here may be a token.
 fn refusal() -> Fault {
     let detail = "an import is `access_token` and, where there are such, `refresh_token`, `subject_token`, \
-                  `expires_at`, `obtained_at` (RFC 3339), `scopes`, `account`, `base_url`, `hold_refresh`; \
+                  `expires_at`, `obtained_at` (RFC 3339), `scopes`, `account`, `base_url`, `hold_refresh`, `replace`; \
                   as one of many lines also `tenant`, `connector`, `slot` and `user`";
     Fault::new(Code::InvalidRequest, detail)
 }
@@ -212,6 +268,7 @@ fn parse_line(environment: &Environment, line: &str) -> Result<Import, Fault> {
         account: line.account,
         base_url: line.base_url,
         hold_refresh: line.hold_refresh,
+        replace: line.replace,
     };
     Ok(wanted(of, body))
 }
@@ -231,6 +288,7 @@ fn wanted(of: ConnectionRef, body: contract::ImportConnection) -> Import {
         account: body.account,
         base_url: body.base_url,
         hold_refresh: body.hold_refresh,
+        replace: body.replace,
     }
 }
 
@@ -310,7 +368,7 @@ pub(crate) async fn export(
 }
 
 fn line(info: &Info, tokens: &Tokens) -> Result<Zeroizing<String>, Fault> {
-    let Info { connection, state } = info;
+    let Info { connection, state, .. } = info;
     let line = Line {
         tenant: connection.installation.tenant.as_str(),
         connector: connection.installation.connector.to_string(),

@@ -29,7 +29,8 @@ pub(crate) async fn relay(
     let (head, body) = request.into_parts();
     // As it was written: decoding and encoding it again could make another path of it.
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-    let Some(path) = target.splitn(SEGMENTS_BEFORE + 1, '/').nth(SEGMENTS_BEFORE) else {
+    let slashes = target.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
+    let Some(path) = slashes.map(|(at, _)| &target[at + 1..]).nth(SEGMENTS_BEFORE - 1) else {
         return Err(Fault::new(Code::NoSuchEndpoint, "the path names nothing to ask for").into());
     };
     let url = match named::<String>(&head.headers, HOST_HEADER)? {

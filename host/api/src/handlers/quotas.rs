@@ -56,14 +56,9 @@ fn place_of(quota: &Quota) -> String {
 }
 
 fn parse(environment: &Environment, text: &str) -> Result<Quota, Fault> {
-    let mut parts = text.splitn(4, '/');
-    let mut part = || parts.next().unwrap_or_default();
-    let tenant = place::parse(part())?;
-    let connector = place::parse(&format!("{}/{}", part(), part()))?;
+    let (installation, account) = place::after(environment, text)?;
     // An account may be called anything.
-    let account = parts.next().map(Into::into);
-    let installation = Installation { environment: environment.clone(), tenant, connector };
-    Ok(Quota { installation, account })
+    Ok(Quota { installation, account: account.map(Into::into) })
 }
 
 fn render((quota, standing): (Quota, Standing)) -> contract::Quota {

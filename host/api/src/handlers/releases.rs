@@ -7,7 +7,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use keyway_artifacts::publish::{By, Published};
 use keyway_core::fault::Retry;
-use keyway_core::release::{Release, ReleaseRef};
+use keyway_core::release::{Named, Release, ReleaseRef};
 use keyway_core::{Code, Fault};
 
 use super::{Answer, finish, json, json_as};
@@ -43,7 +43,7 @@ pub(crate) async fn publish(State(api): State<Host>, who: Identity, request: Req
     let Published { release, fresh } = finish(publication).await?;
     let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = json_as(status, &render(&release)?)?;
-    let ReleaseRef { connector, version, .. } = &release.reference;
+    let Named { connector, version, .. } = &*release.reference;
     if let Ok(location) = HeaderValue::try_from(format!("/v1/releases/{connector}/{version}")) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -88,8 +88,8 @@ pub(crate) async fn diff(State(api): State<Host>, Of(connector): Of, names: Name
 pub(crate) fn reference(release: &ReleaseRef) -> contract::ReleaseRef {
     contract::ReleaseRef {
         connector: release.connector.to_string(),
-        version: release.version.to_string(),
-        digest: release.digest.to_string(),
+        version: release.version_str().to_owned(),
+        digest: release.digest_str().to_owned(),
     }
 }
 

@@ -42,6 +42,7 @@ const CASES: &[(&str, Option<&[Role]>)] = &[
     ("CONNECTION_OBTAIN", Some(OPERATORS)),
     ("CONNECTION_IMPORT", Some(OPERATORS)),
     ("CONNECTION_EXPORT", Some(OPERATORS)),
+    ("CONNECTION_STANDING", Some(ANYONE)),
     ("CONNECTION_IMPORT_MANY", Some(OPERATORS)),
     ("SCOPES_GET", Some(ANYONE)),
     ("CLIENT_LIST", Some(&[Admin])),

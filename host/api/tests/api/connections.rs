@@ -2,6 +2,8 @@
 //!
 //! The provider of `world` knows tokens that begin with `good-`, for the account that follows.
 
+use std::time::Duration;
+
 use age::secrecy::ExposeSecret as _;
 use age::x25519::Identity;
 use axum::body::Body;
@@ -88,7 +90,8 @@ async fn audited(world: &World) -> Vec<String> {
 async fn an_import_is_tried_and_then_shown_without_its_secrets() {
     let world = world().await;
     let dry = import(&world, "?dry_run=true", &tokens()).await.ok();
-    assert_eq!(dry, json!({"tried": true, "account": "a1"}));
+    let warning = "environment dev has no OAuth client for pub/crm slot `oauth`: its tokens are not refreshed until it is set";
+    assert_eq!(dry, json!({"tried": true, "account": "a1", "warning": warning}));
     assert_eq!(listed(&world).await, Vec::<Value>::new());
     assert_eq!(*world.outbound.seen.lock().unwrap(), ["probe https://api.example.com/me"]);
 
@@ -104,11 +107,74 @@ async fn an_import_is_tried_and_then_shown_without_its_secrets() {
     assert_eq!(shown["scopes"], json!(["contacts.read"]));
     assert_eq!((&shown["paused"], &shown["hold_refresh"]), (&json!(false), &json!(false)));
     // The clock stands at 22:13:20; an import is watched for two days.
-    assert_eq!(shown["watch_until"], "2023-11-16T22:13:20Z");
+    let watch = json!({"state": "waiting", "until": "2023-11-16T22:13:20Z", "refreshes": 0});
+    assert_eq!(shown["watch"], watch);
     let state = json!({"phase": "ready", "expires_at": "2023-11-14T23:00:00Z",
         "obtained_at": "2023-11-14T22:00:00Z", "refreshable": true, "failures": 0});
     assert_eq!(shown["state"], state);
     assert_eq!(audited(&world).await, ["connection.import"]);
+}
+
+async fn set_client(world: &World) {
+    let client = "/v1/environments/dev/connectors/pub/crm/clients/oauth";
+    world.put(client, json!({"client_id": "id", "client_secret": "canary-client"})).await.ok();
+}
+
+/// Fails if a dry run does not say what would be replaced and missed, or if one account takes another's place.
+#[tokio::test]
+async fn an_import_says_what_it_replaces_and_lacks_and_keeps_to_the_account() {
+    let world = world().await;
+    let there = "https://api.example.com/there";
+    import(&world, "", &with(tokens(), "base_url", json!(there))).await.ok();
+    let lacking = with(tokens(), "scopes", json!([]));
+    let dry = import(&world, "?dry_run=true", &lacking).await.ok();
+    assert_eq!(dry["replaces"], json!({"generation": 1, "account": "a1"}));
+    assert_eq!(dry["missing_scopes"], json!(["contacts.read"]));
+    assert!(dry["warning"].as_str().unwrap().contains("no OAuth client"), "{dry}");
+    let probed = world.outbound.seen.lock().unwrap().last().cloned();
+    assert_eq!(probed.unwrap(), format!("probe {there}/me"), "where its calls go");
+    assert!(import(&world, "", &lacking).await.ok()["warning"].is_string());
+    set_client(&world).await;
+    let taken = import(&world, "", &tokens()).await.ok();
+    assert_eq!((&taken["warning"], &taken["missing_scopes"]), (&Value::Null, &Value::Null));
+    assert_eq!(taken["connection"]["base_url"], there);
+
+    let ended = with(tokens(), "expires_at", json!("2023-11-14T22:13:20Z"));
+    let told = with(ended, "account", json!("b2"));
+    let found = with(tokens(), "access_token", json!("good-b2"));
+    for query in ["?dry_run=true", "", "?replace=true"] {
+        for other in [&told, &found] {
+            import(&world, query, other).await.refused(409, "account-mismatch");
+        }
+    }
+    assert_eq!(listed(&world).await[0]["generation"], 3);
+}
+
+/// Fails if a spent token can come back unasked, or if nobody sees whether an import works here.
+#[tokio::test]
+async fn what_was_refreshed_here_is_replaced_on_request_and_the_watch_shows_it() {
+    let world = world().await;
+    set_client(&world).await;
+    let watch = async || listed(&world).await[0]["watch"]["state"].clone();
+    let alone = with(tokens(), "refresh_token", Value::Null);
+    import(&world, "", &alone).await.ok();
+    assert_eq!(watch().await, "proven", "there is nothing to refresh, and it was tried");
+    import(&world, "", &tokens()).await.ok();
+    let refresh = at("/connections/oauth/refresh");
+    world.post(&refresh, json!({})).await.ok();
+    let shown = listed(&world).await[0]["watch"].clone();
+    assert_eq!((&shown["state"], &shown["refreshes"]), (&json!("proven"), &json!(1)));
+
+    for query in ["", "?dry_run=true", "?replace=false"] {
+        import(&world, query, &tokens()).await.refused(409, "conflict");
+    }
+    let asked = with(tokens(), "replace", json!(true));
+    import(&world, "", &asked).await.ok();
+    world.post(&refresh, json!({})).await.ok();
+    import(&world, "?replace=true", &tokens()).await.ok();
+    assert_eq!(watch().await, "waiting");
+    world.clock.advance(Duration::from_secs(48 * 60 * 60));
+    assert_eq!(watch().await, "over");
 }
 
 #[tokio::test]
@@ -251,7 +317,7 @@ async fn an_export_is_sealed_to_its_recipient_and_taken_elsewhere() {
     let own = at("/connections/oauth/export");
     world.post(&own, to.clone()).await.refused(404, "unknown-connection");
     world.put(&at("/connections/key"), json!({"token": "canary-key"})).await.ok();
-    world.post(&at("/connections/key/export"), to).await.refused(404, "unknown-connection");
+    world.post(&at("/connections/key/export"), to).await.refused(422, "unsupported");
 
     let other = self::world().await;
     let text = String::from_utf8(line).unwrap();
@@ -487,13 +553,66 @@ async fn a_pin_needs_the_scopes_that_its_release_needs() {
     let before = world.get(&at("/pin")).await.ok();
     let refused = pin(&world, "2.0.0", false).await;
     refused.refused(409, "scopes-missing");
-    assert!(refused.json()["detail"].as_str().unwrap().contains("contacts.write"), "{refused:?}");
     assert_eq!(world.get(&at("/pin")).await.ok(), before, "what was refused changed nothing");
 
-    let marked = "test [scopes missing: slot `oauth`: contacts.write]";
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(
+        detail.ends_with(
+            "slot `oauth`: contacts.write; slot `oauth` of 1 user, ann: contacts.read contacts.write"
+        ),
+        "{detail}"
+    );
+
+    let marked = "test [scopes missing: slot `oauth`: contacts.write; slot `oauth` of 1 user: contacts.read contacts.write]";
     assert_eq!(pin(&world, "2.0.0", true).await.ok()["reason"], marked);
     let audit = world.get("/v1/audit?limit=1000").await.ok();
     assert_eq!(audit["entries"].as_array().unwrap().last().unwrap()["reason"], marked);
+    import(&world, "?user=ann", &tokens()).await.ok();
     assert_eq!(pin(&world, "1.0.0", true).await.ok()["reason"], "test", "nothing is missing");
     world.get(&at("/scopes?release=9.9.9")).await.refused(404, "unknown-release");
+}
+
+/// Fails if a pin or a default takes scopes for granted that only a user's connection lacks, or if a way back is barred
+/// by one.
+#[tokio::test]
+async fn a_pin_needs_the_scopes_of_users_too() {
+    let world = world().await;
+    let all = json!(["contacts.read", "contacts.write"]);
+    import(&world, "", &with(tokens(), "scopes", all.clone())).await.ok();
+    for user in ["ann", "bob", "cyd", "dee"] {
+        import(&world, &format!("?user={user}"), &tokens()).await.ok();
+    }
+    import(&world, "?user=eve", &with(tokens(), "scopes", all)).await.ok();
+    let mut silent = tokens();
+    silent.as_object_mut().unwrap().remove("scopes");
+    import(&world, "?user=fay", &silent).await.ok();
+    let refused = pin(&world, "2.0.0", false).await;
+    refused.refused(409, "scopes-missing");
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("slot `oauth` of 4 users, such as "), "{detail}");
+    assert!(detail.ends_with(": contacts.write"), "{detail}");
+    let named = |user: &&str| detail.contains(*user);
+    assert_eq!(["ann", "bob", "cyd", "dee"].iter().filter(|user| named(user)).count(), 3);
+    assert!(!["eve", "fay"].iter().any(named), "{detail}");
+
+    let marked = "test [scopes missing: slot `oauth` of 4 users: contacts.write]";
+    assert_eq!(pin(&world, "2.0.0", true).await.ok()["reason"], marked);
+    assert_eq!(pin(&world, "1.0.0", false).await.ok()["reason"], "test");
+    let back = world.post(&at("/revert"), json!({"reason": "back"})).await.ok();
+    assert_eq!(back["reason"], marked.replace("test", "back"));
+
+    // Of tenants without a pin, the tenant is named and none of its users.
+    let path = "/v1/environments/dev/defaults/pub/crm";
+    let body = |release: &str, allow: bool| json!({"release": release, "reason": "test", "allow_missing_scopes": allow});
+    world.put(path, body("1.0.0", false)).await.ok();
+    let unpinned = |rest: &str| at(rest).replace("acme", "t1");
+    world.put(&unpinned("/connections/key"), json!({"token": "canary"})).await.ok();
+    world.post(&unpinned("/connections/oauth/import?user=ann"), tokens()).await.ok();
+    let refused = world.put(path, body("2.0.0", false)).await;
+    refused.refused(409, "scopes-missing");
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    let lacking = "tenant t1: slot `oauth` of 1 user: contacts.write";
+    assert!(detail.ends_with(&format!("needs what was not granted: {lacking}")), "{detail}");
+    let set = world.put(path, body("2.0.0", true)).await.ok();
+    assert_eq!(set["reason"], format!("test [scopes missing: {lacking}]"));
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use axum::http::Request;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Request};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use keyway_core::Digest;
@@ -21,8 +21,16 @@ use crate::world::{PATIENCE, World, bearer, limited};
 const LIST: &str = "/v1/environments/dev/exchanges";
 const FOLLOW: &str = "/v1/environments/dev/exchanges/follow";
 
+fn content_type(kind: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))])
+}
+
+fn release(version: &str) -> ReleaseRef {
+    let digest = Digest::of(version.as_bytes());
+    ReleaseRef::new("pub/things".parse().unwrap(), version.parse().unwrap(), digest)
+}
+
 fn exchange(world: &World, number: u64) -> Exchange {
-    let connector: keyway_core::ids::Connector = "pub/things".parse().unwrap();
     Exchange {
         at: world.clock.now(),
         environment: Some("dev".parse().unwrap()),
@@ -30,23 +38,19 @@ fn exchange(world: &World, number: u64) -> Exchange {
         installation: Some(Installation {
             environment: "dev".parse().unwrap(),
             tenant: "acme".parse().unwrap(),
-            connector: connector.clone(),
+            connector: "pub/things".parse().unwrap(),
         }),
         user: None,
-        release: Some(ReleaseRef {
-            connector,
-            version: "1.0.0".parse().unwrap(),
-            digest: Digest::of(b"1.0.0"),
-        }),
+        release: Some(release("1.0.0")),
         purpose: "call",
         slot: Some("token".parse().unwrap()),
         method: "POST".to_owned(),
         url: format!("https://api.example.com/things/{number}"),
-        request_headers: vec![("content-type".to_owned(), "text/plain".to_owned())],
+        request_headers: content_type("text/plain"),
         request_body: Some(Bytes::from_static(b"canary-question")),
         request_bytes: 15,
         status: Some(200),
-        response_headers: vec![("content-type".to_owned(), "image/png".to_owned())],
+        response_headers: content_type("image/png"),
         response_body: Some(Bytes::from_static(&[0xff, 0xfe])),
         response_bytes: 2,
         stopped: None,
@@ -166,8 +170,7 @@ async fn each_parameter_narrows_what_is_found() {
     let mut told: Vec<_> = (0..8).map(|number| exchange(&world, number)).collect();
     told[1].installation.as_mut().unwrap().tenant = "globex".parse().unwrap();
     told[2].installation.as_mut().unwrap().connector = "pub/others".parse().unwrap();
-    let release = told[3].release.as_mut().unwrap();
-    (release.version, release.digest) = ("2.0.0".parse().unwrap(), Digest::of(b"2.0.0"));
+    told[3].release = Some(release("2.0.0"));
     told[4].status = Some(429);
     (told[5].status, told[5].stopped) = (None, Some("host-not-declared"));
     told[6].purpose = "proxy";

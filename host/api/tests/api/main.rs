@@ -8,11 +8,14 @@ mod bad_input;
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod connect;
+#[cfg(test)]
 mod connections;
 #[cfg(test)]
 mod document;
 #[cfg(test)]
 mod exchanges;
+#[cfg(test)]
 mod grants;
 #[cfg(test)]
 mod keys;
@@ -30,5 +33,9 @@ mod releases;
 mod serving;
 #[cfg(test)]
 mod settings;
+#[cfg(test)]
+mod standing;
+#[cfg(test)]
+mod unseen;
 #[cfg(test)]
 mod world;

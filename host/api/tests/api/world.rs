@@ -246,6 +246,19 @@ impl World {
         self.ask("GET", path, &self.admin, None).await
     }
 
+    /// A list in pages of one row each: as many as there should be, and one more if it goes on.
+    pub(crate) async fn pages(&self, list: &str, rows: usize) -> Vec<Value> {
+        let (mut pages, mut after) = (Vec::new(), String::new());
+        for _ in 0..=rows {
+            let page = self.get(&format!("{list}?limit=1{after}")).await.ok();
+            let next = page["next"].as_str().map(encoded);
+            pages.push(page);
+            let Some(next) = next else { break };
+            after = format!("&after={next}");
+        }
+        pages
+    }
+
     pub(crate) async fn put(&self, path: &str, body: Value) -> Reply {
         self.ask("PUT", path, &self.admin, Some(body.to_string())).await
     }
@@ -300,6 +313,11 @@ impl World {
         let body = body.collect().await.unwrap().to_bytes();
         Reply { status: parts.status, headers: parts.headers, body }
     }
+}
+
+/// Text as part of a query.
+pub(crate) fn encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 pub(crate) fn bearer(token: &str) -> String {
@@ -449,6 +467,14 @@ impl Outbound for FakeOutbound {
                     Some(account) => (200, json!({"account": account})),
                     None => (401, json!({})),
                 }
+            }
+            // A refresh token that the provider does not take any more.
+            "token"
+                if request
+                    .body
+                    .is_some_and(|form| form.expose_secret().contains("canary-spent")) =>
+            {
+                (400, json!({"error": "invalid_grant"}))
             }
             "token" => {
                 let scope = "contacts.read";

@@ -83,11 +83,15 @@ enum Field {
 
 /// Reads a response. Dates and times since 1970 are compared with the `Date` of the response where it has
 /// one, because they come from the same clock, and otherwise with `wall`.
-pub(super) fn read(status: StatusCode, headers: &HeaderMap, wall: OffsetDateTime) -> Told {
+pub(super) fn read(
+    status: StatusCode,
+    headers: &HeaderMap,
+    wall: impl FnOnce() -> OffsetDateTime,
+) -> Told {
     if silent(status, headers) {
         return Told::default();
     }
-    let reference = seconds(date(headers).unwrap_or(wall));
+    let reference = seconds(date(headers).unwrap_or_else(wall));
     let mut told = Told::default();
     structured(headers, &mut told);
     plain(headers, reference, &mut told);
@@ -435,7 +439,7 @@ mod tests {
     }
 
     fn told(status: u16, pairs: &[(&'static str, &str)]) -> Told {
-        read(StatusCode::from_u16(status).unwrap(), &map(pairs), WALL)
+        read(StatusCode::from_u16(status).unwrap(), &map(pairs), || WALL)
     }
 
     /// What is read of each policy: name, limit, window, remaining, reset in seconds.
@@ -691,7 +695,7 @@ mod tests {
                 headers.append(name, HeaderValue::from_bytes(&bytes).unwrap());
             }
             let status = StatusCode::from_u16(status).unwrap();
-            let told = read(status, &headers, WALL);
+            let told = read(status, &headers, || WALL);
             prop_assert!(told.wait.is_none_or(|wait| wait <= WAIT_MAX));
             prop_assert!(told.readings.len() <= POLICIES_MAX);
             let resets = told.readings.values().filter_map(|reading| reading.reset);
@@ -707,7 +711,7 @@ mod tests {
                 account: None,
             };
             for _ in 0..3 {
-                paces.learn(&quota, status, &headers, now, WALL);
+                paces.learn(&quota, status, &headers, now, || WALL);
                 paces.count(&quota, &[], now);
                 if let Err(turn) = paces.take(&quota, &[], now) {
                     prop_assert!(turn.at() > now);

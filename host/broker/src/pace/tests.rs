@@ -37,7 +37,7 @@ fn secs(seconds: u64) -> Duration {
 
 fn learn(paces: &Paces, status: u16, pairs: &[(&'static str, &str)], now: Instant) {
     let status = StatusCode::from_u16(status).unwrap();
-    paces.learn(&quota("acme"), status, &headers(pairs), now, WALL);
+    paces.learn(&quota("acme"), status, &headers(pairs), now, || WALL);
 }
 
 fn wait(paces: &Paces, declared: &[RateLimit], now: Instant) -> Option<Duration> {
@@ -303,7 +303,7 @@ fn waits_that_providers_get_wrong_are_clamped() {
         let blocked = paces.standing(&quota("acme"), &[], now).blocked_for;
         assert_eq!(blocked, held.map(secs), "{value:?}");
         let pairs = headers(&[("retry-after", value), ("date", date)]);
-        let asked = headers::read(StatusCode::TOO_MANY_REQUESTS, &pairs, WALL).wait;
+        let asked = headers::read(StatusCode::TOO_MANY_REQUESTS, &pairs, || WALL).wait;
         assert!(asked.is_none_or(|asked| asked == secs(held.unwrap_or(0))), "{value:?}");
     }
 }
@@ -447,7 +447,7 @@ fn the_number_of_quotas_is_bounded_and_the_held_and_the_awaited_stay() {
     let paces = Paces::bounded(max);
     let tenant = |n: usize| quota(&format!("t{n}"));
     let held = headers(&[("retry-after", "600")]);
-    paces.learn(&tenant(0), StatusCode::TOO_MANY_REQUESTS, &held, start, WALL);
+    paces.learn(&tenant(0), StatusCode::TOO_MANY_REQUESTS, &held, start, || WALL);
     paces.count(&tenant(1), &declared, start);
     let turn = paces.take(&tenant(1), &declared, start).err();
     for n in 2..max {

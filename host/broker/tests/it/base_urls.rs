@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use http_body_util::{BodyExt as _, Full};
 use keyway_broker::{Broker, Config, Wire};
 use keyway_core::credential::Credential;
-use keyway_core::descriptor::SlotSpec;
+use keyway_core::descriptor::{Scheme, SlotSpec};
 use keyway_core::exchange::{Origin, Relayed};
 use keyway_core::ids::ConnectionRef;
 use keyway_core::ports::{Credentials, Egress as _, Held, Proxy as _};
@@ -134,6 +134,30 @@ async fn a_connection_s_own_base_url_is_held_to_the_same_policy() {
         let refused = Some(code.to_owned());
         assert_eq!(world.both("/things").await, [refused.clone(), refused], "{place}");
         assert_eq!(world.seen(), [0, 0], "{place}");
+    }
+}
+
+/// The release that runs may name fewer domains than the one with which an address was taken, for this slot or another.
+#[tokio::test]
+async fn a_token_goes_to_an_address_that_was_set_only_below_the_domains_that_the_release_names() {
+    for (own, installation, sent) in [
+        (Some(EU), None, true),
+        (None, Some(EU), true),
+        (Some(US), None, false),
+        (None, Some(US), false),
+    ] {
+        let mut world = World::new(&[own], || ok("")).await;
+        world.origin.base_url = installation.map(Into::into);
+        let mut descriptor = (*world.origin.descriptor).clone();
+        let slot = descriptor.slots.values_mut().next().unwrap();
+        let Scheme::Oauth2(oauth) = &mut slot.scheme else { panic!("another scheme") };
+        oauth.base_url_suffixes = vec!["eu.example.com".to_owned()];
+        world.origin.descriptor = Arc::new(descriptor);
+        let refused = (!sent).then(|| "base-url-refused".to_owned());
+        assert_eq!(world.both("/things").await, [refused.clone(), refused], "{own:?}");
+        assert_eq!(world.seen(), [if sent { 2 } else { 0 }, 0], "{own:?}");
+        // What names its host itself is not a matter of base URLs.
+        assert_eq!(world.both("https://us.example.com/x").await, [None, None]);
     }
 }
 

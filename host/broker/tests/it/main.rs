@@ -14,6 +14,7 @@ mod limits;
 mod pool;
 mod redirects;
 mod relay;
+mod rows;
 mod secrets;
 mod send;
 mod support;

@@ -30,15 +30,16 @@ use crate::support::{Fixed, Names, SECRET, Step, Upstream, answer, ok, opened, o
 use crate::tls::identity;
 
 /// What the provider takes after it has rejected [`SECRET`].
-const RENEWED: &str = "pat-na1-R3newed-0f-S3cr3t";
+pub(crate) const RENEWED: &str = "pat-na1-R3newed-0f-S3cr3t";
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A broker, on whose behalf it is asked, and what it recorded.
-struct World {
-    broker: Broker,
-    origin: Origin,
+pub(crate) struct World {
+    pub(crate) broker: Broker,
+    pub(crate) wire: Wire,
+    pub(crate) origin: Origin,
     log: Arc<Log>,
     vault: Arc<Vault>,
 }
@@ -113,34 +114,39 @@ impl World {
             descriptor: Arc::new(Descriptor::parse(descriptor).unwrap()),
             ..origin("t1", &["api.example.com"], 0)
         };
-        Self { broker: Broker::new(&wire, Arc::clone(&vault) as _), origin, log, vault }
+        Self { broker: Broker::new(&wire, Arc::clone(&vault) as _), wire, origin, log, vault }
     }
 
     /// With the upstream in the place of the declared hosts.
-    fn of(upstream: &Upstream, config: &str) -> Self {
+    pub(crate) fn of(upstream: &Upstream, config: &str) -> Self {
         let hosts = ["api.example.com", "files.example.com"].map(|host| upstream.stand_in(host));
         Self::new(&format!("{config}\n{}", hosts.concat()))
     }
 
     /// With what listens at an address in the place of the host.
-    async fn at(listener: &TcpListener, config: &str) -> Self {
+    pub(crate) async fn at(listener: &TcpListener, config: &str) -> Self {
         let address = listener.local_addr().unwrap();
         Self::new(&format!(
             "{config}\n[[stand-in]]\nhost = \"api.example.com\"\naddress = \"http://{address}\"\n"
         ))
     }
 
-    async fn relay(&self, request: Relayed) -> Result<Relay, Failure> {
+    pub(crate) async fn relay(&self, request: Relayed) -> Result<Relay, Failure> {
         timeout(PATIENCE, self.broker.relay(&self.origin, request)).await.unwrap()
     }
 
-    async fn get(&self, url: &str) -> Relay {
+    pub(crate) async fn get(&self, url: &str) -> Relay {
         self.relay(get(url)).await.unwrap()
     }
 
     /// The code of a refusal.
-    async fn code(&self, request: Relayed) -> String {
+    pub(crate) async fn code(&self, request: Relayed) -> String {
         self.relay(request).await.unwrap_err().code.unwrap()
+    }
+
+    /// What was recorded.
+    pub(crate) fn rows(&self) -> Vec<Exchange> {
+        self.log.0.lock().unwrap().clone()
     }
 
     /// How each exchange ended, once there are so many.
@@ -160,11 +166,11 @@ fn held(token: &str, version: u64) -> Held {
     Held { opened, version, account: None, base_url: None, in_use: Arc::new(()) }
 }
 
-fn whole(bytes: impl Into<Bytes>) -> Streamed {
+pub(crate) fn whole(bytes: impl Into<Bytes>) -> Streamed {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn pieces() -> (mpsc::Sender<Bytes>, Streamed) {
+pub(crate) fn pieces() -> (mpsc::Sender<Bytes>, Streamed) {
     let (sender, receiver) = mpsc::channel(1);
     (sender, Pieces(receiver).boxed_unsync())
 }
@@ -179,7 +185,7 @@ fn get(url: &str) -> Relayed {
     }
 }
 
-fn post(body: Streamed) -> Relayed {
+pub(crate) fn post(body: Streamed) -> Relayed {
     Relayed { method: Method::POST, body, ..get("/upload") }
 }
 
@@ -192,7 +198,7 @@ fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     headers
 }
 
-async fn read(relay: Relay) -> Result<Bytes, io::Error> {
+pub(crate) async fn read(relay: Relay) -> Result<Bytes, io::Error> {
     let body = timeout(PATIENCE, relay.body.collect()).await.unwrap();
     body.map(http_body_util::Collected::to_bytes)
 }
@@ -204,7 +210,7 @@ async fn piece(relay: &mut Relay) -> Bytes {
 }
 
 /// Reads until this comes.
-async fn until(stream: &mut TcpStream, end: &str) -> String {
+pub(crate) async fn until(stream: &mut TcpStream, end: &str) -> String {
     let mut seen = Vec::new();
     while !seen.ends_with(end.as_bytes()) {
         seen.push(timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap());

@@ -15,7 +15,7 @@ use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::prelude::*;
 
 use crate::support::{
-    BASIC_PASSWORD, SECRET, Step, Upstream, answer, bench, get, header, ok, text, with_slot,
+    BASIC_PASSWORD, SECRET, Step, Upstream, answer, bench, get, header, ok, post, text, with_slot,
 };
 
 #[tokio::test]
@@ -191,4 +191,25 @@ async fn events_and_metrics_hold_no_secret() {
     for part in ["C4n4ry", "QzRuNHJ5", "open sesame", "p4th", "quer1"] {
         assert!(!seen.contains(part), "{part} in {seen}");
     }
+}
+
+/// C28: what looks like a template is the guest's own text wherever it stands, and no secret comes of it.
+#[tokio::test]
+async fn what_looks_like_a_template_arrives_as_it_was_written() {
+    let upstream = Upstream::start(|_, _| ok("")).await;
+    let bench = bench(&upstream, "");
+    for slot in ["bearer", "basic", "header", "query"] {
+        let mut request = post("/{{secret}}?note={{secret}}", "{\"note\":\"{{secret}}\"}");
+        request.headers.push(("x-note".to_owned(), "{{secret}}".to_owned()));
+        bench.send(with_slot(slot, request)).await.unwrap();
+    }
+    for request in upstream.requests() {
+        // A brace is escaped in a path by the rules of URLs, and nowhere else.
+        assert!(request.starts_with("POST /%7B%7Bsecret%7D%7D?note={{secret}}"), "{request}");
+        assert!(request.contains("\r\nx-note: {{secret}}\r\n"), "{request}");
+        assert!(request.ends_with("\r\n\r\n{\"note\":\"{{secret}}\"}"), "{request}");
+        // Where the slot's scheme puts it, and there alone.
+        assert!(request.matches("C4n4ry").count() <= 1, "{request}");
+    }
+    assert_eq!(upstream.requests().len(), 4);
 }

@@ -159,11 +159,11 @@ pub(crate) fn origin(tenant: &str, hosts: &[&str], redirects: u8) -> Origin {
         user: None,
         pace: Pace::PassThrough,
         limit_met: LimitMet::default(),
-        release: ReleaseRef {
-            connector: descriptor.name.clone(),
-            version: descriptor.version.clone(),
-            digest: Digest::of(b"component"),
-        },
+        release: ReleaseRef::new(
+            descriptor.name.clone(),
+            descriptor.version.clone(),
+            Digest::of(b"component"),
+        ),
         descriptor: Arc::new(descriptor),
         base_url: None,
         time_left: Duration::from_secs(60),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,19 +11,39 @@ use keyway_core::ports::ExchangeLog as _;
 use keyway_exchanges::{Exchanges, Options};
 use prometheus_client::registry::Registry;
 
-use crate::support::{Place, exchange, numbers, roomy};
+use crate::support::{HandClock, Place, exchange, numbers, roomy};
 
 /// Names the folder that the child writes in.
 const CHILD: &str = "KEYWAY_EXCHANGES_FULL_DISK_CHILD";
 
-/// Sees to it that the writer stands still: it waits for the time. Returns with what will let it go on.
-async fn stand_still(place: &Place, log: &Exchanges) -> tokio::task::JoinHandle<()> {
-    place.clock.hold();
-    let asked = log.clone();
-    let waiting = tokio::spawn(async move { asked.retain().await });
-    let clock = place.clock.clone();
-    tokio::task::spawn_blocking(move || clock.held()).await.unwrap();
-    waiting
+/// The writer, standing still: it waits for the time. A test that fails lets it go on too: the log waits for it in the
+/// end.
+struct Still {
+    clock: Arc<HandClock>,
+    waiting: tokio::task::JoinHandle<()>,
+}
+
+impl Still {
+    async fn stand(place: &Place, log: &Exchanges) -> Self {
+        place.clock.hold();
+        let asked = log.clone();
+        let waiting = tokio::spawn(async move { asked.retain().await });
+        let still = Self { clock: place.clock.clone(), waiting };
+        let clock = place.clock.clone();
+        tokio::task::spawn_blocking(move || clock.held()).await.unwrap();
+        still
+    }
+
+    async fn go_on(mut self) {
+        self.clock.release();
+        (&mut self.waiting).await.unwrap();
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        self.clock.release();
+    }
 }
 
 /// As the metrics page shows it.
@@ -38,13 +59,12 @@ fn shown(log: &Exchanges) -> String {
 async fn while_the_writer_stands_still_so_many_wait_and_the_next_is_dropped() {
     let place = Place::new(Options { waiting_max: 100, ..Options::default() });
     let log = place.open();
-    let waiting = stand_still(&place, &log).await;
+    let still = Still::stand(&place, &log).await;
     (0..100).for_each(|number| log.record(exchange(number)));
     assert_eq!(log.metrics().dropped(), 0, "as many as may wait");
     (100..10_000).for_each(|number| log.record(exchange(number)));
     assert_eq!(log.metrics().dropped(), 9_900);
-    place.clock.release();
-    waiting.await.unwrap();
+    still.go_on().await;
     log.flush().await;
     assert_eq!(numbers(&log).await, (0..100).collect::<Vec<_>>());
     log.record(exchange(100));
@@ -62,7 +82,7 @@ async fn while_the_writer_stands_still_so_many_bytes_wait() {
         Options { waiting_bytes_max: 1 << 20, body_bytes_max: 1 << 20, ..Options::default() };
     let place = Place::new(options);
     let log = place.open();
-    let waiting = stand_still(&place, &log).await;
+    let still = Still::stand(&place, &log).await;
     let large =
         || Exchange { response_body: Some(Bytes::from(vec![b'x'; 500_000])), ..exchange(1) };
     log.record(large());
@@ -72,8 +92,7 @@ async fn while_the_writer_stands_still_so_many_bytes_wait() {
     assert_eq!(log.metrics().dropped(), 1);
     log.record(exchange(2));
     assert_eq!(log.metrics().dropped(), 1, "a small one fits beside them");
-    place.clock.release();
-    waiting.await.unwrap();
+    still.go_on().await;
     log.flush().await;
     log.record(large());
     log.flush().await;

@@ -10,7 +10,7 @@ use keyway_core::ports::ExchangeLog as _;
 use keyway_exchanges::{Kept, Options, Order, Position, har};
 use serde_json::{Value, json};
 
-use crate::support::{BEGINNING, Place, all, exchange, roomy};
+use crate::support::{BEGINNING, Place, all, exchange, headers, roomy};
 
 /// An object with these fields, some of them required, and no others but those of one's own.
 fn object(required: &[&str], fields: Value) -> Value {
@@ -114,14 +114,11 @@ fn told() -> [Exchange; 3] {
         method: "POST".to_owned(),
         url: "https://api.example.com/things?q=a%20b&n=1&n=%E2%9C%93#fragment".to_owned(),
         user: Some("ann@example.com".parse().unwrap()),
-        request_headers: vec![("content-type".to_owned(), "text/plain".to_owned())],
+        request_headers: headers(&[("content-type", "text/plain")]),
         request_body: Some(Bytes::from_static(b"hello")),
         request_bytes: 5,
         status: Some(302),
-        response_headers: vec![
-            ("location".to_owned(), "/elsewhere".to_owned()),
-            ("Content-Type".to_owned(), "image/png".to_owned()),
-        ],
+        response_headers: headers(&[("location", "/elsewhere"), ("content-type", "image/png")]),
         response_body: Some(Bytes::from_static(&[0x89, b'P', 0xff])),
         response_bytes: 3,
         timings,
@@ -135,7 +132,7 @@ fn told() -> [Exchange; 3] {
         url: "/relative \u{0}\u{1b}".to_owned(),
         request_body: Some(Bytes::from_static(&[0xff])),
         status: None,
-        response_headers: vec![],
+        response_headers: headers(&[]),
         stopped: Some("host-not-declared"),
         ..exchange(3)
     };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use keyway_core::Digest;
 use keyway_core::exchange::{Exchange, Timings};
 use keyway_core::ids::{CallId, Connector, Installation};
@@ -48,11 +49,11 @@ pub(crate) fn exchange(number: u64) -> Exchange {
         slot: Some("token".parse().unwrap()),
         method: "GET".to_owned(),
         url: format!("https://api.example.com/things/{number}"),
-        request_headers: vec![("accept".to_owned(), "application/json".to_owned())],
+        request_headers: headers(&[("accept", "application/json")]),
         request_body: None,
         request_bytes: 0,
         status: Some(200),
-        response_headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        response_headers: headers(&[("content-type", "application/json")]),
         response_body: None,
         response_bytes: 17,
         stopped: None,
@@ -69,11 +70,11 @@ pub(crate) fn installation(tenant: &str) -> Installation {
 }
 
 pub(crate) fn release(version: &str) -> ReleaseRef {
-    ReleaseRef {
-        connector: Connector::new("pub", "things").unwrap(),
-        version: version.parse().unwrap(),
-        digest: Digest::of(version.as_bytes()),
-    }
+    ReleaseRef::new(
+        Connector::new("pub", "things").unwrap(),
+        version.parse().unwrap(),
+        Digest::of(version.as_bytes()),
+    )
 }
 
 /// The number of an exchange that was read back.
@@ -181,4 +182,15 @@ impl Clock for HandClock {
         state.2 = false;
         BEGINNING + state.0
     }
+}
+
+/// A header section.
+pub(crate) fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    let parsed = pairs.iter().map(|(name, value)| {
+        (
+            name.parse::<HeaderName>().expect("a name"),
+            value.parse::<HeaderValue>().expect("a value"),
+        )
+    });
+    parsed.collect()
 }

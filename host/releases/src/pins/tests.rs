@@ -126,11 +126,11 @@ async fn publish(store: &Store, version: &str, config: serde_json::Value) {
         descriptor["config"] = config;
     }
     let descriptor = Descriptor::parse(&descriptor.to_string()).unwrap();
-    let reference = ReleaseRef {
-        connector: descriptor.name.clone(),
-        version: descriptor.version.clone(),
-        digest: Digest::of(version.as_bytes()),
-    };
+    let reference = ReleaseRef::new(
+        descriptor.name.clone(),
+        descriptor.version.clone(),
+        Digest::of(version.as_bytes()),
+    );
     let release = Release {
         reference,
         descriptor,

@@ -93,11 +93,11 @@ impl Host {
         let component = Bytes::from(guest.build());
         let admitted = self.runtime.admit(component.clone()).await.unwrap();
         self.shelf.components.lock().unwrap().insert(admitted.digest, component);
-        let release = ReleaseRef {
-            connector: admitted.descriptor.name.clone(),
-            version: admitted.descriptor.version.clone(),
-            digest: admitted.digest,
-        };
+        let release = ReleaseRef::new(
+            admitted.descriptor.name.clone(),
+            admitted.descriptor.version.clone(),
+            admitted.digest,
+        );
         Published { release, descriptor: Arc::new(admitted.descriptor) }
     }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 
-use keyway_core::Code;
 use keyway_core::ports::Loader as _;
+use keyway_core::release::{Named, ReleaseRef};
+use keyway_core::{Code, Digest};
 use keyway_runtime::{Allocation, CacheKey};
 use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
@@ -161,9 +162,10 @@ async fn runs_on_demand_with_the_same_code_where_there_is_no_room_for_a_pool() {
 #[tokio::test]
 async fn a_release_whose_bytes_are_gone_is_unavailable() {
     let host = Host::new();
-    let mut published = host.publish(&Guest::echo()).await;
-    published.release.digest = keyway_core::Digest::of(b"gone");
-    let fault = host.runtime.load(&published.release, &published.descriptor).await.err().unwrap();
+    let published = host.publish(&Guest::echo()).await;
+    let Named { connector, version, .. } = &*published.release;
+    let gone = ReleaseRef::new(connector.clone(), version.clone(), Digest::of(b"gone"));
+    let fault = host.runtime.load(&gone, &published.descriptor).await.err().unwrap();
     assert_eq!(fault.code, Code::ReleaseUnavailable);
     assert!(host.runtime.loaded().is_empty());
 }

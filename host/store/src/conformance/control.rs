@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use keyway_core::Digest;
 use keyway_core::ids::{ConnectionRef, Installation};
+use keyway_core::release::{Release, ReleaseRef};
 use time::macros::datetime;
 
 use super::{Subject, entry, installation, name, pin, reference, release};
 use crate::model::Cell;
-use crate::{Collision, Config, Connection, EnvironmentDefault, Error, Filter, Role, Token};
+use crate::{Collision, Config, Connection, EnvironmentDefault, Error, Filter, Role, Token, Tx};
 
 /// What a change must be refused with.
 macro_rules! refused {
@@ -45,8 +46,10 @@ pub async fn releases_are_listed_by_precedence(subject: &Subject) {
     for version in ["1.10.0", "1.9.0", "2.0.0-rc.1", "2.0.0"] {
         store.tx().publish(release(version)).commit(entry(version)).await.expect("publish");
     }
-    let mut other = release("0.1.0");
-    other.reference.connector = name("keyway/hubspot-beta");
+    let named = |connector: &str, version: &str| {
+        ReleaseRef::new(name(connector), name(version), Digest::of(connector.as_bytes()))
+    };
+    let other = Release { reference: named("keyway/hubspot-beta", "0.1.0"), ..release("0.1.0") };
     store.tx().publish(other).commit(entry("other")).await.expect("publish");
 
     let versions = async |connector: Option<&str>| {
@@ -65,11 +68,13 @@ pub async fn releases_are_listed_by_precedence(subject: &Subject) {
 pub async fn a_version_and_a_digest_are_published_once(subject: &Subject) {
     let store = &subject.store;
     store.tx().publish(release("1.0.0")).commit(entry("first")).await.expect("publish");
-    let mut other_bytes = release("1.0.0");
-    other_bytes.reference.digest = Digest::of(b"other");
+    let called = |version: &str, digest: Digest| {
+        let reference = ReleaseRef::new(name("keyway/hubspot"), name(version), digest);
+        Release { reference, ..release("1.0.0") }
+    };
+    let other_bytes = called("1.0.0", Digest::of(b"other"));
     refused!(store.tx().publish(other_bytes).commit(entry("bytes")).await, Version);
-    let mut other_version = release("1.0.0");
-    other_version.reference.version = name("1.0.1");
+    let other_version = called("1.0.1", reference("1.0.0").digest);
     refused!(store.tx().publish(other_version).commit(entry("version")).await, Release);
     assert_eq!(store.releases(None).await.expect("list").len(), 1);
 }
@@ -307,6 +312,59 @@ pub async fn users_have_connections_of_their_own(subject: &Subject) {
     assert_eq!(store.user_connections(&acme).await.expect("read").len(), 1);
     let kept = store.connection(&tenants.reference()).await.expect("read");
     assert_eq!(kept, Some(tenants));
+}
+
+/// An installation that nothing was set for but connections of users is listed, and not taken for any other.
+pub async fn users_alone_make_an_installation(subject: &Subject) {
+    let store = &subject.store;
+    let mut pair = ["ann", "bob"].map(|user| {
+        let mut connection = connection("oauth", 1, Bytes::from_static(b"sealed"));
+        connection.user = Some(name(user));
+        connection
+    });
+    // Both in one change: what they have in common is written once.
+    let [ann, bob] = pair.clone();
+    let change = store.tx().set_connection(ann).set_connection(bob);
+    change.commit(entry("connection")).await.expect("set");
+    pair[0].generation = 2;
+    let change = store.tx().set_connection(pair[0].clone());
+    change.commit(entry("connection")).await.expect("set anew");
+    let acme = installation("acme");
+    let state = store.installation(&acme).await.expect("read").expect("it has users");
+    assert_eq!((&state.pin, &state.config, &state.connections), (&None, &None, &Vec::new()));
+    assert_eq!(store.installations(&Filter::default()).await.expect("list"), [state]);
+    assert_eq!(store.user_connections(&acme).await.expect("read"), pair);
+}
+
+/// However many pages they take, each is shown once, and nobody else's.
+pub async fn users_connections_are_shown_slot_by_slot(subject: &Subject) {
+    let store = &subject.store;
+    let of = |slot: &str, user: String| {
+        let mut connection = connection(slot, 1, Bytes::from_static(b"sealed"));
+        connection.user = Some(name(&user));
+        connection
+    };
+    let set = async |connections: Vec<Connection>| {
+        let change = connections.into_iter().fold(store.tx(), Tx::set_connection);
+        change.commit(entry("connections")).await.expect("set");
+    };
+    // A page and a bit, and one that was removed.
+    set((0..400).map(|n| of("oauth", format!("user-{n}"))).collect()).await;
+    set((400..600).map(|n| of("oauth", format!("user-{n}"))).collect()).await;
+    let mut elsewhere = of("oauth", "user-1".to_owned());
+    elsewhere.installation = installation("acme-2");
+    set(vec![of("oauth-2", "user-1".to_owned()), elsewhere]).await;
+    let removal = store.tx().remove_connection(&of("oauth", "user-7".to_owned()).reference(), 1);
+    removal.commit(entry("connection")).await.expect("remove");
+
+    let mut shown = Vec::new();
+    let look = |connection: &Connection| shown.push(connection.clone());
+    let (acme, slot) = (installation("acme"), name("oauth"));
+    store.each_user_connection(&acme, &slot, look).await.expect("read");
+    shown.sort_by(|a, b| a.user.cmp(&b.user));
+    let mut listed = store.user_connections(&acme).await.expect("read");
+    listed.retain(|connection| connection.slot == slot);
+    assert_eq!((shown.len(), shown), (599, listed));
 }
 
 /// A cell that is written with a change of the control plane lands with it or not at all.

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keyway_core::ids::{Actor, ConnectionRef};
+use keyway_core::ids::{Actor, ConnectionRef, Environment};
 use keyway_core::{Code, Digest, Fault};
 use keyway_store::{Error, Tx};
 use rand::TryRngCore as _;
@@ -127,6 +127,25 @@ impl Vault {
         let cell = self.shared.store.cell(STATES, key.as_bytes()).await?.ok_or_else(refuse)?;
         let pending: Pending = serde_json::from_slice(&cell.value).map_err(|_| refuse())?;
         Ok(self.live_session(&pending.session).await?.0)
+    }
+
+    /// The environment of a token's session, also of one that is used or over, until it is swept: whose page says so.
+    pub async fn environment(&self, token: &SecretString) -> Option<Environment> {
+        self.environment_kept(&key_of(token)).await
+    }
+
+    /// The same of the session that an answer would complete.
+    pub async fn environment_of(&self, state: &str) -> Option<Environment> {
+        let key = Digest::of(state.as_bytes()).hex();
+        let cell = self.shared.store.cell(STATES, key.as_bytes()).await.ok()??;
+        let pending: Pending = serde_json::from_slice(&cell.value).ok()?;
+        self.environment_kept(&pending.session).await
+    }
+
+    async fn environment_kept(&self, key: &str) -> Option<Environment> {
+        let cell = self.shared.store.cell(SESSIONS, key.as_bytes()).await.ok()??;
+        let session: Session = serde_json::from_slice(&cell.value).ok()?;
+        Some(session.of.installation.environment)
     }
 
     /// Removes sessions and states whose time is over. What cannot be read is left to whoever can.

@@ -3,10 +3,10 @@
 //! Nothing is ever dropped before the process ends: whoever has a data key needs it again with the next call, and the
 //! service that unwrapped it may be gone by then. There are as many as the store has rows for, some 200 bytes each.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use foldhash::HashMap;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::keys::data::{DataKey, DataKeyId, Owner};

@@ -25,6 +25,9 @@ pub const CLIENT_BYTES_MAX: usize = 1 << 10;
 /// The store's name for these cells.
 const SPACE: &str = "vault/oauth-client";
 
+/// What is said of a secret that cannot be had.
+const CLOSED: &str = "the secret of an OAuth client does not open";
+
 /// Which client.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ClientRef {
@@ -62,7 +65,7 @@ pub struct ClientInfo {
     pub at: OffsetDateTime,
     /// Where it may be presented.
     pub hosts: BTreeSet<String>,
-    /// Other environments that use the same id for this connector.
+    /// Other environments that use the same id at the same server, whichever connector it is for.
     pub shared_with: Vec<Environment>,
 }
 
@@ -128,6 +131,27 @@ impl ClientRef {
     }
 }
 
+// === impl Row ===
+
+impl Row {
+    fn of(&self) -> ClientRef {
+        let Self { environment, connector, slot, .. } = self;
+        ClientRef {
+            environment: environment.clone(),
+            connector: connector.clone(),
+            slot: slot.clone(),
+        }
+    }
+
+    /// Whether the provider knows both as one. An id says so at one server only; clients of one connector are taken to
+    /// be at one, wherever its releases have moved since.
+    fn is_client_of(&self, other: &Self) -> bool {
+        let same_server =
+            self.connector == other.connector || !self.hosts.is_disjoint(&other.hosts);
+        self.id == other.id && same_server
+    }
+}
+
 // === impl Clients ===
 
 impl Clients {
@@ -178,7 +202,7 @@ impl Clients {
             after: Some(format!("{} generation {generation} for {}", row.id, listed(&row.hosts))),
         };
         self.store.tx().put_cell(SPACE, &of.key(), expected, value).commit(entry).await?;
-        let shared_with = self.shared_with(of, &row.id).await?;
+        let shared_with = self.shared_with(&row).await?;
         Ok(info(row, generation, shared_with))
     }
 
@@ -189,12 +213,7 @@ impl Clients {
             if row.environment != *environment {
                 continue;
             }
-            let of = ClientRef {
-                environment: row.environment.clone(),
-                connector: row.connector.clone(),
-                slot: row.slot.clone(),
-            };
-            let shared_with = self.shared_with(&of, &row.id).await?;
+            let shared_with = self.shared_with(&row).await?;
             clients.push(info(row, version, shared_with));
         }
         Ok(clients)
@@ -228,22 +247,54 @@ impl Clients {
         };
         let row = decode(&cell.value)?;
         confirmed::check(of, &row.hosts, oauth)?;
-        let closed = "the secret of an OAuth client does not open";
-        let broken = || Fault::new(Code::Internal, closed);
-        let secret = match row.sealed {
+        let secret = match &row.sealed {
             None => None,
             Some(sealed) => {
-                let sealed = hex::decode(sealed).map_err(|error| broken().caused_by(error))?;
-                let opened = self.sealer.open(of.place(cell.version), &sealed).await;
-                if opened.is_ok() && !self.sealer.is_current(&of.place(cell.version), &sealed) {
+                let sealed = unhexed(sealed)?;
+                let secret = self.unseal(of, cell.version, &sealed).await?;
+                if !self.sealer.is_current(&of.place(cell.version), &sealed) {
                     self.change_over(of.clone());
                 }
-                let plain = opened.map_err(|error| error.fault(closed))?;
-                let text = std::str::from_utf8(&plain).map_err(|_| broken())?;
-                Some(SecretString::from(text))
+                Some(secret)
             }
         };
         Ok(Client { id: row.id, secret })
+    }
+
+    /// Opens every secret once. Ends with the first fault that is `fatal`; others are only said.
+    pub(crate) async fn check_all(&self, fatal: fn(&Fault) -> bool) -> Result<(), Fault> {
+        for (key, cell) in self.store.cells(SPACE).await? {
+            match self.try_open(&cell).await {
+                Ok(()) => {}
+                Err(fault) if fatal(&fault) => return Err(fault),
+                Err(fault) => {
+                    let client = String::from_utf8_lossy(&key);
+                    tracing::error!(%client, problem = fault.chain(), "OAuth client does not open");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_open(&self, cell: &Cell) -> Result<(), Fault> {
+        if cell.value.is_empty() {
+            return Ok(());
+        }
+        let row = decode(&cell.value)?;
+        let Some(sealed) = &row.sealed else { return Ok(()) };
+        self.unseal(&row.of(), cell.version, &unhexed(sealed)?).await.map(drop)
+    }
+
+    async fn unseal(
+        &self,
+        of: &ClientRef,
+        version: u64,
+        sealed: &[u8],
+    ) -> Result<SecretString, Fault> {
+        let plain = self.sealer.open(of.place(version), sealed).await;
+        let plain = plain.map_err(|error| error.fault(CLOSED))?;
+        let text = std::str::from_utf8(&plain);
+        Ok(text.map_err(|_| Fault::new(Code::Internal, CLOSED))?.into())
     }
 
     /// Has a secret under an older data key sealed anew, behind the back of whoever met it.
@@ -282,12 +333,10 @@ impl Clients {
         Ok(())
     }
 
-    async fn shared_with(&self, of: &ClientRef, id: &str) -> Result<Vec<Environment>, Fault> {
-        let same = |row: &Row| {
-            row.id == id && row.connector == of.connector && row.environment != of.environment
-        };
+    async fn shared_with(&self, of: &Row) -> Result<Vec<Environment>, Fault> {
         let rows = self.rows().await?.into_iter().map(|(row, _)| row);
-        let mut environments: Vec<_> = rows.filter(same).map(|row| row.environment).collect();
+        let same = rows.filter(|row| row.environment != of.environment && row.is_client_of(of));
+        let mut environments: Vec<_> = same.map(|row| row.environment).collect();
         environments.dedup();
         Ok(environments)
     }
@@ -307,6 +356,10 @@ impl Clients {
 
 fn listed(hosts: &BTreeSet<String>) -> String {
     hosts.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn unhexed(sealed: &str) -> Result<Vec<u8>, Fault> {
+    hex::decode(sealed).map_err(|error| Fault::new(Code::Internal, CLOSED).caused_by(error))
 }
 
 fn encode(row: &Row) -> Result<Vec<u8>, Fault> {

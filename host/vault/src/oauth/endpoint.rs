@@ -7,10 +7,11 @@
 //! Where a server's endpoints are stands in the release. There is no discovery (RFC 8414), so no document that a server
 //! hands out can have a token sent elsewhere (C45).
 
+mod answer;
+mod form;
+
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use keyway_core::descriptor::{ClientAuth, HostPattern, Oauth};
@@ -18,13 +19,13 @@ use keyway_core::exchange::{HostRequest, Response};
 use keyway_core::ids::{Environment, User};
 use keyway_core::ports::Outbound;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use url::Url;
-use url::form_urlencoded::Serializer;
 
 use crate::connections::Shared;
 use crate::oauth::client::Client;
+use crate::oauth::endpoint::answer::{Answer, Fields, Value};
+use crate::oauth::endpoint::form::{Form, basic};
 use crate::oauth::record::TOKEN_BYTES_MAX;
 use crate::oauth::skew;
 
@@ -123,71 +124,66 @@ impl<'a> Endpoint<'a> {
     /// Has a token revoked (RFC 7009). False if the provider offers no way.
     pub(crate) async fn revoke(&self, token: &SecretString, kind: &str) -> Result<bool, Refused> {
         let Some(url) = &self.oauth.revoke_url else { return Ok(false) };
-        let request = {
-            let mut form = Serializer::new(String::new());
-            form.append_pair("token", token.expose_secret()).append_pair("token_type_hint", kind);
-            self.request("revoke", url, form)
-        };
-        let response = self.send(request).await?;
+        let mut form = Form::default();
+        form.add("token", token.expose_secret());
+        form.add("token_type_hint", kind);
+        let response = self.send(self.request("revoke", url, form)).await?;
         match response.status {
             200..300 => Ok(true),
             _ => Err(problem(&response)),
         }
     }
 
-    fn form(&self, ask: Ask<'_>, scopes: &[String]) -> Serializer<'static, String> {
-        let mut form = Serializer::new(String::new());
+    fn form<'f>(&'f self, ask: Ask<'f>, scopes: &[String]) -> Form<'f> {
+        let mut form = Form::default();
         match ask {
             Ask::Refresh(token) => {
-                form.append_pair("grant_type", "refresh_token");
-                form.append_pair("refresh_token", token.expose_secret());
+                form.add("grant_type", "refresh_token");
+                form.add("refresh_token", token.expose_secret());
             }
             Ask::Code { code, redirect_uri, verifier } => {
-                form.append_pair("grant_type", "authorization_code");
-                form.append_pair("code", code.expose_secret());
-                form.append_pair("redirect_uri", redirect_uri);
+                form.add("grant_type", "authorization_code");
+                form.add("code", code.expose_secret());
+                form.add("redirect_uri", redirect_uri);
                 if let Some(verifier) = verifier {
-                    form.append_pair("code_verifier", verifier.expose_secret());
+                    form.add("code_verifier", verifier.expose_secret());
                 }
             }
             Ask::ClientCredentials { user } => {
-                form.append_pair("grant_type", "client_credentials");
+                form.add("grant_type", "client_credentials");
                 self.user(&mut form, user);
                 self.scope(&mut form, scopes);
             }
             Ask::Exchange { subject, user } => {
-                form.append_pair("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
-                form.append_pair("subject_token", subject.expose_secret());
+                form.add("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
+                form.add("subject_token", subject.expose_secret());
                 let kind = "urn:ietf:params:oauth:token-type:access_token";
                 if !self.oauth.token_params.contains_key("subject_token_type") {
-                    form.append_pair("subject_token_type", kind);
+                    form.add("subject_token_type", kind);
                 }
                 self.user(&mut form, user);
                 self.scope(&mut form, scopes);
             }
         }
-        form.extend_pairs(&self.oauth.token_params);
+        for (name, value) in &self.oauth.token_params {
+            form.add(name, value);
+        }
         form
     }
 
-    fn user(&self, form: &mut Serializer<'static, String>, user: Option<&User>) {
+    fn user<'f>(&'f self, form: &mut Form<'f>, user: Option<&'f User>) {
         if let (Some(name), Some(user)) = (&self.oauth.user_param, user) {
-            form.append_pair(name, user.as_str());
+            form.add(name, user.as_str());
         }
     }
 
-    fn scope(&self, form: &mut Serializer<'static, String>, scopes: &[String]) {
+    fn scope<'f>(&'f self, form: &mut Form<'f>, scopes: &[String]) {
         if !scopes.is_empty() {
-            form.append_pair("scope", &scopes.join(&self.oauth.scope_separator));
+            form.add("scope", scopes.join(&self.oauth.scope_separator));
         }
     }
 
-    fn request(
-        &self,
-        purpose: &'static str,
-        url: &str,
-        mut form: Serializer<'static, String>,
-    ) -> HostRequest {
+    fn request<'f>(&'f self, purpose: &'static str, url: &str, mut form: Form<'f>) -> HostRequest {
         let mut headers = HeaderMap::new();
         let form_type = "application/x-www-form-urlencoded";
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(form_type));
@@ -198,10 +194,11 @@ impl<'a> Endpoint<'a> {
                 headers.extend(basic(&self.client.id, secret).map(|value| (AUTHORIZATION, value)));
             }
             (ClientAuth::Post, Some(secret)) => {
-                form.append_pair("client_id", &self.client.id).append_pair("client_secret", secret);
+                form.add("client_id", &self.client.id);
+                form.add("client_secret", secret);
             }
             (ClientAuth::None, _) | (_, None) => {
-                form.append_pair("client_id", &self.client.id);
+                form.add("client_id", &self.client.id);
             }
         }
         HostRequest {
@@ -211,13 +208,13 @@ impl<'a> Endpoint<'a> {
             url: url.to_owned(),
             hosts: host_of(url).into_iter().collect(),
             headers,
-            body: Some(SecretString::from(form.finish())),
+            body: Some(form.finish()),
             timeout: self.timeout,
         }
     }
 
-    async fn send(&self, request: HostRequest) -> Result<Response, Refused> {
-        self.outbound.fetch(request).await.map_err(|failure| {
+    async fn send(&self, request: HostRequest) -> Result<Answer, Refused> {
+        self.outbound.fetch(request).await.map(Answer).map_err(|failure| {
             let problem = failure.message;
             if failure.request_sent {
                 Refused::Ambiguous(problem)
@@ -236,44 +233,31 @@ fn host_of(url: &str) -> Option<HostPattern> {
     HostPattern::try_from(text).ok()
 }
 
-/// RFC 6749 section 2.3.1: each part is form-encoded before the two are joined.
-fn basic(id: &str, secret: &str) -> Option<HeaderValue> {
-    let encode =
-        |text: &str| -> String { url::form_urlencoded::byte_serialize(text.as_bytes()).collect() };
-    let pair = format!("{}:{}", encode(id), encode(secret));
-    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair))).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-fn read(oauth: &Oauth, response: &Response) -> Result<Issued, Refused> {
+fn read(oauth: &Oauth, response: &Answer) -> Result<Issued, Refused> {
     if !(200..300).contains(&response.status) {
         return Err(problem(response));
     }
     // The server said yes. Whatever else is wrong with the answer, what was presented may be spent.
     let unreadable = |what: &str| Refused::Ambiguous(format!("the token endpoint's answer {what}"));
-    let Some(fields) = fields(response) else {
+    let Some(fields) = response.fields() else {
         return Err(unreadable("is neither JSON nor a form"));
     };
     // Some providers report errors with a success's status. One that they name is an answer: nothing was spent.
-    if !fields.contains_key("access_token") && fields.contains_key("error") {
+    if fields.get("access_token").is_none() && fields.get("error").is_some() {
         return Err(match named(&fields) {
             Some(refused) => refused,
             None => unreadable("is an error without a name that OAuth knows"),
         });
     }
-    let fields = Value::Object(fields);
     let token = |name: &str| -> Result<Option<SecretString>, Refused> {
         match fields.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if usable(text) => {
-                Ok(Some(SecretString::from(text.as_str())))
-            }
+            Some(Value::Text(text)) if usable(text) => Ok(Some(SecretString::from(text.as_str()))),
             Some(_) => Err(unreadable(&format!("has no usable `{name}`"))),
         }
     };
     let pointed = |pointer: Option<&str>| match fields.pointer(pointer?)? {
-        Value::String(text) => Some(text.clone()),
+        Value::Text(text) => Some(text.to_string()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
@@ -295,25 +279,11 @@ fn usable(token: &str) -> bool {
         && token.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
 }
 
-/// The fields of an answer, as JSON or as a form: some providers answer in the form of the request.
-fn fields(response: &Response) -> Option<Map<String, Value>> {
-    if let Ok(fields) = serde_json::from_slice(&response.body) {
-        return Some(fields);
-    }
-    let form = response.headers.iter().any(|(name, value)| {
-        name == "content-type" && value.starts_with("application/x-www-form-urlencoded")
-    });
-    let pairs = || url::form_urlencoded::parse(&response.body);
-    form.then(|| {
-        pairs().map(|(name, value)| (name.into_owned(), value.into_owned().into())).collect()
-    })
-}
-
 /// Seconds, as a number or, from some providers, as text.
 fn lifetime(value: Option<&Value>) -> Option<Duration> {
     let seconds = match value? {
         Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?))?,
-        Value::String(text) => text.trim().parse().ok()?,
+        Value::Text(text) => text.trim().parse().ok()?,
         _ => return None,
     };
     (1..=LIFETIME_MAX_SECONDS).contains(&seconds).then(|| Duration::from_secs(seconds))
@@ -327,11 +297,15 @@ fn whole(seconds: f64) -> Option<u64> {
 fn scopes(value: Option<&Value>, separator: &str) -> Option<Vec<String>> {
     let texts: Vec<String> = match value? {
         // A provider that separates by something else in one direction may not in the other.
-        Value::String(text) => {
+        Value::Text(text) => {
             text.split(separator).flat_map(str::split_whitespace).map(str::to_owned).collect()
         }
-        Value::Array(items) => {
-            items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+        Value::List(items) => {
+            let text = |item: &Value| match item {
+                Value::Text(text) => Some(text.to_string()),
+                _ => None,
+            };
+            items.iter().filter_map(text).collect()
         }
         _ => return None,
     };
@@ -341,13 +315,13 @@ fn scopes(value: Option<&Value>, separator: &str) -> Option<Vec<String>> {
 }
 
 /// What an answer that is no success means (RFC 6749 section 5.2).
-fn problem(response: &Response) -> Refused {
+fn problem(response: &Answer) -> Refused {
     let status = response.status;
     let busy = |text: String| Refused::Busy(retry_after(response), text);
     if matches!(status, 429 | 500..) {
         return busy(format!("the token endpoint answered {status}"));
     }
-    match fields(response).as_ref().and_then(named) {
+    match response.fields().as_ref().and_then(named) {
         Some(Refused::Busy(_, problem)) => busy(problem),
         Some(refused) if (400..500).contains(&status) => refused,
         _ => busy(format!("the token endpoint answered {status}, which is no answer of OAuth")),
@@ -355,18 +329,20 @@ fn problem(response: &Response) -> Refused {
 }
 
 /// Whether an answer is this error.
-fn says(response: &Response, error: &str) -> bool {
-    fields(response)
-        .is_some_and(|fields| fields.get("error").and_then(Value::as_str) == Some(error))
+fn says(response: &Answer, error: &str) -> bool {
+    response.fields().is_some_and(|fields| fields.text("error") == Some(error))
 }
 
 /// What an error is that OAuth has a name for. Anything else is a provider's own text, which is not repeated.
-fn named(fields: &Map<String, Value>) -> Option<Refused> {
-    match fields.get("error")?.as_str()? {
+fn named(fields: &Fields) -> Option<Refused> {
+    match fields.text("error")? {
         "invalid_grant" => Some(Refused::Grant),
         "invalid_client" => {
             Some(Refused::Client("the token endpoint answered `invalid_client`".to_owned()))
         }
+        // Whatever section 5.2 says of it, `unauthorized_client` is no word about the client alone: large providers
+        // answer it to a refresh token that was issued to another client, and where one customer has not admitted the
+        // client. Were it the client's refusal, one tenant's import would rest every tenant's refreshes.
         error @ ("unauthorized_client"
         | "unsupported_grant_type"
         | "invalid_scope"

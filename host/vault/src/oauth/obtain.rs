@@ -9,8 +9,9 @@
 //! is kept and exchanged again; or the tenant's own token of the slot is exchanged each time, and the request names the
 //! user. **Invariant:** where the request cannot name the user, the tenant's rights are not handed to one.
 
+use std::any::Any;
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keyway_core::credential::Credential;
@@ -21,11 +22,12 @@ use keyway_core::{Code, Digest, Fault};
 use secrecy::SecretString;
 
 use crate::base_url;
-use crate::connections::{Info, Vault};
+use crate::connections::Vault;
 use crate::import::{Established, Trial, Tried, fits};
 use crate::oauth::client::ClientRef;
 use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
 use crate::oauth::record::{State, Tokens};
+use crate::standing::Info;
 
 /// For the one request. Somebody waits for it.
 const ASK_TIME: Duration = Duration::from_secs(30);
@@ -45,6 +47,14 @@ pub struct Obtain {
     pub subject: Option<SecretString>,
     /// What paths are joined to instead of the descriptor's base URL; checked by the caller.
     pub base_url: Option<String>,
+}
+
+/// The tenant's own token, to be exchanged for a user's. In use for as long as this is held, which must be until the
+/// exchange is over: somebody may be told meanwhile that the tenant's connection is idle.
+#[derive(Clone)]
+pub(crate) struct Lent {
+    pub(crate) token: SecretString,
+    _in_use: Arc<dyn Any + Send + Sync>,
 }
 
 /// Connections that this process is about to make: a lease tells hosts apart, and not two operators at one host.
@@ -85,7 +95,7 @@ impl Vault {
         let lease = store.acquire_lease(&name, &self.shared.owner, LEASE_TIME).await?;
         let lease = lease.ok_or_else(taken)?;
         let outcome = async {
-            let subject = wanted.subject.as_ref().or(lent.as_ref());
+            let subject = wanted.subject.as_ref().or(lent.as_ref().map(|lent| &lent.token));
             let issued = self.ask_first(of, oauth, subject, &spec.scopes).await?;
             self.accept_first(&wanted, spec, oauth, issued, trial, base_url_fits, actor).await
         }
@@ -136,7 +146,7 @@ impl Vault {
         let tokens = Tokens { access, refresh, subject: wanted.subject.clone() };
         let made = async {
             if let Some(base_url) = &base_url {
-                base_url::below(base_url, &oauth.base_url_suffixes)?;
+                base_url::below(base_url, oauth)?;
                 base_url_fits(base_url)?;
             }
             let base_url = base_url.or_else(|| wanted.base_url.clone());
@@ -189,20 +199,15 @@ impl Vault {
     }
 
     /// The tenant's own token of the slot, to be exchanged for a user's. Refreshed first, if it must be.
-    pub(crate) async fn lent(
-        &self,
-        of: &ConnectionRef,
-        spec: &SlotSpec,
-    ) -> Result<SecretString, Fault> {
+    pub(crate) async fn lent(&self, of: &ConnectionRef, spec: &SlotSpec) -> Result<Lent, Fault> {
         let own = ConnectionRef { user: None, ..of.clone() };
-        let held = self.credential(&own, spec).await?;
-        match held.as_ref().map(|held| held.opened.credential()) {
-            Some(Credential::Token(token)) => Ok(token.clone()),
-            _ => {
-                let detail = format!("there is no {own}, which {of} is had with");
-                Err(Fault::new(Code::UnknownConnection, detail))
-            }
-        }
+        let none = || {
+            let detail = format!("there is no {own}, which {of} is had with");
+            Fault::new(Code::UnknownConnection, detail)
+        };
+        let held = self.credential(&own, spec).await?.ok_or_else(none)?;
+        let Credential::Token(token) = held.opened.credential() else { return Err(none()) };
+        Ok(Lent { token: token.clone(), _in_use: held.in_use })
     }
 }
 

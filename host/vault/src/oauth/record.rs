@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::oauth::expiry::Life;
 use crate::seal::{Field, Place, Sealer};
+use crate::standing::Stand;
 
 /// Bytes of one token. The longest that providers are known to issue are a quarter of it.
 pub const TOKEN_BYTES_MAX: usize = 16 << 10;
@@ -69,6 +70,9 @@ pub struct State {
     pub problem: Option<String>,
     /// Whether there is something to refresh with.
     pub refreshable: bool,
+    /// Whether the provider was seen to take the access token that came by an import.
+    #[serde(default)]
+    pub tried: bool,
 }
 
 /// What may happen next.
@@ -154,6 +158,7 @@ impl State {
             retry_at: None,
             problem: None,
             refreshable: tokens.refresh.is_some() || tokens.subject.is_some(),
+            tried: false,
         }
     }
 }
@@ -187,13 +192,8 @@ impl Record {
 
 impl Phase {
     /// The word for it.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Refreshing { .. } => "refreshing",
-            Self::Uncertain { .. } => "uncertain",
-            Self::NeedsReauth { .. } => "needs-reauth",
-        }
+    pub fn as_str(&self) -> &'static str {
+        Stand::from(self).as_str()
     }
 }
 

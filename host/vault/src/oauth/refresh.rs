@@ -3,7 +3,13 @@
 //! Callers come by [`Vault::token`]. Whoever finds a token over starts a flight, or joins the one under way; the
 //! flight is a task of its own, so that a caller who goes away leaves nothing half done. What comes of a flight that
 //! brings no tokens is in [`refused`].
+//!
+//! **After an outage** (C95) nothing bounds how many connections ask a server at once. What spreads them is that each
+//! waits for itself, up to ten minutes, a fifth more or less. 200 connections that ended together make some 8,500
+//! requests in six hours (51 each at most), then come back within twelve minutes, about four in the busiest second. To
+//! a longer wait that the server names up to a fifth is added, for the same reason.
 
+mod besides;
 mod refusals;
 mod refused;
 
@@ -17,7 +23,7 @@ use keyway_core::descriptor::{Grant, Oauth, Refresh, SlotSpec};
 use keyway_core::ids::ConnectionRef;
 use keyway_core::{Code, Digest, Fault, Retry};
 use keyway_store::model::{Connection, Lease};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -26,8 +32,9 @@ use crate::connections::Vault;
 use crate::oauth::client::{Client, ClientRef};
 use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
 use crate::oauth::expiry::{Freshness, Life};
-use crate::oauth::obtain;
+use crate::oauth::obtain::{self, Lent};
 use crate::oauth::record::{Phase, Record, State, Tokens, Unwritten};
+use crate::oauth::refresh::besides::Besides;
 use crate::oauth::refresh::refusals::Refusals;
 use crate::steps::Step;
 
@@ -81,7 +88,7 @@ struct Subject {
     /// Who wants it.
     wanted: Wanted,
     /// What is exchanged for a user's token: the tenant's own. None until it is fetched, and for all other tokens.
-    lent: Option<SecretString>,
+    lent: Option<Lent>,
     /// Whether it has to be.
     borrows: bool,
 }
@@ -279,7 +286,7 @@ impl Vault {
         }
         let record = Arc::new(record);
         records.insert(of.clone(), (epoch, Arc::clone(&record)));
-        self.shared.metrics.stands(of, Some(&record.state.phase));
+        self.shared.standings.note(of, Some((&record.state.phase).into()));
         record
     }
 
@@ -419,7 +426,12 @@ impl Vault {
             tracing::info!(event = "oauth-client.taken", environment = %by.environment, connector = %by.connector, slot = %by.slot, "the provider takes the operator's client again");
         }
         match asked {
-            Ok(issued) => self.keep(subject, &record, issued, lease).await,
+            Ok(mut issued) => {
+                let (base_url, account) = (issued.base_url.take(), issued.account.take());
+                self.keep(subject, &record, issued, lease).await?;
+                self.compare_account(subject, oauth, &Besides { base_url, account }).await;
+                Ok(())
+            }
             Err(refused) => {
                 lost |= matches!(refused, Refused::Ambiguous(_));
                 let left = refused::left_as(&before, lost, harmless, since);
@@ -476,7 +488,10 @@ impl Vault {
         );
         let ask = match (&tokens.refresh, &tokens.subject) {
             (Some(refresh), _) => Ask::Refresh(refresh),
-            (None, token) => obtain::ask(&subject.of, token.as_ref().or(subject.lent.as_ref())),
+            (None, token) => {
+                let lent = subject.lent.as_ref().map(|lent| &lent.token);
+                obtain::ask(&subject.of, token.as_ref().or(lent))
+            }
         };
         endpoint.ask(ask, &subject.spec.scopes).await
     }

@@ -314,7 +314,8 @@ impl World {
             scopes: None,
             account: None,
             base_url: None,
-            hold_refresh: false,
+            hold_refresh: None,
+            replace: true,
         };
         let trial = Trial { base_url: "https://api.example.com".to_owned(), hosts: vec![] };
         self.vault.import(import, &self.spec, &trial, false, &actor()?).await?;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use keyway_core::Retry;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::support::Answer;
-use crate::world::{HOUR, World, call, expire};
+use crate::world::{HOUR, World, call, connection, expire};
 
 /// By a clock that is years off ours, which the second field tells.
 const IN_FOUR_MINUTES: [(&str, &str); 2] =
@@ -88,6 +90,50 @@ async fn an_outage_is_met_with_few_requests_and_its_end_within_ten_minutes() {
     world.server.script([]);
     let met = call_for(&world, Duration::from_secs(13 * 60)).await;
     assert_eq!(met.last().unwrap().as_deref(), Ok("access-acme-1"));
+}
+
+/// C95. Everybody is back as soon as they may be. What bounds the requests is each connection's own wait; what keeps the
+/// first ones after the outage apart is that waits differ by up to a fifth.
+#[tokio::test(start_paused = true)]
+async fn six_hours_down_are_met_with_bounded_requests_and_end_without_a_herd() {
+    const CONNECTIONS: u32 = 200;
+    // Each wait as short as it may be: 4 s doubled seven times, then 480 s each.
+    const REQUESTS_MAX: u32 = 8 + (6 * 3_600 - 508) / 480;
+    const IN_A_SECOND_MAX: usize = 10;
+    let world = World::new().await;
+    let users = (0..CONNECTIONS).map(|number| format!("u{number}"));
+    let users: Vec<_> = users.map(|name| (connection(Some(&name)), name)).collect();
+    for (of, name) in &users {
+        world.connect(of, name).await;
+    }
+    expire().await;
+    world.server.script(vec![Answer::Error(502, vec![], ""); 100_000]);
+    let mut callers = JoinSet::new();
+    for (of, _) in users {
+        let (vault, spec) = (world.vault.clone(), world.spec.clone());
+        callers.spawn(async move {
+            while let Err(fault) = call(&vault, &of, &spec).await {
+                let Retry::After(wait) = fault.retry else { panic!("{fault:?}") };
+                sleep(wait).await;
+            }
+            Instant::now()
+        });
+    }
+    sleep(6 * HOUR).await;
+    let during = world.server.requests();
+    assert!((CONNECTIONS * 30..=CONNECTIONS * REQUESTS_MAX).contains(&during), "{during}");
+    world.server.script([]);
+    let up = Instant::now();
+    let mut back: Vec<_> = callers.join_all().await.into_iter().map(|at| at - up).collect();
+    back.sort();
+    assert_eq!(world.server.requests() - during, CONNECTIONS, "one each");
+    let last = back[back.len() - 1];
+    assert!(last <= Duration::from_secs(12 * 60), "{last:?}");
+    let second = Duration::from_secs(1);
+    let within =
+        |from: &Duration| back.iter().filter(|at| (*from..*from + second).contains(*at)).count();
+    let most = back.iter().map(within).max().unwrap();
+    assert!(most <= IN_A_SECOND_MAX, "{most} in a second");
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,23 +38,33 @@ async fn a_pause_waits_for_what_is_in_use() {
     assert!((7..8).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
+/// Somebody else acts on the receipt: what was answered must be found after a crash.
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_in_the_audit_once_it_has_ended() {
+    let world = World::new().await;
+    let drained = async || {
+        let audit = world.store.audit(0, 100).await.unwrap();
+        format!("{audit:?}").matches("connection.drained").count()
+    };
+    let exchange = world.held().await;
+    let pause =
+        async |seconds| world.vault.pause(&world.of, Duration::from_secs(seconds), &actor()).await;
+    pause(1).await.unwrap_err();
+    assert_eq!(drained().await, 0);
+    drop(exchange);
+    pause(1).await.unwrap();
+    assert_eq!(drained().await, 1);
+}
+
 /// Would fail if a person who connects, or an operator who imports or sets, ended a pause without a word in the audit.
 #[tokio::test(start_paused = true)]
 async fn only_resume_ends_a_pause() {
     let world = World::new().await;
     world.vault.pause(&world.of, Duration::from_secs(1), &actor()).await.unwrap();
     world.connect(&world.of, "again").await;
-    let set = Setting {
-        installation: world.of.installation.clone(),
-        slot: world.of.slot.clone(),
-        user: None,
-        scheme: Scheme::Bearer,
-        base_url: None,
-        secret: SecretInput::Token("by-hand".to_owned().into()),
-    };
     for by_hand in [false, true, false] {
         match by_hand {
-            true => drop(world.vault.set(set_again(&set), &actor()).await.unwrap()),
+            true => set_by_hand(&world).await,
             false => world.connect(&world.of, "again").await,
         }
         assert!(world.vault.existing(&world.of).await.unwrap().paused);
@@ -66,15 +76,35 @@ async fn only_resume_ends_a_pause() {
     assert_eq!(world.call().await.unwrap(), "access-again-0");
 }
 
-fn set_again(setting: &Setting) -> Setting {
-    Setting {
-        installation: setting.installation.clone(),
-        slot: setting.slot.clone(),
+/// Would fail if an import or a secret set by hand let this host refresh what another system still refreshes.
+#[tokio::test(start_paused = true)]
+async fn only_an_operator_who_says_so_ends_a_hold() {
+    let world = World::new().await;
+    world.vault.switch(&world.of, Switch::HoldRefresh, true, &actor()).await.unwrap();
+    for by_hand in [false, true, false] {
+        match by_hand {
+            true => set_by_hand(&world).await,
+            false => world.connect(&world.of, "again").await,
+        }
+        assert!(world.vault.existing(&world.of).await.unwrap().hold_refresh);
+    }
+    expire().await;
+    assert_eq!(world.call().await.unwrap_err().code.as_str(), "refresh-held");
+    world.vault.switch(&world.of, Switch::HoldRefresh, false, &actor()).await.unwrap();
+    assert_eq!(world.call().await.unwrap(), "access-again-1");
+}
+
+/// Puts a secret of an operator's in the place of the tokens.
+async fn set_by_hand(world: &World) {
+    let set = Setting {
+        installation: world.of.installation.clone(),
+        slot: world.of.slot.clone(),
         user: None,
-        scheme: setting.scheme.clone(),
+        scheme: Scheme::Bearer,
         base_url: None,
         secret: SecretInput::Token("by-hand".to_owned().into()),
-    }
+    };
+    world.vault.set(set, &actor()).await.expect("set");
 }
 
 /// A refresh that waits its turn has not begun: it must look again before it does.

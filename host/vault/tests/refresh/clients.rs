@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use keyway_core::ids::ConnectionRef;
+use keyway_store::model::Entry;
+use keyway_vault::oauth::client::{ClientRef, ClientSetting};
 use tokio::time::sleep;
 
 use crate::seen::Log;
 use crate::support::Answer;
-use crate::world::{World, call, connection, expire};
+use crate::world::{World, actor, call, connection, expire};
 
 const REFUSED: Answer = Answer::Error(401, Vec::new(), r#"{"error":"invalid_client"}"#);
 
@@ -80,6 +82,73 @@ async fn a_refresh_by_hand_asks_and_ends_the_rest_if_it_works() {
     assert_eq!(refresh().await.unwrap_err().code.as_str(), "oauth-client-refused");
     refresh().await.unwrap();
     assert_eq!(met(&world, &users[..1]).await, [Ok("access-u0-1".to_owned())]);
+}
+
+/// Another client than the world's, which is set in `dev` for `a/b`.
+fn elsewhere(environment: &str, connector: &str) -> ClientRef {
+    let environment = environment.parse().expect("a name");
+    let connector = connector.parse().expect("a name");
+    ClientRef { environment, connector, ..ClientRef::of(&connection(None)) }
+}
+
+/// Would fail if two connectors of one provider hid that two environments can revoke each other's tokens.
+#[tokio::test(start_paused = true)]
+async fn a_client_is_shared_where_its_id_is_at_the_same_server() {
+    let world = World::new().await;
+    for (connector, id, host, shared) in [
+        ("a/b", "client", "login.example.com", true),
+        ("c/d", "client", "login.example.com", true),
+        ("c/d", "other", "login.example.com", false),
+        ("c/d", "client", "login.example.net", false),
+        // The connector's releases have moved to another host since.
+        ("a/b", "client", "login.example.net", true),
+    ] {
+        let of = elsewhere("prod", connector);
+        let hosts = [host.to_owned()].into();
+        let setting = ClientSetting { id: id.to_owned(), secret: None, hosts };
+        let info = world.vault.set_client(&of, setting, &actor()).await.unwrap();
+        let found: Vec<_> = info.shared_with.iter().map(ToString::to_string).collect();
+        let expected: &[&str] = if shared { &["dev"] } else { &[] };
+        assert_eq!(found, expected, "{connector} {id} {host}");
+        let listed = world.vault.clients(&"dev".parse().unwrap()).await.unwrap();
+        assert_eq!(listed[0].shared_with.len(), expected.len(), "{connector} {id} {host}");
+        world.vault.remove_client(&of, &actor()).await.unwrap();
+    }
+}
+
+/// Would fail if a host started with connections that open, and every refresh failed: clients have data keys of their own.
+#[tokio::test(start_paused = true)]
+async fn a_host_without_the_data_key_of_a_client_does_not_start() {
+    let world = World::new().await;
+    let before = data_keys(&world).await;
+    let of = elsewhere("prod", "a/b");
+    let setting = ClientSetting {
+        id: "client".to_owned(),
+        secret: Some("client-secret".to_owned().into()),
+        hosts: ["login.example.com".to_owned()].into(),
+    };
+    world.vault.set_client(&of, setting, &actor()).await.unwrap();
+    assert_eq!(world.another("host-b").check_all().await.unwrap(), 1);
+    let after = data_keys(&world).await;
+    let (key, version) = after.iter().find(|key| !before.contains(key)).expect("prod's own");
+    let entry = Entry {
+        actor: actor(),
+        action: "test.lose".to_owned(),
+        object: "data key".to_owned(),
+        reason: None,
+        before: None,
+        after: None,
+    };
+    world.store.tx().remove_cell(DATA_KEYS, key, *version).commit(entry).await.unwrap();
+    let fault = world.another("host-c").check_all().await.unwrap_err();
+    assert!(fault.detail.contains("OAuth client"), "{}", fault.detail);
+}
+
+const DATA_KEYS: &str = "vault/data-key";
+
+async fn data_keys(world: &World) -> Vec<(Vec<u8>, u64)> {
+    let cells = world.store.cells(DATA_KEYS).await.expect("a name").into_iter();
+    cells.map(|(key, cell)| (key.to_vec(), cell.version)).collect()
 }
 
 /// Would fail if one tenant's odd request could stop the refreshes of all.

@@ -70,11 +70,11 @@ fn pinned(world: &World) -> Pinned {
     let slots = json!({"login": serde_json::to_value(&world.spec).expect("JSON")});
     let text = json!({"format": 1, "name": "a/b", "version": "1.0.0", "slots": slots}).to_string();
     let descriptor = Arc::new(Descriptor::parse(&text).expect("valid"));
-    let reference = ReleaseRef {
-        connector: descriptor.name.clone(),
-        version: descriptor.version.clone(),
-        digest: Digest::of(b"release"),
-    };
+    let reference = ReleaseRef::new(
+        descriptor.name.clone(),
+        descriptor.version.clone(),
+        Digest::of(b"release"),
+    );
     Pinned(Some(Arc::new(Release(reference, descriptor))))
 }
 
@@ -155,7 +155,8 @@ async fn told(obtained_at: Option<OffsetDateTime>) {
         scopes: None,
         account: None,
         base_url: None,
-        hold_refresh: false,
+        hold_refresh: None,
+        replace: false,
     };
     let trial = Trial { base_url: "https://api.example.com".to_owned(), hosts: vec![] };
     let imported = world.vault.import(import, &world.spec, &trial, false, &actor()).await;

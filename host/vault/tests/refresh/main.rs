@@ -8,6 +8,7 @@ mod dates;
 mod disconnect;
 mod herd;
 mod hosts;
+mod imports;
 mod keep_alive;
 mod obtain;
 mod operator;

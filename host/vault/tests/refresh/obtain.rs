@@ -14,14 +14,16 @@ use keyway_core::ids::ConnectionRef;
 use keyway_core::ports::{Credentials as _, Outbound};
 use keyway_core::{Code, Fault};
 use keyway_vault::Vault;
-use keyway_vault::connections::Info;
+use keyway_vault::connections::Switch;
 use keyway_vault::import::Trial;
 use keyway_vault::oauth::client::{ClientRef, ClientSetting};
 use keyway_vault::oauth::obtain::Obtain;
+use keyway_vault::standing::Info;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::seen::Log;
 use crate::world::{HOUR, Wall, actor, call, connection, expire, vault_with};
 
 type Form = BTreeMap<String, String>;
@@ -349,4 +351,73 @@ async fn a_base_url_that_a_provider_names_lies_below_its_domains() {
     assert_eq!(info.connection.base_url.as_deref(), Some("https://eu.my.example.com"));
     let held = world.vault.credential(&own, &world.spec).await.unwrap().unwrap();
     assert_eq!(held.base_url.as_deref(), Some("https://eu.my.example.com"));
+}
+
+/// A machine's world whose server names the account's place and name.
+async fn placed(base_url: &str) -> World {
+    let facts = json!({"grant": "client-credentials", "base-url": "/instance_url",
+        "base-url-suffixes": ["my.example.com"], "account": "/account"});
+    let world = World::new(facts).await;
+    *world.server.members.lock().unwrap() = json!({"instance_url": base_url, "account": "a1"});
+    world.obtain(None, None).await.unwrap();
+    world
+}
+
+/// Fails if an account that has moved, or is another, goes on without a word; or if a refresh moves a token by itself.
+#[tokio::test(start_paused = true)]
+async fn what_a_refresh_says_of_the_account_is_compared_and_said() {
+    let log = Log::new();
+    let world = placed("https://eu.my.example.com").await;
+    let own = connection(None);
+    let events = [
+        "connection.base-url-changed",
+        "connection.base-url-refused",
+        "connection.account-changed",
+    ];
+    for (members, said) in [
+        (json!({"instance_url": "https://eu.my.example.com/", "account": "a1"}), [0, 0, 0]),
+        (json!({}), [0, 0, 0]),
+        (json!({"instance_url": "https://us.my.example.com"}), [1, 0, 0]),
+        (json!({"instance_url": "https://evil.example.net"}), [1, 1, 0]),
+        (json!({"account": "b2"}), [1, 1, 1]),
+    ] {
+        *world.server.members.lock().unwrap() = members;
+        expire().await;
+        world.call(&own).await.unwrap();
+        assert_eq!(events.map(|event| log.count(event)), said);
+        let kept = world.vault.existing(&own).await.unwrap();
+        assert_eq!(kept.base_url.as_deref(), Some("https://eu.my.example.com"));
+        assert_eq!(kept.account.as_deref(), Some("a1"));
+    }
+}
+
+/// Fails if somebody is told that the tenant's connection is idle, and its token is with the provider.
+#[tokio::test(start_paused = true)]
+async fn a_pause_waits_for_the_exchange_that_the_tenant_s_token_is_lent_to() {
+    let world = World::exchange().await;
+    let (own, ann) = (connection(None), connection(Some("ann")));
+    world.obtain(None, Some("word-of-acme")).await.unwrap();
+    world.obtain(Some("ann"), None).await.unwrap();
+    let pause =
+        async |seconds| world.vault.pause(&own, Duration::from_secs(seconds), &actor()).await;
+    let resume = async || world.vault.switch(&own, Switch::Paused, false, &actor()).await.unwrap();
+    expire().await;
+    world.call(&own).await.unwrap();
+    *world.server.takes.lock().unwrap() = Duration::from_secs(15);
+    for first in [false, true] {
+        let exchange = async {
+            match first {
+                false => world.call(&ann).await.map(drop).unwrap(),
+                true => world.obtain(Some("bob"), None).await.map(drop).unwrap(),
+            }
+        };
+        let drain = async {
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(pause(1).await.unwrap_err().code, Code::ConnectionPaused, "{first}");
+            pause(60).await.unwrap();
+        };
+        tokio::join!(exchange, drain);
+        assert_eq!(world.last("subject_token").unwrap(), "access-3");
+        resume().await;
+    }
 }

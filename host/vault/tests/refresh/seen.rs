@@ -52,9 +52,15 @@ impl Log {
 
     /// How often an event was logged.
     pub(crate) fn count(&self, event: &str) -> usize {
+        self.count_with(event, "")
+    }
+
+    /// How often an event was logged with this in its line.
+    pub(crate) fn count_with(&self, event: &str, field: &str) -> usize {
         let text = self.text.0.lock().expect("not poisoned");
         let event = format!("event=\"{event}\"");
-        String::from_utf8_lossy(&text).lines().filter(|line| line.contains(&event)).count()
+        let text = String::from_utf8_lossy(&text);
+        text.lines().filter(|line| line.contains(&event) && line.contains(field)).count()
     }
 }
 

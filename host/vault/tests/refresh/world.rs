@@ -109,7 +109,7 @@ impl World {
         self.vault.set_client(&of, setting, &actor()).await.expect("a good vault");
     }
 
-    /// Imports `access-NAME-0` and `refresh-NAME-0`.
+    /// Imports `access-NAME-0` and `refresh-NAME-0`, over whatever there is.
     pub(crate) async fn connect(&self, of: &ConnectionRef, name: &str) {
         let import = Import {
             of: of.clone(),
@@ -123,7 +123,8 @@ impl World {
             scopes: Some(vec!["read".to_owned(), "write".to_owned()]),
             account: None,
             base_url: None,
-            hold_refresh: false,
+            hold_refresh: None,
+            replace: true,
         };
         let trial = Trial { base_url: "https://api.example.com".to_owned(), hosts: vec![] };
         self.vault.import(import, &self.spec, &trial, false, &actor()).await.expect("a good vault");

@@ -58,16 +58,16 @@ impl Ours {
         };
         let runtime = Runtime::new(config, Arc::new(OneComponent(component.clone())))?;
         let admitted = runtime.admit(component).await?;
-        let release = ReleaseRef {
-            connector: "fixtures/echo".parse::<Connector>()?,
-            version: admitted.descriptor.version.clone(),
-            digest: admitted.digest,
-        };
+        let release = ReleaseRef::new(
+            "fixtures/echo".parse::<Connector>()?,
+            admitted.descriptor.version.clone(),
+            admitted.digest,
+        );
         let connector = runtime.load(&release, &Arc::new(admitted.descriptor)).await?;
         let installation = Installation {
             environment: "dev".parse()?,
             tenant: "acme".parse()?,
-            connector: release.connector,
+            connector: release.connector.clone(),
         };
         let route = Route {
             installation: installation.clone(),

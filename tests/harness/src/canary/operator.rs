@@ -121,11 +121,11 @@ impl Operator<'_> {
     /// Tokens from elsewhere, which are over: what is shown to the provider is what comes in their place.
     pub(super) async fn come_back(&mut self, tenant: &str) {
         let over = self.canaries.plant(format!("{tenant} machine, over"));
-        let machine = json!({"access_token": over, "expires_at": OVER});
+        let machine = json!({"access_token": over, "expires_at": OVER, "replace": true});
         self.tell(Method::POST, &at(tenant, "/connections/machine/import"), &machine).await;
         let subject = self.due(format!("{tenant} subject of {EXCHANGED}"));
         let access = self.canaries.plant(format!("{tenant} access of {EXCHANGED}, over"));
-        let person = json!({"access_token": access, "subject_token": subject, "expires_at": OVER});
+        let person = json!({"access_token": access, "subject_token": subject, "expires_at": OVER, "replace": true});
         let path = at(tenant, &format!("/connections/person/import?user={EXCHANGED}"));
         self.tell(Method::POST, &path, &person).await;
     }
@@ -163,7 +163,7 @@ impl Operator<'_> {
             let refresh = self.due(format!("{tenant} refresh of {user}"));
             let line = json!({
                 "tenant": tenant, "connector": CONNECTOR, "slot": "consent", "user": user,
-                "access_token": access, "refresh_token": refresh,
+                "access_token": access, "refresh_token": refresh, "replace": true,
             });
             lines.push_str(&format!("{line}\n"));
         }

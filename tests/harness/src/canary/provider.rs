@@ -117,8 +117,11 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Answe
     shared.remember(&said);
     Ok(match parts.uri.path() {
         "/token" => shared.tokens(&parts, &body, &said),
-        "/revoke" => shared.revoked(&said),
-        "/me" => json_of(200, &json!({ "account": "account-1", "you": said })),
+        "/revoke" => with_headers(shared.revoked(&said), &parts.headers, &parts),
+        "/me" => {
+            let me = json_of(200, &json!({ "account": "account-1", "you": said }));
+            with_headers(me, &parts.headers, &parts)
+        }
         "/slow" => {
             tokio::time::sleep(NEVER).await;
             text(200, said)

@@ -126,6 +126,8 @@ impl Operator<'_> {
             (Mood::Refusing, "consent", Some(bob)),
             (Mood::Gone, "consent", Some(cid)),
             (Mood::Well, "consent", Some(cid)),
+            // The one whose client's secret stands in a header, which comes back in a header.
+            (Mood::Broken, "consent", Some(cid)),
             (Mood::Broken, "machine", None),
             (Mood::Suspicious, "person", Some(EXCHANGED)),
             (Mood::Garbled, "person", Some(EXCHANGED)),

@@ -5,40 +5,21 @@ use std::fmt::Display;
 use keyway_core::credential::{Credential, Opened};
 use secrecy::SecretString;
 use serde::Serialize;
+use static_assertions::assert_not_impl_any;
 
 use super::*;
 use crate::keys::transit::Transit;
 
-/// Does not compile if a type has a trait: two ways to call one function would then be possible.
-macro_rules! lacks {
-    ($($type:ty: $trait:path),* $(,)?) => {
-        $({
-            trait Either<Way> {
-                fn call() {}
-            }
-            struct Has;
-            impl<T: ?Sized> Either<()> for T {}
-            impl<T: ?Sized + $trait> Either<Has> for T {}
-            <$type as Either<_>>::call();
-        })*
-    };
-}
-
-#[test]
-fn types_with_secrets_have_no_text_form() {
-    lacks! {
-        SecretKey: Display, SecretKey: Serialize, SecretKey: Clone,
-        DataKey: Display, DataKey: Serialize, DataKey: Clone,
-        KeyRing: Display, KeyRing: Serialize,
-        Keys: Display, Keys: Serialize,
-        Sealer: Display, Sealer: Serialize,
-        Transit: Display, Transit: Serialize,
-        SecretString: Display, SecretString: Serialize,
-        Credential: Display, Credential: Serialize,
-        Opened: Display, Opened: Serialize, Opened: Clone,
-        crate::tokens::Issued: Display, crate::tokens::Issued: Serialize,
-    }
-}
+assert_not_impl_any!(SecretKey: Display, Serialize, Clone);
+assert_not_impl_any!(DataKey: Display, Serialize, Clone);
+assert_not_impl_any!(KeyRing: Display, Serialize);
+assert_not_impl_any!(Keys: Display, Serialize);
+assert_not_impl_any!(Sealer: Display, Serialize);
+assert_not_impl_any!(Transit: Display, Serialize);
+assert_not_impl_any!(SecretString: Display, Serialize);
+assert_not_impl_any!(Credential: Display, Serialize);
+assert_not_impl_any!(Opened: Display, Serialize, Clone);
+assert_not_impl_any!(crate::tokens::Issued: Display, Serialize);
 
 /// Forms in which a key could be in a text.
 fn forms(key: &[u8; 32]) -> [String; 4] {

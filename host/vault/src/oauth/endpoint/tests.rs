@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyway_core::call::Failure;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 

@@ -65,7 +65,7 @@ impl Vault {
             }
             Refused::Request(problem) => (Code::OauthClientRefused, Some(REQUEST_RETRY), problem),
             Refused::Busy(asked, problem) => {
-                let wait = asked.unwrap_or_default().max(backoff(record.state.failures));
+                let wait = asked.map_or(Duration::ZERO, later).max(backoff(record.state.failures));
                 (Code::TokenEndpointFailed, Some(wait), problem)
             }
             Refused::Unsent(problem) | Refused::Ambiguous(problem) => {
@@ -148,15 +148,23 @@ impl Vault {
         };
         match phase {
             Phase::NeedsReauth { .. } => {
-                tracing::warn!(event = "connection.needs-reauth", connection = %of, problem, "a person must connect again");
+                let watched = self.is_watched(of).await;
+                tracing::warn!(event = "connection.needs-reauth", connection = %of, watched, problem, "a person must connect again");
             }
             Phase::Uncertain { .. } => {
-                tracing::warn!(event = "connection.refresh-uncertain", connection = %of, problem, "a refresh token may be spent");
+                let watched = self.is_watched(of).await;
+                tracing::warn!(event = "connection.refresh-uncertain", connection = %of, watched, problem, "a refresh token may be spent");
             }
             Phase::Ready | Phase::Refreshing { .. } => {}
         }
         Ok(())
     }
+}
+
+/// A wait that the server named: no less, and up to a fifth more, so that those who were refused in one second do not
+/// ask again in one.
+fn later(asked: Duration) -> Duration {
+    asked.mul_f64(rand::rng().random_range(1.0..1.2))
 }
 
 /// Doubles with each failure; a fifth up or down, so that tenants do not come back together.

@@ -1,0 +1,169 @@
+//! Rows of the exchange log where one exchange is more than one request, and what leads to another one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::StatusCode;
+use keyway_core::Descriptor;
+use keyway_core::exchange::{Exchange, HostRequest, Pace};
+use keyway_core::ports::{Egress as _, Outbound as _};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+
+use crate::relay::{RENEWED, World, pieces, post, read, until, whole};
+use crate::support::{SECRET, Step, Upstream, get, ok, text, with_slot};
+
+/// Method, URL and status of each row.
+fn shown(rows: &[Exchange]) -> Vec<(String, String, Option<u16>)> {
+    rows.iter().map(|row| (row.method.clone(), row.url.clone(), row.status)).collect()
+}
+
+fn row(method: &str, path: &str, status: u16) -> (String, String, Option<u16>) {
+    (method.to_owned(), format!("https://api.example.com{path}"), Some(status))
+}
+
+fn refusal(wait: &str) -> Vec<Step> {
+    vec![text(&format!(
+        "HTTP/1.1 429 Too Many Requests\r\nretry-after: {wait}\r\ncontent-length: 4\r\n\r\nslow"
+    ))]
+}
+
+#[tokio::test]
+async fn a_request_that_was_sent_on_is_a_row_of_its_own() {
+    let upstream = Upstream::start(|number, _| match number {
+        0 => vec![text(
+            "HTTP/1.1 303 See Other\r\nlocation: /there?token=abc&a=1\r\ncontent-length: 0\r\n\r\n",
+        )],
+        _ => ok("fine"),
+    })
+    .await;
+    let mut world = World::of(&upstream, "");
+    let descriptor = r#"{"format":1,"name":"acme/crm","version":"1.0.0","hosts":["api.example.com"],
+        "redirects":1}"#;
+    world.origin.descriptor = Arc::new(Descriptor::parse(descriptor).unwrap());
+    let request = crate::support::post("https://api.example.com/here", "four");
+    world.broker.exchange(&world.origin, request).await.unwrap();
+    let rows = world.rows();
+    let url = "/there?token=%5Bkeyway%3Aredacted%5D&a=1";
+    assert_eq!(shown(&rows), [row("POST", "/here", 303), row("GET", url, 200)]);
+    assert_eq!(rows[0].response_headers["location"], "/there?token=[keyway:redacted]&a=1");
+    assert_eq!((rows[0].request_bytes, rows[1].request_bytes), (4, 0));
+    assert_eq!((rows[0].call, &rows[0].release), (rows[1].call, &rows[1].release));
+}
+
+#[tokio::test]
+async fn the_refusal_that_renewed_a_credential_is_a_row() {
+    let upstream = Upstream::start(|_, request| {
+        let good = request.contains(RENEWED);
+        let status = if good { "200 OK" } else { "401 Unauthorized" };
+        vec![text(&format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nok"))]
+    })
+    .await;
+    let world = World::of(&upstream, "");
+    read(world.get("/x").await).await.unwrap();
+    assert_eq!(shown(&world.rows()), [row("GET", "/base/x", 401), row("GET", "/base/x", 200)]);
+    world.broker.exchange(&world.origin, with_slot("token", get("/y"))).await.unwrap();
+    let rows = world.rows();
+    assert_eq!(shown(&rows[2..]), [row("GET", "/base/y", 401), row("GET", "/base/y", 200)]);
+    assert!(rows.iter().all(|row| row.slot.as_ref().is_some_and(|slot| slot.as_str() == "token")));
+    assert!(!format!("{rows:?}").contains(RENEWED) && !format!("{rows:?}").contains(SECRET));
+}
+
+/// Catches a caller who wants to wait, has the time, and is told to come again.
+#[tokio::test]
+async fn who_throttles_waits_out_a_refusal() {
+    let upstream =
+        Upstream::start(|number, _| if number % 2 == 0 { refusal("1") } else { ok("fine") }).await;
+    let mut world = World::of(&upstream, "");
+    world.origin.pace = Pace::Throttle;
+    let began = Instant::now();
+    let relay = world.get("/x").await;
+    assert_eq!((relay.status, read(relay).await.unwrap()), (StatusCode::OK, Bytes::from("fine")));
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    let response =
+        world.broker.exchange(&world.origin, with_slot("token", get("/y"))).await.unwrap();
+    assert_eq!(response.status, 200);
+    let statuses: Vec<_> = world.rows().iter().map(|row| row.status).collect();
+    assert_eq!(statuses, [Some(429), Some(200), Some(429), Some(200)]);
+    // The wait is nobody's answer.
+    assert!(world.rows().iter().all(|row| row.timings.first_byte < Duration::from_millis(900)));
+}
+
+/// Who has no time for it, or whose body is gone, has the provider's own answer.
+#[tokio::test]
+async fn a_refusal_that_cannot_be_waited_out_is_handed_on() {
+    let upstream = Upstream::start(|_, _| refusal("60")).await;
+    let mut world = World::of(&upstream, "");
+    world.origin.pace = Pace::Throttle;
+    world.origin.time_left = Duration::from_secs(2);
+    let relay = world.get("/x").await;
+    assert_eq!(relay.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(read(relay).await.unwrap(), "slow");
+    assert_eq!(upstream.requests().len(), 1);
+
+    let upstream = Upstream::start(|_, _| refusal("1")).await;
+    let mut world = World::of(&upstream, "");
+    world.origin.pace = Pace::Throttle;
+    let relay = world.relay(post(whole("gone by then"))).await.unwrap();
+    assert_eq!(relay.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+/// Catches an upload that is cut although it moves, and one that is not although it does not.
+#[tokio::test]
+async fn the_first_byte_is_waited_for_once_the_body_stands_still() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::at(&listener, "[limits]\nfirst-byte-timeout = '400ms'\n").await;
+    let server = tokio::spawn(async move {
+        let (mut first, _) = listener.accept().await.unwrap();
+        until(&mut first, "0\r\n\r\n").await;
+        first.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nstored").await.unwrap();
+        // The next one is read and never answered, over whichever connection it comes.
+        let second = listener.accept().await;
+        std::future::pending::<()>().await;
+        drop((first, second));
+    });
+    let (sender, body) = pieces();
+    let slow = tokio::spawn(async move {
+        for _ in 0..8 {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            sender.send(Bytes::from_static(b"piece")).await.unwrap();
+        }
+    });
+    let began = Instant::now();
+    assert_eq!(read(world.relay(post(body)).await.unwrap()).await.unwrap(), "stored");
+    assert!(began.elapsed() >= Duration::from_secs(1), "longer than the first byte may take");
+    slow.await.unwrap();
+    let (sender, body) = pieces();
+    assert_eq!(world.code(post(body)).await, "first-byte-timeout");
+    drop(sender);
+    server.abort();
+}
+
+/// What the host itself asks is made of credentials, and so is what it is told.
+#[tokio::test]
+async fn of_the_hosts_own_requests_no_header_is_kept() {
+    let upstream = Upstream::start(|_, _| {
+        vec![text(&format!(
+            "HTTP/1.1 400 Bad Request\r\nx-echo: {SECRET}\r\ncontent-length: 2\r\n\r\n{{}}"
+        ))]
+    })
+    .await;
+    let world = World::of(&upstream, "");
+    let request = HostRequest {
+        purpose: "token",
+        environment: None,
+        method: http::Method::POST,
+        url: "https://api.example.com/token".to_owned(),
+        hosts: vec!["api.example.com".to_owned().try_into().unwrap()],
+        headers: http::HeaderMap::new(),
+        body: Some(format!("refresh_token={SECRET}").into()),
+        timeout: Duration::from_secs(10),
+    };
+    assert_eq!(world.wire.fetch(request).await.unwrap().status, 400);
+    let rows = world.rows();
+    assert_eq!(shown(&rows), [row("POST", "/token", 400)]);
+    assert!(rows[0].request_headers.is_empty() && rows[0].response_headers.is_empty());
+    assert_eq!((&rows[0].request_body, &rows[0].response_body), (&None, &None));
+}

@@ -1,0 +1,171 @@
+//! An exchange, written down as the JSON that [`super::Row`] reads.
+//!
+//! By hand and not by serde: it happens with every request, names need no escapes, and values rarely do.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::HeaderMap;
+use keyway_core::exchange::{Exchange, Timings};
+use keyway_core::ids::CallId;
+use keyway_core::release::ReleaseRef;
+use time::format_description::well_known::Rfc3339;
+
+/// Bytes that most rows without bodies take: room for them is made at once.
+const ROW_BYTES: usize = 2 << 10;
+
+/// Writes an exchange down, without its bodies where they make it larger than `bytes_max`. None if it is
+/// still larger, or has a time that cannot be written.
+pub(crate) fn write(exchange: &Exchange, bytes_max: usize) -> Option<Vec<u8>> {
+    let fits = |row: Vec<u8>| (row.len() <= bytes_max).then_some(row);
+    let bodies = exchange.request_body.is_some() || exchange.response_body.is_some();
+    match json(exchange, true).and_then(fits) {
+        None if bodies => json(exchange, false).and_then(fits),
+        whole => whole,
+    }
+}
+
+fn json(exchange: &Exchange, bodies: bool) -> Option<Vec<u8>> {
+    let mut line = Line(Vec::with_capacity(ROW_BYTES));
+    line.raw("{\"at\":\"");
+    exchange.at.format_into(&mut line.0, &Rfc3339).ok()?;
+    line.raw("\"");
+    line.whose(exchange);
+    line.what(exchange);
+    line.times(exchange);
+    line.headers("request_headers", &exchange.request_headers);
+    line.headers("response_headers", &exchange.response_headers);
+    if bodies {
+        line.body("request_body", exchange.request_body.as_ref());
+        line.body("response_body", exchange.response_body.as_ref());
+    }
+    line.raw("}");
+    let Line(mut bytes) = line;
+    // One with bodies has grown by doubling, and may have to wait.
+    if bytes.capacity() > ROW_BYTES {
+        bytes.shrink_to_fit();
+    }
+    Some(bytes)
+}
+
+/// A row as far as it is written.
+struct Line(Vec<u8>);
+
+// === impl Line ===
+
+impl Line {
+    fn whose(&mut self, exchange: &Exchange) {
+        let installation = exchange.installation.as_ref();
+        let environment = exchange.environment.as_ref().or(installation.map(|of| &of.environment));
+        let mut call = [0; CallId::LENGTH];
+        self.text("call", exchange.call.map(|id| id.encode(&mut call)));
+        self.text("environment", environment.map(|environment| environment.as_str()));
+        self.text("tenant", installation.map(|of| of.tenant.as_str()));
+        self.text("connector", installation.map(|of| of.connector.as_str()));
+        self.text("user", exchange.user.as_ref().map(|user| user.as_str()));
+        if let Some(release) = &exchange.release {
+            self.release(release);
+        }
+    }
+
+    fn release(&mut self, release: &ReleaseRef) {
+        self.raw(",\"release\":{\"connector\":");
+        self.string(release.connector.as_str());
+        self.text("version", Some(release.version_str()));
+        self.text("digest", Some(release.digest_str()));
+        self.raw("}");
+    }
+
+    fn what(&mut self, exchange: &Exchange) {
+        self.text("purpose", Some(exchange.purpose));
+        self.text("slot", exchange.slot.as_ref().map(|slot| slot.as_str()));
+        self.text("method", Some(&exchange.method));
+        self.text("url", Some(&exchange.url));
+        if let Some(status) = exchange.status {
+            self.number("status", status.into());
+        }
+        self.text("stopped", exchange.stopped);
+    }
+
+    fn times(&mut self, exchange: &Exchange) {
+        let Timings { waited, connected, first_byte, total } = exchange.timings;
+        for (name, time) in [
+            ("waited_us", waited),
+            ("connected_us", connected),
+            ("first_byte_us", first_byte),
+            ("total_us", total),
+        ] {
+            self.number(name, u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        }
+        self.number("request_bytes", exchange.request_bytes);
+        self.number("response_bytes", exchange.response_bytes);
+    }
+
+    /// A list of names and values. What is not UTF-8 in a value is replaced.
+    fn headers(&mut self, name: &'static str, headers: &HeaderMap) {
+        self.name(name);
+        let mut before = "[[";
+        for (name, value) in headers {
+            self.raw(before);
+            self.string(name.as_str());
+            self.raw(",");
+            self.string(&String::from_utf8_lossy(value.as_bytes()));
+            before = "],[";
+        }
+        self.raw(if headers.is_empty() { "[]" } else { "]]" });
+    }
+
+    /// As text where it is text.
+    fn body(&mut self, name: &'static str, body: Option<&Bytes>) {
+        let Some(body) = body else { return };
+        self.name(name);
+        match std::str::from_utf8(body) {
+            Ok(text) => {
+                self.raw("{\"text\":");
+                self.string(text);
+            }
+            Err(_) => {
+                self.raw("{\"base64\":");
+                self.string(&STANDARD.encode(body));
+            }
+        }
+        self.raw("}");
+    }
+
+    fn text(&mut self, name: &'static str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        self.name(name);
+        self.string(value);
+    }
+
+    fn number(&mut self, name: &'static str, value: u64) {
+        self.name(name);
+        self.json(&value);
+    }
+
+    /// A name after something else. Names are plain.
+    fn name(&mut self, name: &'static str) {
+        self.raw(",\"");
+        self.raw(name);
+        self.raw("\":");
+    }
+
+    fn string(&mut self, text: &str) {
+        // RFC 8259 section 7. Looks at all bytes, so that it can look at many at once.
+        let escaped = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+        if text.bytes().fold(false, |any, byte| any | escaped(byte)) {
+            return self.json(text);
+        }
+        self.raw("\"");
+        self.raw(text);
+        self.raw("\"");
+    }
+
+    fn json(&mut self, value: &(impl serde::Serialize + ?Sized)) {
+        serde_json::to_writer(&mut self.0, value).expect("text and numbers go into memory");
+    }
+
+    fn raw(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+}
