@@ -37,4 +37,11 @@ pub trait Reads: Send + Sync {
 
     /// At most `limit` entries behind `after_seq`, oldest first.
     async fn audit(&self, after_seq: u64, limit: usize) -> Result<Vec<AuditEntry>, Fault>;
+
+    /// At most `limit` entries below `before_seq`, or of all, newest first.
+    async fn newest_audit(
+        &self,
+        before_seq: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, Fault>;
 }

@@ -46,4 +46,12 @@ impl Reads for StoreReads {
     async fn audit(&self, after_seq: u64, limit: usize) -> Result<Vec<AuditEntry>, Fault> {
         Ok(self.0.audit(after_seq, limit).await?)
     }
+
+    async fn newest_audit(
+        &self,
+        before_seq: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, Fault> {
+        Ok(self.0.newest_audit(before_seq, limit).await?)
+    }
 }

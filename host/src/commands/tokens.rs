@@ -63,9 +63,18 @@ fn row(token: Token) -> [String; 6] {
 }
 
 /// Shows what was changed, by whom and why.
-pub(crate) async fn audit(session: &Session, after: u64, limit: u32) -> anyhow::Result<Exit> {
-    let json = session.get(&format!("/v1/audit?after={after}&limit={limit}")).await?;
+pub(crate) async fn audit(
+    session: &Session,
+    after: Option<u64>,
+    limit: u32,
+) -> anyhow::Result<Exit> {
+    let order = after.map_or("order=newest".to_owned(), |after| format!("after={after}"));
+    let json = session.get(&format!("/v1/audit?{order}&limit={limit}")).await?;
     session.show(json, |audit: Audit| {
+        if let Some(next) = audit.next {
+            let more = after.map_or("--limit".to_owned(), |_| format!("--after {next}"));
+            output::note(format!("there are more: {more}"));
+        }
         let rows: Vec<_> = audit.entries.into_iter().map(entry_row).collect();
         output::table(["SEQ", "AT", "ACTOR", "ACTION", "OBJECT", "AFTER", "REASON"], &rows);
     })

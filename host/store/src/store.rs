@@ -311,6 +311,21 @@ impl Store {
             .collect())
     }
 
+    /// At most `limit` audit entries below `before_seq`, or of all, the newest first.
+    pub async fn newest_audit(
+        &self,
+        before_seq: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, Error> {
+        let last = self.seq().await?;
+        let last = before_seq.map_or(last, |before| last.min(before.saturating_sub(1)));
+        // Numbers have no gaps: so many of them end at the last.
+        let limit = limit.min(usize::try_from(last).unwrap_or(usize::MAX));
+        let mut entries = self.audit(last - limit as u64, limit).await?;
+        entries.reverse();
+        Ok(entries)
+    }
+
     /// A cell.
     pub async fn cell(&self, space: &str, key: &[u8]) -> Result<Option<Cell>, Error> {
         let key = cell_key(space, key);

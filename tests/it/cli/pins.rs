@@ -144,8 +144,8 @@ async fn the_audit_goes_on_after_an_entry() {
         cli.ok(&["pin", "acme", ECHO, "1.0.0", "--reason", reason]);
     }
     let header = ["SEQ", "AT", "ACTOR", "ACTION", "OBJECT", "AFTER", "REASON"];
-    let all = cells(&cli.ok(&["audit"]), &header);
-    let last = all.last().expect("entries");
+    let newest = cells(&cli.ok(&["audit"]), &header);
+    let last = newest.first().expect("entries");
     assert_eq!((last[2].as_str(), last[3].as_str(), last[6].as_str()), ("admin", "pin", "three"));
     let before: u64 = last[0].parse().expect("a number");
     let after = (before - 2).to_string();
@@ -153,4 +153,12 @@ async fn the_audit_goes_on_after_an_entry() {
     let entries = some["entries"].as_array().expect("a list");
     assert_eq!((entries.len(), &entries[0]["reason"]), (1, &json!("two")), "{some}");
     assert_eq!(cells(&cli.ok(&["audit", "--after", &after]), &header).len(), 2);
+    let mut oldest = cells(&cli.ok(&["audit", "--after", "0"]), &header);
+    oldest.reverse();
+    assert_eq!(newest, oldest);
+    let two = cli.run(&["audit", "--limit", "2"]);
+    assert_eq!(cells(&two.out, &header), newest[..2]);
+    assert_eq!(two.err, "there are more: --limit\n");
+    let all = newest.len().to_string();
+    assert_eq!(cli.run(&["audit", "--limit", &all]).err, "");
 }

@@ -122,9 +122,9 @@ pub struct AuditEntry {
 /// A page of the audit.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Audit {
-    /// Oldest first.
+    /// In the order that was asked for.
     pub entries: Vec<AuditEntry>,
-    /// `after` of the next page; absent when there may be none.
+    /// `after` of the next page, or `before` where the newest are first; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub next: Option<u64>,

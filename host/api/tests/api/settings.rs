@@ -120,6 +120,19 @@ async fn the_audit_is_paged_and_says_who_and_why() {
             None => break,
         }
     }
+    let mut newest = Vec::new();
+    let mut before = String::new();
+    loop {
+        let page = world.get(&format!("/v1/audit?order=newest&limit=2{before}")).await.ok();
+        newest.extend(page["entries"].as_array().unwrap().clone());
+        let Some(next) = page["next"].as_u64() else { break };
+        before = format!("&before={next}");
+    }
+    newest.reverse();
+    assert_eq!(newest, entries);
+    for query in ["order=newest&after=1", "before=1", "order=random", "before=-1"] {
+        world.get(&format!("/v1/audit?{query}")).await.refused(400, "invalid-request");
+    }
     let seqs: Vec<_> = entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
     assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
     let pin = entries.last().unwrap();
