@@ -42,6 +42,20 @@ pub(crate) struct Remote {
     pub(crate) json: bool,
 }
 
+/// How a call is made.
+#[derive(Args, Debug)]
+pub(crate) struct Calling {
+    /// For this user of the tenant's: only the user's own connections are used.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Where the provider limits the rate: hand its refusal on (as if absent), or wait as long as the call may take.
+    #[arg(long, value_name = "MODE", value_parser = ["pass-through", "throttle"])]
+    pub(crate) rate_limit: Option<String>,
+    /// How long the call may take.
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub(crate) timeout_ms: Option<u64>,
+}
+
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -155,9 +169,9 @@ pub(crate) enum Command {
         /// The action's input; `-` reads it from standard input.
         #[arg(long, default_value = "{}", value_name = "JSON")]
         input: String,
-        /// For this user of the tenant's: only the user's own connections are used.
-        #[arg(long)]
-        user: Option<String>,
+        /// How.
+        #[command(flatten)]
+        calling: Calling,
     },
     /// Show the schemas of the objects that a tenant has.
     Discover {
@@ -167,9 +181,9 @@ pub(crate) enum Command {
         connector: String,
         /// Only this object.
         object: Option<String>,
-        /// For this user of the tenant's: only the user's own connections are used.
-        #[arg(long)]
-        user: Option<String>,
+        /// How.
+        #[command(flatten)]
+        calling: Calling,
     },
     /// Read one page of an object.
     Read {
@@ -182,9 +196,9 @@ pub(crate) enum Command {
         /// The request as the API takes it: `cursor`, `fields`, `since`, `until`, `page_size`.
         #[arg(long, default_value = "{}", value_name = "JSON")]
         request: String,
-        /// For this user of the tenant's: only the user's own connections are used.
-        #[arg(long)]
-        user: Option<String>,
+        /// How.
+        #[command(flatten)]
+        calling: Calling,
     },
     /// Write one batch to an object.
     Write {
@@ -197,9 +211,9 @@ pub(crate) enum Command {
         /// The request as the API takes it: `operation`, `items`; `-` reads it from standard input.
         #[arg(long, value_name = "JSON")]
         request: String,
-        /// For this user of the tenant's: only the user's own connections are used.
-        #[arg(long)]
-        user: Option<String>,
+        /// How.
+        #[command(flatten)]
+        calling: Calling,
     },
     /// Show how the rate limits of providers stand.
     Quotas {
@@ -225,9 +239,9 @@ pub(crate) enum Command {
     Logs(LogsCommand),
     /// Show what was changed, by whom and why.
     Audit {
-        /// Only entries after this one.
-        #[arg(long, default_value_t = 0, value_name = "SEQ")]
-        after: u64,
+        /// Only entries after this one, the oldest first; without it the newest, newest first.
+        #[arg(long, value_name = "SEQ")]
+        after: Option<u64>,
         /// At most this many.
         #[arg(long, default_value_t = 100, value_name = "N")]
         limit: u32,

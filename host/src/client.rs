@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use keyway_api::contract::USER_HEADER;
+use keyway_api::contract::{PACE_HEADER, TIMEOUT_HEADER, USER_HEADER};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 use url::Url;
+
+use crate::args::Calling;
 
 /// Longer than a host takes for anything with its default limits: a large publication on a slow line may
 /// take six minutes.
@@ -31,8 +33,8 @@ pub(crate) struct Client {
     base: Url,
     /// `Bearer …`
     token: Option<HeaderValue>,
-    /// The user that calls are for.
-    user: Option<HeaderValue>,
+    /// How calls are made: sent with each.
+    fields: HeaderMap,
 }
 
 /// What a host answered.
@@ -84,14 +86,22 @@ impl Client {
         let mut token: Option<HeaderValue> =
             token.map_err(|_| anyhow!("the token has characters that no token has"))?;
         token.iter_mut().for_each(|token| token.set_sensitive(true));
-        Ok(Self { base, token, user: None })
+        Ok(Self { base, token, fields: HeaderMap::new() })
     }
 
-    /// The same client, for calls on behalf of a user.
-    pub(crate) fn on_behalf(&self, user: Option<&str>) -> anyhow::Result<Self> {
-        let user = user.map(str::parse).transpose();
-        let user = user.map_err(|_| anyhow!("the user's name has characters that no name has"))?;
-        Ok(Self { user, ..self.clone() })
+    /// The same client, for calls that are made so.
+    pub(crate) fn calling(&self, calling: &Calling) -> anyhow::Result<Self> {
+        let Calling { user, rate_limit, timeout_ms } = calling;
+        let timeout = timeout_ms.map(|timeout| timeout.to_string());
+        let wanted = [(USER_HEADER, user), (PACE_HEADER, rate_limit), (TIMEOUT_HEADER, &timeout)];
+        let mut fields = HeaderMap::new();
+        for (name, value) in wanted {
+            let Some(value) = value else { continue };
+            let value = value.parse();
+            let value = value.map_err(|_| anyhow!("{name} has characters that no value has"))?;
+            fields.insert(HeaderName::from_static(name), value);
+        }
+        Ok(Self { fields, ..self.clone() })
     }
 
     /// Sends `body` as it is.
@@ -156,10 +166,8 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, token);
         }
-        if let Some(user) = &self.user {
-            request = request.header(USER_HEADER, user);
-        }
-        let request = request.body(Full::new(body)).context("request")?;
+        let mut request = request.body(Full::new(body)).context("request")?;
+        request.headers_mut().extend(self.fields.clone());
         let io = TokioIo::new(self.connect().await?);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
         let driver = tokio::spawn(connection).abort_handle();

@@ -71,20 +71,20 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Scopes(typed) => connections::scopes(session, typed).await,
         Command::Connect(typed) => connect::connect(session, typed).await,
         Command::Config(command) => settings::config(session, command).await,
-        Command::Invoke { tenant, connector, action, input, user } => {
-            let session = &session.on_behalf(user.as_deref())?;
+        Command::Invoke { tenant, connector, action, input, calling } => {
+            let session = &session.calling(&calling)?;
             calls::invoke(session, &tenant, &connector, &action, input).await
         }
-        Command::Discover { tenant, connector, object, user } => {
-            let session = &session.on_behalf(user.as_deref())?;
+        Command::Discover { tenant, connector, object, calling } => {
+            let session = &session.calling(&calling)?;
             calls::discover(session, &tenant, &connector, object.as_deref()).await
         }
-        Command::Read { tenant, connector, object, request, user } => {
-            let session = &session.on_behalf(user.as_deref())?;
+        Command::Read { tenant, connector, object, request, calling } => {
+            let session = &session.calling(&calling)?;
             calls::on_object(session, &tenant, &connector, &object, "read", request).await
         }
-        Command::Write { tenant, connector, object, request, user } => {
-            let session = &session.on_behalf(user.as_deref())?;
+        Command::Write { tenant, connector, object, request, calling } => {
+            let session = &session.calling(&calling)?;
             calls::on_object(session, &tenant, &connector, &object, "write", request).await
         }
         Command::Quotas { tenant, connector } => {

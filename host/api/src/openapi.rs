@@ -16,12 +16,28 @@ use utoipa::openapi::{
 
 use crate::contract::endpoint::{self, Answer, Body, Method, Shape};
 use crate::contract::{
-    Access, CALL_HEADER, DIGEST_HEADER, ENDPOINTS, Endpoint, LINES_TYPE, RELEASE_HEADER,
-    TIMEOUT_HEADER, problem,
+    Access, CALL_HEADER, DIGEST_HEADER, ENDPOINTS, Endpoint, LINES_TYPE, PACE_HEADER,
+    RELEASE_HEADER, TIMEOUT_HEADER, USER_HEADER, problem,
 };
 
 /// Name of the one security scheme.
 const BEARER: &str = "bearer";
+
+/// What a call may be asked for with: name, what it means, and whether it is a number.
+const CALL_HEADERS: [(&str, &str, bool); 3] = [
+    (
+        TIMEOUT_HEADER,
+        "Milliseconds the call may take; the host's limit applies where it is shorter",
+        true,
+    ),
+    (USER_HEADER, "The user that the call is for: only this user's connections are used", false),
+    (
+        PACE_HEADER,
+        "Where the provider limits the rate: `pass-through`, as if absent, hands its refusal on; `throttle` waits \
+         as long as the call may take",
+        false,
+    ),
+];
 
 /// The document as served and as committed.
 pub fn text() -> &'static str {
@@ -134,10 +150,10 @@ fn operation(endpoint: &Endpoint) -> OperationBuilder {
             operation.parameter(parameter(ParameterIn::Query, query.name, summary, query.number));
     }
     if endpoint.call {
-        let summary =
-            "Milliseconds the call may take; the host's limit applies where it is shorter";
-        let timeout = parameter(ParameterIn::Header, TIMEOUT_HEADER, Some(summary), true);
-        operation = operation.parameter(timeout);
+        for (name, summary, number) in CALL_HEADERS {
+            let header = parameter(ParameterIn::Header, name, Some(summary), number);
+            operation = operation.parameter(header);
+        }
     }
     let mut responses: Vec<(u16, Response)> = Vec::new();
     for answer in endpoint.answers {

@@ -1,5 +1,6 @@
 //! `keyway connection`, `keyway client` and `keyway scopes`.
 
+use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
@@ -20,6 +21,10 @@ use crate::commands::remote::{Session, connector_path, encoded};
 use crate::commands::settings::standard_input;
 use crate::exit::Exit;
 use crate::output;
+
+/// Lines of an import that are sent at once. The host tries eight at a time and answers when all are done, which is
+/// to be long before [`crate::client`] gives up, also where a provider takes half a minute for each.
+const IMPORT_LINES: usize = 100;
 
 /// An installation's credentials.
 pub(crate) async fn connection(
@@ -156,24 +161,62 @@ async fn import(session: &Session, file: &Path, dry: bool, replace: bool) -> any
     let environment = encoded(session.environment());
     let query = format!("dry_run={dry}&replace={replace}");
     let path = format!("/v1/environments/{environment}/connections/import?{query}");
-    let reply = session.send(Method::POST, &path, LINES_TYPE, text.into()).await?;
-    let outcomes = match reply.json {
-        // One line is JSON, several are text.
+    let lines: Vec<&str> = text.lines().collect();
+    check_apart(&lines)?;
+    let mut exit = Exit::Success;
+    // Blank lines are left to the host, so that its line numbers are those of the file.
+    for (at, run) in lines.chunks(IMPORT_LINES).enumerate() {
+        let before = at * IMPORT_LINES;
+        if run.iter().all(|line| line.trim().is_empty()) && lines.len() > IMPORT_LINES {
+            continue;
+        }
+        let body = run.join("\n");
+        let reply = session.send(Method::POST, &path, LINES_TYPE, body.into()).await;
+        // What was said of the lines before stands; of these nothing is known.
+        let reply = match before {
+            0 => reply?,
+            _ => reply.with_context(|| format!("lines {} and on", before + 1))?,
+        };
+        for mut outcome in outcomes(reply.json)? {
+            if !outcome["problem"].is_null() {
+                exit = Exit::Refused;
+            }
+            outcome["line"] = (outcome["line"].as_u64().unwrap_or(0) + before as u64).into();
+            session.show(outcome, said)?;
+        }
+    }
+    Ok(exit)
+}
+
+/// Refuses a file in which two runs have the same connection: the host sees to it in one.
+fn check_apart(lines: &[&str]) -> anyhow::Result<()> {
+    let mut seen = HashMap::new();
+    for (at, line) in lines.iter().enumerate() {
+        // What is no JSON is for the host to say.
+        let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+        let of = ["tenant", "connector", "slot", "user"].map(|field| line[field].to_string());
+        let before = *seen.entry(of).or_insert(at);
+        if before / IMPORT_LINES != at / IMPORT_LINES {
+            bail!(
+                "line {} is of the same connection as line {}; nothing was sent",
+                at + 1,
+                before + 1
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What came of each line: one is JSON, several are text.
+fn outcomes(answer: Value) -> anyhow::Result<Vec<Value>> {
+    match answer {
         Value::String(text) => text
             .lines()
             .map(serde_json::from_str)
-            .collect::<Result<Vec<Value>, _>>()
-            .context("answer of another shape than this version's")?,
-        one => vec![one],
-    };
-    let mut exit = Exit::Success;
-    for outcome in outcomes {
-        if !outcome["problem"].is_null() {
-            exit = Exit::Refused;
-        }
-        session.show(outcome, said)?;
+            .collect::<Result<_, _>>()
+            .context("answer of another shape than this version's"),
+        one => Ok(vec![one]),
     }
-    Ok(exit)
 }
 
 fn said(outcome: LineOutcome) {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::args::Remote;
+use crate::args::{Calling, Remote};
 use crate::client::{Client, Lines, Reply};
 use crate::exit::Exit;
 use crate::output;
@@ -38,9 +38,9 @@ impl Session {
         Ok(Self { client: Client::new(host, token)?, environment: env, json })
     }
 
-    /// The same session, for calls on behalf of a user.
-    pub(crate) fn on_behalf(&self, user: Option<&str>) -> anyhow::Result<Self> {
-        let (client, environment) = (self.client.on_behalf(user)?, self.environment.clone());
+    /// The same session, for calls that are made so.
+    pub(crate) fn calling(&self, calling: &Calling) -> anyhow::Result<Self> {
+        let (client, environment) = (self.client.calling(calling)?, self.environment.clone());
         Ok(Self { client, environment, json: self.json })
     }
 

@@ -72,6 +72,32 @@ async fn tokens_come_from_a_file_and_leave_as_a_line_for_another() {
     assert!(!seen.iter().any(|text| text.contains("canary")), "{seen:?}");
 }
 
+/// Fails if a file may only have as many lines as one request, or if a line is called by another number than it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_any_length_is_imported_and_its_lines_are_numbered() {
+    let setup = Setup::new("");
+    let cli = Cli::new(&setup);
+    cli.publish("oauth");
+    cli.ok(&["pin", "acme", OAUTH, "1.0.0", "--reason", "first"]);
+    let mut lines: Vec<String> =
+        (1..=250).map(|n| line(Some(&format!("user-{n}")), "canary-access")).collect();
+    lines[119] = "{\"tenant\": 7}\n".to_owned();
+    lines[129] = "\n".to_owned();
+    let said = cli.with_input(&["connection", "import", "-"], &lines.concat());
+    assert_eq!(said.code, REFUSED, "{said:?}");
+    assert!(said.err.contains("keyway: line 120: invalid-request: "), "{said:?}");
+    assert!(said.out.contains("line 250: the token "), "{said:?}");
+    let listed = cli.json(&["connection", "list", "--phase", "ready"]);
+    assert_eq!(listed["connections"].as_array().map(Vec::len), Some(248), "{listed}");
+
+    let twice = [&lines[..], &lines[..1]].concat().concat();
+    let said = cli.with_input(&["connection", "import", "-", "--replace"], &twice);
+    assert_eq!(
+        said.err,
+        "keyway: line 251 is of the same connection as line 1; nothing was sent\n"
+    );
+}
+
 /// Fails if a call for a user is sent with the tenant's own credential.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_for_a_user_uses_the_user_s_connection_or_none() {
@@ -97,6 +123,26 @@ async fn a_call_for_a_user_uses_the_user_s_connection_or_none() {
     let said = cli.run(&["connection", "remove", "acme", FETCH, "--for-user", "ann"]);
     assert_eq!(said.err, "slot token of user ann of acme has no credential any more\n");
     cli.fails(&for_ann, REFUSED, "credential-missing: ");
+}
+
+/// Fails if a call is made in another way than it was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_call_is_made_is_said_to_the_host() {
+    // Stands in for a host: what it is asked is what counts.
+    let host = Plain::start().await;
+    let setup = Setup::new("");
+    let cli = Cli::new(&setup);
+    let address = format!("http://{}", host.address);
+    let call = ["--host", &address, "invoke", "acme", FETCH, "get"];
+    let so = ["--user", "ann", "--rate-limit", "throttle", "--timeout-ms", "5000"];
+    cli.ok(&[&call[..], &so].concat());
+    cli.ok(&call);
+    assert_eq!(cli.exit(&[&call[..], &["--rate-limit", "wait"]].concat()), 2);
+    let seen = host.seen();
+    let fields = ["keyway-user", "keyway-rate-limit", "keyway-timeout-ms"];
+    assert_eq!(fields.map(|field| &seen[0].headers[field]), ["ann", "throttle", "5000"]);
+    assert!(fields.iter().all(|field| !seen[1].headers.contains_key(*field)));
+    assert_eq!(seen.len(), 2);
 }
 
 /// Fails if a tenant is not there of whom only users are connected.

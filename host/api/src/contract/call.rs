@@ -26,7 +26,8 @@ pub struct Read {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     pub until: Option<String>,
-    /// Records wanted, up to 1000. Absent: as many as the release reads at once by itself.
+    /// Records wanted, at most as many as the host takes in a page: 1000, unless its operator changed that. Absent: as many
+    /// as the release reads at once by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub page_size: Option<u32>,
@@ -69,7 +70,7 @@ pub struct Write {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub match_on: Option<String>,
-    /// 1 to 1000 of them.
+    /// One or more, at most as many as the host takes in a batch: 1000, unless its operator changed that.
     #[serde(deserialize_with = "crate::json::objects")]
     pub items: Vec<WriteItem>,
     /// Refuse all if one fails, where the provider can.

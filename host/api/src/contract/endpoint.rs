@@ -426,8 +426,10 @@ endpoints! {
         [], Body::Shape(shape::<keys::RotateKeys>()),
         [json::<keys::KeysRotated>(200, "Exchanged")];
     AUDIT_LIST = Get "/v1/audit", Operate,
-        "List changes of the control plane, oldest first",
-        [number("after", "Only entries behind this number"), LIMIT],
+        "List changes of the control plane",
+        [text("order", "`oldest` first, as if absent, or `newest`"),
+         number("after", "Only entries behind this number, where the oldest are first"),
+         number("before", "Only entries below this number, where the newest are first"), LIMIT],
         Body::Nothing, [json::<token::Audit>(200, "The entries")];
 
     HEALTH = Get "/healthz", Open,
