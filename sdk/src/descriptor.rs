@@ -3,6 +3,7 @@
 //! The types are the document's shape; the host checks what they cannot say, at publish time.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -32,6 +33,8 @@ pub struct Descriptor {
     #[serde(skip_serializing_if = "is_zero")]
     redirects: u8,
     slots: BTreeMap<String, Slot>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rate_limits: Vec<RateLimit>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     objects: BTreeMap<String, ObjectSpec>,
     #[serde(skip_serializing_if = "is_false")]
@@ -91,6 +94,14 @@ pub enum Scheme {
     },
     /// A bearer token that an authorization server issues, or one that was made by hand at the provider.
     Oauth2(Box<Oauth>),
+}
+
+/// How many requests the provider takes from one account in a time.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct RateLimit {
+    name: String,
+    quota: u32,
+    window: u64,
 }
 
 /// What can be done with an object.
@@ -161,6 +172,7 @@ impl Descriptor {
             base_url: None,
             redirects: 0,
             slots: BTreeMap::new(),
+            rate_limits: Vec::new(),
             objects: BTreeMap::new(),
             custom_objects: false,
             actions: BTreeMap::new(),
@@ -207,6 +219,15 @@ impl Descriptor {
     #[must_use]
     pub fn slot(mut self, name: impl Into<String>, slot: Slot) -> Self {
         self.slots.insert(name.into(), slot);
+        self
+    }
+
+    /// One more limit that the provider documents: so many requests of one account in a window of whole seconds. `name`
+    /// is what answers call it. All releases of the connector share what is left of it, and what the provider's own
+    /// headers say goes before it.
+    #[must_use]
+    pub fn rate_limit(mut self, name: impl Into<String>, quota: u32, window: Duration) -> Self {
+        self.rate_limits.push(RateLimit { name: name.into(), quota, window: window.as_secs() });
         self
     }
 
@@ -453,6 +474,7 @@ mod tests {
             .redirects(1)
             .slot("token", Slot::bearer().scopes(["people"]).summary("From the settings page."))
             .slot("key", Slot::api_key_query("api_key"))
+            .rate_limit("burst", 100, Duration::from_secs(10))
             .object(
                 "people",
                 ObjectSpec::new("Persons.")
@@ -482,6 +504,7 @@ mod tests {
                     },
                     "key": {"scheme": {"kind": "api-key-query", "name": "api_key"}},
                 },
+                "rate-limits": [{"name": "burst", "quota": 100, "window": 10}],
                 "objects": {
                     "people": {
                         "summary": "Persons.",

@@ -23,6 +23,9 @@ static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../sdk/src");
 /// Its manifest.
 const SDK_MANIFEST: &str = include_str!("../../../sdk/Cargo.toml");
 
+/// The toolchain that the SDK is tested with, and the target: rustup installs what is missing of it.
+const TOOLCHAIN: &str = include_str!("../../../rust-toolchain.toml");
+
 /// The contract.
 static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../wit");
 
@@ -41,6 +44,7 @@ pub(crate) fn new(New { name, path }: New) -> anyhow::Result<Exit> {
         bail!("{} exists already", root.display());
     }
     write_template(&root, &connector)?;
+    write(&root.join("rust-toolchain.toml"), TOOLCHAIN.as_bytes())?;
     let vendored = root.join(".keyway");
     write(&vendored.join("sdk/Cargo.toml"), SDK_MANIFEST.as_bytes())?;
     write_folder(&vendored.join("sdk/src"), &SDK)?;
