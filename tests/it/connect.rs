@@ -239,6 +239,9 @@ async fn a_grant_that_its_owner_ends_needs_a_person() {
     let mut world = World::new().await;
     world.connect().await;
     assert_eq!(world.called().await, 200);
+    // Its age begins here, and not before the browser that connected has ended.
+    let refresh = path("acme", OAUTH, "/connections/token/refresh");
+    world.setup.http.post(&refresh, json!({})).await.ok();
     world.server.turn("revoke", json!({"account": "account-1"})).await;
     // A token that was issued a moment ago is not exchanged because one answer says 401.
     assert_eq!(world.called().await, 401);

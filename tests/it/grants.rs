@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,12 +25,18 @@ const GRANTS: &str = "fixtures/grants";
 /// Below the domain that the release names, and on hosts that it declares.
 const EU: &str = "https://eu.my.example.com";
 
+/// Seconds that a token lives which a test wants to be over, and one that must not be before the test is.
+const SHORT: u64 = 1;
+const LONG: u64 = 3_600;
+
 type Form = BTreeMap<String, String>;
 
-/// Issues `issued-1`, `issued-2`, … for a second each: to the client itself at `eu`, and for whom it is asked.
+/// Issues `issued-1`, `issued-2`, …: to the client itself at `eu`, and for whom it is asked.
 struct Issuer {
     address: SocketAddr,
     forms: Arc<Mutex<Vec<Form>>>,
+    /// Of tokens from here on, in seconds: [`SHORT`], unless told otherwise.
+    lifetime: Arc<AtomicU64>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -38,17 +45,25 @@ impl Issuer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let forms = Arc::<Mutex<Vec<Form>>>::default();
-        let kept = Arc::clone(&forms);
+        let lifetime = Arc::new(AtomicU64::new(SHORT));
+        let (kept, lives) = (Arc::clone(&forms), Arc::clone(&lifetime));
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let forms = Arc::clone(&kept);
-                let service = service_fn(move |request| issue(request, Arc::clone(&forms)));
+                let (forms, lives) = (Arc::clone(&kept), Arc::clone(&lives));
+                let service = service_fn(move |request| {
+                    issue(request, Arc::clone(&forms), lives.load(Ordering::SeqCst))
+                });
                 let io = TokioIo::new(stream);
                 let serving = hyper::server::conn::http1::Builder::new();
                 tokio::spawn(serving.serve_connection(io, service));
             }
         });
-        Self { address, forms, accepting }
+        Self { address, forms, lifetime, accepting }
+    }
+
+    /// How long tokens live that are issued from here on.
+    fn live(&self, seconds: u64) {
+        self.lifetime.store(seconds, Ordering::SeqCst);
     }
 
     /// This field of each request so far.
@@ -67,6 +82,7 @@ impl Drop for Issuer {
 async fn issue(
     request: Request<Incoming>,
     forms: Arc<Mutex<Vec<Form>>>,
+    lifetime: u64,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.uri().path() != "/token" {
         return Ok(Response::new(Full::default()));
@@ -75,7 +91,7 @@ async fn issue(
     let form: Form = url::form_urlencoded::parse(&body).into_owned().collect();
     let mut forms = forms.lock().expect("not poisoned");
     let number = forms.len() + 1;
-    let mut issued = json!({"access_token": format!("issued-{number}"), "expires_in": 1});
+    let mut issued = json!({"access_token": format!("issued-{number}"), "expires_in": lifetime});
     if form["grant_type"] == "client_credentials" {
         issued["instance_url"] = EU.into();
     } else {
@@ -142,7 +158,7 @@ fn shown(provider: &Plain) -> Vec<String> {
     seen.iter().map(value).collect()
 }
 
-/// Longer than an issued token lives.
+/// Longer than a token lives that is [`SHORT`].
 async fn expire() {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
 }
@@ -174,20 +190,25 @@ async fn a_client_has_tokens_of_its_own() {
 async fn users_have_tokens_that_others_are_exchanged_for() {
     let mut world = World::new().await;
     let own = json!({"subject_token": "word-of-acme"});
-    assert_eq!(world.obtain("delegated", "", own).await["account"], "acme");
+    // However long that takes, it is not over when ann's is had with it.
+    world.issuer.live(LONG);
+    assert_eq!(world.obtain("delegated", "", own.clone()).await["account"], "acme");
+    world.issuer.live(SHORT);
     assert_eq!(world.obtain("delegated", "ann", json!({})).await["account"], "ann");
     let bob = json!({"subject_token": "word-of-bob"});
     assert_eq!(world.obtain("delegated", "bob", bob).await["user"], "bob");
     let exchanged = ["word-of-acme", "issued-1", "word-of-bob"];
     assert_eq!(world.issuer.asked("subject_token"), exchanged);
     assert_eq!(world.issuer.asked("requested_subject"), ["", "ann", "bob"]);
+    // In the place of the long one, so that all are over.
+    assert_eq!(world.obtain("delegated", "", own).await["account"], "acme");
     expire().await;
     world.call("delegated", "ann").await;
     // The tenant's own was over as well: had anew first, then exchanged for ann's.
-    assert_eq!(world.issuer.asked("subject_token")[3..], ["word-of-acme", "issued-4"]);
+    assert_eq!(world.issuer.asked("subject_token")[4..], ["word-of-acme", "issued-5"]);
     world.call("delegated", "bob").await;
-    assert_eq!(shown(&world.plain), ["issued-5", "issued-6"]);
-    assert_eq!(world.issuer.asked("subject_token")[5..], ["word-of-bob"]);
+    assert_eq!(shown(&world.plain), ["issued-6", "issued-7"]);
+    assert_eq!(world.issuer.asked("subject_token")[6..], ["word-of-bob"]);
     // Nobody has vouched for cid.
     let mut http = world.setup.host.http().with("keyway-user", "cid");
     let input = json!({"path": "/x", "slot": "delegated"});

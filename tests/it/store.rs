@@ -38,13 +38,17 @@ async fn a_full_disk_ends_the_host_and_loses_nothing_acknowledged() {
     let operators: Vec<_> = (0..OPERATORS)
         .map(|number| tokio::spawn(pin_until_refused(host.http(), format!("tenant-{number}"))))
         .collect();
-    let mut acknowledged = Vec::new();
+    let (mut acknowledged, mut told) = (Vec::new(), 0);
     for operator in operators {
-        acknowledged.push(operator.await.expect("refused in the way that is documented"));
+        let (pins, refused) = operator.await.expect("refused in the way that is documented");
+        acknowledged.push(pins);
+        told += usize::from(refused);
     }
+    assert!(told > 0, "the host went without a word to whoever met the full disk");
     let ended = host.ended(PATIENCE).await;
     assert_eq!(ended.code, NOT_STARTED, "{}", ended.said);
     assert!(ended.said.contains("the store takes no more changes"), "{}", ended.said);
+    assert!(!ended.said.contains("drain took too long"), "calls were cut off: {}", ended.said);
 
     let mut setup = place.up();
     for (number, pins) in acknowledged.iter().enumerate() {
@@ -63,12 +67,15 @@ async fn a_full_disk_ends_the_host_and_loses_nothing_acknowledged() {
 }
 
 /// Pins a tenant to one release and the other in turn, until the host says that its store takes no more;
-/// what it acknowledged, oldest first.
-async fn pin_until_refused(mut http: Http, tenant: String) -> Vec<Value> {
+/// what it acknowledged, oldest first, and whether it said so. It may also be gone by then, because of another
+/// operator's pin.
+async fn pin_until_refused(mut http: Http, tenant: String) -> (Vec<Value>, bool) {
     let mut acknowledged = Vec::new();
     for release in ["1.0.0", "1.1.0"].into_iter().cycle() {
         let body = json!({"release": release, "reason": "r".repeat(1_000)});
-        let reply = http.put(&path(&tenant, ECHO, "/pin"), body).await;
+        let (pin, kind) = (path(&tenant, ECHO, "/pin"), "application/json");
+        let put = http.try_send(Method::PUT, &pin, kind, body.to_string().into()).await;
+        let Ok(reply) = put else { return (acknowledged, false) };
         if reply.status.is_success() {
             acknowledged.push(reply.json());
             continue;
@@ -80,7 +87,7 @@ async fn pin_until_refused(mut http: Http, tenant: String) -> Vec<Value> {
         if let Ok(ready) = http.try_send(Method::GET, "/readyz", "", Bytes::new()).await {
             assert_eq!(ready.code(), "store-unavailable", "{}", ready.json());
         }
-        return acknowledged;
+        return (acknowledged, true);
     }
     unreachable!("the releases go on in a circle")
 }

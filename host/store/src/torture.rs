@@ -100,8 +100,25 @@ const TTL: Duration = Duration::from_secs(60);
 /// One round in this many kills the child while it opens the store.
 const KILL_AT_START_EVERY: u32 = 5;
 
-/// How long the child may write before it is killed, at most.
+/// How long the child may write before it is killed, at most, from what its kill waits for.
 const WRITE_MAX: Duration = Duration::from_millis(250);
+
+/// One round in this many has acknowledged commits, however slow the disk is. Others may be killed before the first.
+const BUSY_EVERY: u32 = 2;
+
+/// So many of them are reported before the random while begins.
+pub const BUSY_COMMITS: usize = 25;
+
+/// When a child is killed: a random while after something.
+#[derive(Clone, Copy)]
+enum Kill {
+    /// After it was started.
+    AtStart,
+    /// After it said that it is ready.
+    Ready,
+    /// After [`BUSY_COMMITS`].
+    Busy,
+}
 
 /// Runs `rounds` kills on a store in `dir`, which should be empty. `child` must start a process that
 /// calls [`write_until_killed`] on that directory.
@@ -110,7 +127,12 @@ pub async fn run(dir: &Path, rounds: u32, child: impl Fn() -> Command) -> Result
     let mut ledgers: Vec<Ledger> = (0..WORKERS).map(|_| Ledger::default()).collect();
     for round in 1..=rounds {
         let at_start = round % KILL_AT_START_EVERY == 0;
-        let lines = kill_one(child(), at_start).map_err(Broken::Child)?;
+        let kill = match round % BUSY_EVERY {
+            _ if at_start => Kill::AtStart,
+            0 => Kill::Busy,
+            _ => Kill::Ready,
+        };
+        let lines = kill_one(child(), kill).map_err(Broken::Child)?;
         for line in lines {
             figures.acknowledged += u64::from(note(&mut ledgers, &line));
         }
@@ -208,40 +230,50 @@ async fn write_page(store: &Store, worker: usize, page: u64, lease: &Lease) -> R
 }
 
 /// Starts a child, kills it after a while, and answers the whole lines that it wrote.
-fn kill_one(mut command: Command, at_start: bool) -> io::Result<Vec<String>> {
+fn kill_one(mut command: Command, kill: Kill) -> io::Result<Vec<String>> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no pipe"))?;
-    let ready = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&ready);
+    // That it is ready, and the commits that it reported.
+    let awaited = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let seen = Arc::clone(&awaited);
     let reader = std::thread::spawn(move || {
         let mut lines = Vec::new();
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         // A line without its end was cut by the kill; it acknowledges nothing.
         while stdout.read_line(&mut line)? > 0 && line.ends_with('\n') {
-            seen.fetch_add(usize::from(line.trim_end().ends_with("ready")), Ordering::SeqCst);
+            let [ready, commits] = &*seen;
+            ready.fetch_add(usize::from(line.trim_end().ends_with("ready")), Ordering::SeqCst);
+            commits.fetch_add(usize::from(acknowledges(&line)), Ordering::SeqCst);
             lines.push(line.trim_end().to_owned());
             line.clear();
         }
         io::Result::Ok(lines)
     });
-    if at_start {
-        std::thread::sleep(random_wait(Duration::from_millis(60)));
-    } else {
-        while ready.load(Ordering::SeqCst) == 0 {
-            if let Some(status) = child.try_wait()? {
-                return Err(io::Error::other(format!("it ended by itself: {status}")));
-            }
-            std::thread::sleep(Duration::from_millis(1));
+    let [ready, commits] = &*awaited;
+    let (count, enough, wait_max) = match kill {
+        Kill::AtStart => (ready, 0, Duration::from_millis(60)),
+        Kill::Ready => (ready, 1, WRITE_MAX),
+        Kill::Busy => (commits, BUSY_COMMITS, WRITE_MAX),
+    };
+    while count.load(Ordering::SeqCst) < enough {
+        if let Some(status) = child.try_wait()? {
+            return Err(io::Error::other(format!("it ended by itself: {status}")));
         }
-        std::thread::sleep(random_wait(WRITE_MAX));
+        std::thread::sleep(Duration::from_millis(1));
     }
+    std::thread::sleep(random_wait(wait_max));
     if let Some(status) = child.try_wait()? {
         return Err(io::Error::other(format!("it ended by itself: {status}")));
     }
     child.kill()?;
     child.wait()?;
     reader.join().map_err(|_| io::Error::other("the reader panicked"))?
+}
+
+/// Whether a line of the child's is of a commit that it was told is durable.
+fn acknowledges(line: &str) -> bool {
+    ["page ", "pin ", "settled "].iter().any(|what| line.starts_with(what))
 }
 
 /// Writes down one line of the child's; whether it acknowledges something.

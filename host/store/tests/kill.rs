@@ -19,7 +19,9 @@ async fn no_acknowledged_commit_is_lost_to_kill_9() {
     };
     let figures = torture::run(dir.path(), 10, child).await.unwrap();
     assert_eq!(figures.rounds, 10);
-    assert!(figures.acknowledged > 100, "the children did next to nothing: {figures}");
+    // Rounds 2, 4, 6 and 8, whatever the disk can do.
+    let least = 4 * torture::BUSY_COMMITS as u64;
+    assert!(figures.acknowledged >= least, "the children did next to nothing: {figures}");
     // The torture's last line, which is read by programs: one line, and `lost` is in it.
     let line = figures.to_string();
     assert!(line.starts_with("kills=10 at-start=2 acknowledged="), "{line}");

@@ -42,6 +42,8 @@ use keyway_vault::{KeyRing, Keys, Parts, Sealer, Vault};
 use rand::Rng as _;
 use secrecy::ExposeSecret as _;
 use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::server::{Loopback, Server};
 
@@ -155,6 +157,7 @@ pub(crate) async fn run(
             .await
             .map_err(io::Error::other)??;
         tokio::time::sleep(SETTLE).await;
+        accepted(&server).await?;
         server.idle().await;
         figures.kills += 1;
         match stop {
@@ -167,6 +170,16 @@ pub(crate) async fn run(
         figures.refreshes = server.issued();
     }
     Ok(figures)
+}
+
+/// Ends once the server has accepted whoever connected before: it takes them in turn, and this is one of them.
+#[expect(clippy::disallowed_methods, reason = "the test talks to a server of its own")]
+async fn accepted(server: &Server) -> io::Result<()> {
+    let mut own = TcpStream::connect(server.address()).await?;
+    own.shutdown().await?;
+    // Without a request the server ends it, and writes nothing down.
+    own.read_to_end(&mut Vec::new()).await?;
+    Ok(())
 }
 
 /// The child: refreshes on and on, and stands still at the step that it was told.
