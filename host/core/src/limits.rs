@@ -12,19 +12,25 @@ pub const REDIRECTS_MAX: u8 = 5;
 pub const COMPONENT_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of a descriptor's JSON. The largest real one is a few KiB; schemas of custom objects are found
-/// by `discover`, not stated here.
+/// by `discover`, not stated here. Part of the contract and no setting: what one host takes, every host takes.
 pub const DESCRIPTOR_BYTES_MAX: usize = 256 << 10;
 
-/// Bytes of an installation's configuration.
+/// Bytes of an installation's configuration. It lists what to read and how, and is no place for data: it stays in
+/// memory with the installation's route, and each call may have it parsed anew. Part of the contract and no setting:
+/// a configuration fits wherever the release runs.
 pub const CONFIG_BYTES_MAX: usize = 256 << 10;
 
-/// Bytes of the JSON that goes into one call, and of any JSON body the API takes.
+/// Bytes of the JSON that goes into one call, and of any JSON body the API takes. 4 KiB for each item of the largest
+/// batch; it is held whole, so a thousand calls at once hold 4 GiB at worst. The default of a setting.
 pub const INPUT_BYTES_MAX: usize = 4 << 20;
 
-/// Bytes that one call may answer with, records included.
+/// Bytes that one call may answer with, records included. 32 KiB for each record of the largest page; as much as one
+/// response of a provider may have, and a quarter of a guest's memory. The default of a setting.
 pub const OUTPUT_BYTES_MAX: usize = 32 << 20;
 
-/// Records in one page, and items in one batch of writes.
+/// Records in one page, and items in one batch of writes. Ten requests to a provider that takes a hundred at once; a
+/// call that breaks off leaves no more than this in doubt, and longer lists are several calls. The default of a setting;
+/// as the ceiling of the page size that a descriptor declares it is no setting.
 pub const BATCH_ITEMS_MAX: u32 = 1_000;
 
 /// Depth of nested JSON that is read, as in `serde_json`.

@@ -68,7 +68,7 @@ pub struct Call {
     pub handles_max: usize,
     /// Bytes that the guest may answer with, and hand to the host at once. Default 32 MiB.
     pub output_bytes_max: usize,
-    /// Records in a page. Default 1,000.
+    /// Records in a page, items in a batch, and what callers may ask for of either. Default 1,000.
     pub batch_items_max: u32,
     /// Random bytes, in all. Default 64 KiB: keys and ids need 32 at a time.
     pub random_bytes_max: u64,
