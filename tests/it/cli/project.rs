@@ -74,6 +74,8 @@ async fn a_new_connector_builds_and_passes_its_tests_as_it_is() {
     }
     let (made, said) = new(&place, &["acme/weather", "--path", "weather"]);
     assert!(made, "{said}");
+    let toolchain = fs::read_to_string(project.join("rust-toolchain.toml")).expect("it is named");
+    assert!(toolchain.contains("\"wasm32-wasip2\""), "rustup installs it: {toolchain}");
     for args in [&["test", "--quiet"][..], &["build", "--release", "--target", "wasm32-wasip2"]] {
         let output = Command::new(env!("CARGO"))
             .args(args)
