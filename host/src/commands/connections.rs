@@ -163,13 +163,17 @@ async fn import(session: &Session, file: &Path, dry: bool, replace: bool) -> any
     let path = format!("/v1/environments/{environment}/connections/import?{query}");
     let lines: Vec<&str> = text.lines().collect();
     check_apart(&lines)?;
-    let mut exit = Exit::Success;
     // Blank lines are left to the host, so that its line numbers are those of the file.
-    for (at, run) in lines.chunks(IMPORT_LINES).enumerate() {
+    let filled = |run: &[&str]| run.iter().any(|line| !line.trim().is_empty());
+    let mut runs: Vec<(usize, &[&str])> =
+        lines.chunks(IMPORT_LINES).enumerate().filter(|(_, run)| filled(run)).collect();
+    // That nothing is there is for the host to say too.
+    if runs.is_empty() {
+        runs.push((0, &[]));
+    }
+    let mut exit = Exit::Success;
+    for (at, run) in runs {
         let before = at * IMPORT_LINES;
-        if run.iter().all(|line| line.trim().is_empty()) && lines.len() > IMPORT_LINES {
-            continue;
-        }
         let body = run.join("\n");
         let reply = session.send(Method::POST, &path, LINES_TYPE, body.into()).await;
         // What was said of the lines before stands; of these nothing is known.

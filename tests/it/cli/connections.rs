@@ -90,6 +90,15 @@ async fn a_file_of_any_length_is_imported_and_its_lines_are_numbered() {
     let listed = cli.json(&["connection", "list", "--phase", "ready"]);
     assert_eq!(listed["connections"].as_array().map(Vec::len), Some(248), "{listed}");
 
+    for nothing in [String::new(), "\n".repeat(250)] {
+        let said = cli.with_input(&["connection", "import", "-"], &nothing);
+        assert_eq!(said.code, REFUSED, "{said:?}");
+        assert!(
+            said.err.starts_with("keyway: invalid-request: the body has no line\n"),
+            "{said:?}"
+        );
+    }
+
     let twice = [&lines[..], &lines[..1]].concat().concat();
     let said = cli.with_input(&["connection", "import", "-", "--replace"], &twice);
     assert_eq!(
