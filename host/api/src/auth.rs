@@ -9,11 +9,11 @@
 //!
 //! **Invariant:** a token whose revocation was answered is never accepted again.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use foldhash::HashMap;
 use keyway_core::ids::{Actor, Environment};
 use keyway_core::ports::Clock;
 use keyway_core::{Code, Digest, Fault};

@@ -27,6 +27,8 @@ use crate::problem::{Noted, Refusal};
 #[derive(Clone)]
 pub(crate) struct Around<H> {
     endpoint: &'static Endpoint,
+    /// See [`Endpoint::environmental`]: asked once and not with each request.
+    environmental: bool,
     counted: Arc<Counted>,
     handler: H,
 }
@@ -34,7 +36,7 @@ pub(crate) struct Around<H> {
 impl<H> Around<H> {
     pub(crate) fn new(metrics: &Metrics, endpoint: &'static Endpoint, handler: H) -> Self {
         let counted = Arc::new(metrics.of(endpoint.method.as_str(), endpoint.path));
-        Self { endpoint, counted, handler }
+        Self { endpoint, environmental: endpoint.environmental(), counted, handler }
     }
 }
 
@@ -42,10 +44,10 @@ impl<H: Handler<T, Host>, T: 'static> Handler<T, Host> for Around<H> {
     type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
 
     fn call(self, mut request: Request, api: Host) -> Self::Future {
-        let Self { endpoint, counted, handler } = self;
+        let Self { endpoint, environmental, counted, handler } = self;
         Box::pin(async move {
             let mut observation = Observation::new(&counted);
-            let mut response = match admit(&api, endpoint, &mut request).await {
+            let mut response = match admit(&api, endpoint, environmental, &mut request).await {
                 Ok(actor) => {
                     observation.actor = actor;
                     handler.call(request, Host::clone(&api)).await
@@ -79,6 +81,7 @@ fn guard(response: &mut Response) {
 async fn admit(
     api: &Host,
     endpoint: &Endpoint,
+    environmental: bool,
     request: &mut Request,
 ) -> Result<Option<Actor>, Fault> {
     let open = match endpoint.access {
@@ -90,7 +93,7 @@ async fn admit(
         return Ok(None);
     }
     let identity = api.auth.identify(request.headers()).await?;
-    let environment = environment(endpoint, request).await?;
+    let environment = if environmental { Some(environment(request).await?) } else { None };
     identity.check(endpoint.access, environment.as_ref())?;
     if let Some(environment) = &environment {
         place::known(api, environment)?;
@@ -100,15 +103,9 @@ async fn admit(
     Ok(Some(actor))
 }
 
-async fn environment(
-    endpoint: &Endpoint,
-    request: &mut Request,
-) -> Result<Option<Environment>, Fault> {
-    if !endpoint.environmental() {
-        return Ok(None);
-    }
+async fn environment(request: &mut Request) -> Result<Environment, Fault> {
     let params: RawPathParams = request.extract_parts().await.map_err(|_| place::not_text())?;
-    place::name(&params, "environment").map(Some)
+    place::name(&params, "environment")
 }
 
 /// One request, until it is answered or given up.

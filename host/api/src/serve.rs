@@ -8,12 +8,12 @@
 //!             ──────────> what is left is cut off; the call futures drop, which ends their guests
 //! ```
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper::server::conn::http1::{Builder, Connection};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -46,15 +46,24 @@ impl Api {
     }
 }
 
+type Router = TowerToHyperService<axum::Router>;
+
 /// Connections under way.
 struct Server {
     host: Host,
-    service: TowerToHyperService<axum::Router>,
-    builder: Builder<TokioExecutor>,
+    service: Router,
+    builder: Builder,
     places: Arc<Semaphore>,
-    graceful: GracefulShutdown,
-    /// Dropped to cut connections off.
-    cut: watch::Sender<()>,
+    /// Each connection holds a receiver. Dropped to cut off those that are left.
+    phase: watch::Sender<Phase>,
+}
+
+/// What connections are told.
+#[derive(Clone, Copy)]
+enum Phase {
+    Serving,
+    /// Nothing more comes after the answer under way.
+    Draining,
 }
 
 // === impl Server ===
@@ -67,8 +76,7 @@ impl Server {
             service: TowerToHyperService::new(api.router()),
             builder: builder(limits),
             places: Arc::new(Semaphore::new(limits.connections_max)),
-            graceful: GracefulShutdown::new(),
-            cut: watch::Sender::new(()),
+            phase: watch::Sender::new(Phase::Serving),
         }
     }
 
@@ -91,38 +99,53 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "connection without nodelay");
         }
-        let connection =
-            self.builder.serve_connection(TokioIo::new(stream), self.service.clone()).into_owned();
-        let connection = self.graceful.watch(connection);
-        let mut cut = self.cut.subscribe();
+        let connection = self.builder.serve_connection(TokioIo::new(stream), self.service.clone());
+        let phase = self.phase.subscribe();
         let open = self.host.metrics.opened();
         tokio::spawn(async move {
             let _held = (place, open);
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(error, "connection ended early");
-                },
-                _ = cut.changed() => {}
-            }
+            carry(connection, phase).await;
         });
     }
 
     /// Lets connections end, for so long.
     async fn end(self, time_max: Duration) {
-        let Self { graceful, cut, .. } = self;
-        let count = graceful.count();
-        tracing::info!(connections = count, "draining");
-        if tokio::time::timeout(time_max, graceful.shutdown()).await.is_err() {
+        let Self { phase, .. } = self;
+        tracing::info!(connections = phase.receiver_count(), "draining");
+        phase.send_replace(Phase::Draining);
+        if tokio::time::timeout(time_max, phase.closed()).await.is_err() {
             tracing::warn!(seconds = time_max.as_secs(), "drain took too long; cutting off");
         }
-        drop(cut);
     }
 }
 
-fn builder(limits: &Limits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+/// Carries a connection until it ends or is cut off.
+async fn carry(
+    connection: Connection<TokioIo<TcpStream>, Router>,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let mut connection = pin!(connection);
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "connection ended early");
+                }
+                return;
+            }
+            changed = phase.changed() => match changed.map(|()| *phase.borrow_and_update()) {
+                Ok(Phase::Serving) => {}
+                Ok(Phase::Draining) => connection.as_mut().graceful_shutdown(),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> Builder {
+    let mut builder = Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time_max)
         .max_buf_size(HEAD_BYTES_MAX);

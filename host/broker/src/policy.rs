@@ -138,8 +138,8 @@ pub fn base_url_allowed(descriptor: &Descriptor, base_url: &str) -> Result<(), B
 }
 
 fn wildcard_too_broad(pattern: &HostPattern, allowed: &[String]) -> bool {
-    let public = psl::suffix_str(&pattern.domain) == Some(pattern.domain.as_str());
-    pattern.wildcard && public && !allowed.contains(&pattern.domain)
+    let public = || psl::suffix_str(&pattern.domain) == Some(pattern.domain.as_str());
+    pattern.wildcard && !allowed.contains(&pattern.domain) && public()
 }
 
 fn undeclared(target: &Target) -> Stop {

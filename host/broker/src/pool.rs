@@ -92,11 +92,11 @@ impl Pool {
 
     /// Keeps a connection, if there is room and its policy still holds.
     pub(crate) fn put(&self, key: Key, mut connection: Connection, limits: &Limits) {
+        if connection.closed() {
+            return;
+        }
         let mut shelves = self.lock();
-        if connection.closed()
-            || key.generation != shelves.generation
-            || shelves.total >= limits.idle_max
-        {
+        if key.generation != shelves.generation || shelves.total >= limits.idle_max {
             return;
         }
         let shared = connection.share().is_some();

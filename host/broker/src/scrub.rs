@@ -198,13 +198,16 @@ impl Scrubber {
     pub(crate) fn tail(&self, text: &[u8]) -> usize {
         let longest = self.spellings().first().map_or(0, |needle| needle.len());
         let most = text.len().min(longest.saturating_sub(1));
-        let begins = |tail: &usize| {
-            let end = &text[text.len() - tail..];
-            // Looking at one byte first, because nearly all of them end here.
-            let begins = |needle: &[u8]| needle.first() == end.first() && needle.starts_with(end);
-            self.spellings().iter().any(|needle| begins(needle))
+        // Nearly no byte begins a secret, so most are looked at once and not once for each spelling.
+        let mut first = [false; 1 << u8::BITS];
+        for needle in self.spellings() {
+            first[usize::from(needle[0])] = true;
+        }
+        let begins = |at: &usize| {
+            let end = &text[*at..];
+            first[usize::from(end[0])] && self.spellings().iter().any(|all| all.starts_with(end))
         };
-        (1..=most).rev().find(begins).unwrap_or(0)
+        (text.len() - most..text.len()).find(begins).map_or(0, |at| text.len() - at)
     }
 
     /// Masks every secret in a body. Without one it is the same bytes, not a copy.

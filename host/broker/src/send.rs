@@ -3,17 +3,19 @@
 //! What comes out is still as the upstream wrote it: coded, and with every header.
 
 use std::error::Error as _;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
 use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Limits;
@@ -46,7 +48,22 @@ pub(crate) enum Unanswered {
 #[derive(Default)]
 struct Interim {
     seen: AtomicU32,
-    exceeded: Notify,
+    /// Whoever waits for the response.
+    waiting: AtomicWaker,
+}
+
+// === impl Interim ===
+
+impl Interim {
+    /// Waits until there are more than `max`.
+    async fn exceed(&self, max: u32) {
+        poll_fn(|context| {
+            // Before looking: one that comes in between wakes.
+            self.waiting.register(context.waker());
+            if self.seen.load(Ordering::Relaxed) > max { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
 }
 
 /// Sends, and waits until then for the head of the response.
@@ -60,7 +77,7 @@ pub(crate) async fn head(
     let (watch, max) = (Arc::clone(&interim), limits.interim_responses_max);
     hyper::ext::on_informational(&mut request, move |_| {
         if watch.seen.fetch_add(1, Ordering::Relaxed) >= max {
-            watch.exceeded.notify_one();
+            watch.waiting.wake();
         }
     });
     let stop = |reason, detail| Err(Unanswered::Stopped(Stop::new(reason, detail)));
@@ -69,6 +86,7 @@ pub(crate) async fn head(
     let sent = loop {
         let gone = upload.as_ref().map(Meter::bytes);
         tokio::select! {
+            biased;
             sent = timeout_at(until, &mut sending) => match sent {
                 Ok(sent) => break sent,
                 // A body that is still going out is not waited for, as long as it moves.
@@ -80,7 +98,7 @@ pub(crate) async fn head(
                     return stop(Reason::FirstByteTimeout, detail);
                 }
             },
-            () = interim.exceeded.notified() => {
+            () = interim.exceed(max) => {
                 return stop(Reason::TooManyInterim, "upstream sends interim responses without end");
             }
         }

@@ -45,7 +45,7 @@ pub(crate) fn absolute<'a>(url: &'a str, base_url: Option<&str>) -> Result<Cow<'
     let base_url = base_url.ok_or_else(|| {
         Stop::new(Reason::BaseUrlMissing, "url is a path, and the connection has no base url")
     })?;
-    Ok(Cow::Owned(format!("{}{url}", base_url.trim_end_matches('/'))))
+    Ok(Cow::Owned([base_url.trim_end_matches('/'), url].concat()))
 }
 
 // === impl Target ===

@@ -180,7 +180,7 @@ impl Connector {
         if slug(publisher) && slug(name) {
             // A slug is at most 63 bytes long.
             let slash = publisher.len() as u8;
-            Ok(Self { full: format!("{publisher}/{name}").into(), slash })
+            Ok(Self { full: [publisher, "/", name].concat().into(), slash })
         } else {
             Err(InvalidName {
                 kind: "connector",

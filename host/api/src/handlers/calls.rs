@@ -8,7 +8,7 @@ mod render;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use keyway_core::call::{Operation, Output, ReadRequest, WriteItem, WriteRequest};
 use keyway_core::descriptor::WriteOperation;
@@ -23,6 +23,11 @@ use crate::body::{Json, JsonText};
 use crate::contract::{PACE_HEADER, TIMEOUT_HEADER, USER_HEADER, call as contract};
 use crate::place::{At, Names};
 use crate::problem::{Noted, Refusal, Trace};
+
+// Parsed once: every call looks for each of them.
+static TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
+static USER: HeaderName = HeaderName::from_static(USER_HEADER);
+static PACE: HeaderName = HeaderName::from_static(PACE_HEADER);
 
 pub(crate) async fn invoke(
     State(api): State<Host>,
@@ -146,7 +151,7 @@ fn check_input(
 
 /// The time that the caller gives the call.
 pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Fault> {
-    let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(None) };
+    let Some(value) = headers.get(&TIMEOUT) else { return Ok(None) };
     let millis = value.to_str().ok().and_then(|text| text.parse::<u32>().ok());
     match millis {
         Some(millis) if millis > 0 => Ok(Some(Duration::from_millis(millis.into()))),
@@ -159,7 +164,7 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Fault> {
 
 /// The user that the call is for.
 pub(crate) fn user(headers: &HeaderMap) -> Result<Option<User>, Fault> {
-    let Some(value) = headers.get(USER_HEADER) else { return Ok(None) };
+    let Some(value) = headers.get(&USER) else { return Ok(None) };
     let user = value.to_str().ok().and_then(|text| text.parse().ok());
     user.map(Some).ok_or_else(|| {
         Fault::new(Code::InvalidName, format!("`{USER_HEADER}` is not the name of a user"))
@@ -168,7 +173,7 @@ pub(crate) fn user(headers: &HeaderMap) -> Result<Option<User>, Fault> {
 
 /// What is done when the provider asks to wait.
 pub(crate) fn pace(headers: &HeaderMap) -> Result<Pace, Fault> {
-    match headers.get(PACE_HEADER).map(HeaderValue::as_bytes) {
+    match headers.get(&PACE).map(HeaderValue::as_bytes) {
         None | Some(b"pass-through") => Ok(Pace::PassThrough),
         Some(b"throttle") => Ok(Pace::Throttle),
         Some(_) => {

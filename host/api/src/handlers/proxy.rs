@@ -21,6 +21,9 @@ use crate::problem::{Noted, Refusal, Trace};
 /// `/v1/environments/…/tenants/…/connectors/…/…/proxy/`. Counted, because a tenant may be called `proxy`.
 const SEGMENTS_BEFORE: usize = 10;
 
+static HOST: HeaderName = HeaderName::from_static(HOST_HEADER);
+static SLOT: HeaderName = HeaderName::from_static(SLOT_HEADER);
+
 pub(crate) async fn relay(
     State(api): State<Host>,
     At(installation): At,
@@ -29,13 +32,13 @@ pub(crate) async fn relay(
     let (head, body) = request.into_parts();
     // As it was written: decoding and encoding it again could make another path of it.
     let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-    let slashes = target.bytes().enumerate().filter(|(_, byte)| *byte == b'/');
-    let Some(path) = slashes.map(|(at, _)| &target[at + 1..]).nth(SEGMENTS_BEFORE - 1) else {
+    let slash = memchr::memchr_iter(b'/', target.as_bytes()).nth(SEGMENTS_BEFORE - 1);
+    let Some(path) = slash.map(|at| &target[at..]) else {
         return Err(Fault::new(Code::NoSuchEndpoint, "the path names nothing to ask for").into());
     };
-    let url = match named::<String>(&head.headers, HOST_HEADER)? {
-        None => format!("/{path}"),
-        Some(host) => format!("https://{host}/{path}"),
+    let url = match named::<String>(&head.headers, &HOST)? {
+        None => path.to_owned(),
+        Some(host) => format!("https://{host}{path}"),
     };
     let body = body.map_err(std::io::Error::other).boxed_unsync();
     let call = RelayCall {
@@ -44,7 +47,7 @@ pub(crate) async fn relay(
         pace: pace(&head.headers)?,
         time: timeout(&head.headers)?,
         request: Relayed {
-            slot: named::<Slot>(&head.headers, SLOT_HEADER)?,
+            slot: named::<Slot>(&head.headers, &SLOT)?,
             method: head.method,
             url,
             headers: head.headers,
@@ -68,9 +71,9 @@ pub(crate) async fn relay(
 /// What a header names.
 fn named<T: std::str::FromStr>(
     headers: &axum::http::HeaderMap,
-    name: &'static str,
+    name: &HeaderName,
 ) -> Result<Option<T>, Fault> {
-    let Some(value) = headers.get(HeaderName::from_static(name)) else { return Ok(None) };
+    let Some(value) = headers.get(name) else { return Ok(None) };
     let parsed = HeaderValue::to_str(value).ok().and_then(|text| text.parse().ok());
     parsed.map(Some).ok_or_else(|| {
         Fault::new(Code::InvalidRequest, format!("`{name}` does not name what it should"))

@@ -58,10 +58,10 @@ impl Line {
         let installation = exchange.installation.as_ref();
         let environment = exchange.environment.as_ref().or(installation.map(|of| &of.environment));
         let mut call = [0; CallId::LENGTH];
-        self.text("call", exchange.call.map(|id| id.encode(&mut call)));
-        self.text("environment", environment.map(|environment| environment.as_str()));
-        self.text("tenant", installation.map(|of| of.tenant.as_str()));
-        self.text("connector", installation.map(|of| of.connector.as_str()));
+        self.word("call", exchange.call.map(|id| id.encode(&mut call)));
+        self.word("environment", environment.map(|environment| environment.as_str()));
+        self.word("tenant", installation.map(|of| of.tenant.as_str()));
+        self.word("connector", installation.map(|of| of.connector.as_str()));
         self.text("user", exchange.user.as_ref().map(|user| user.as_str()));
         if let Some(release) = &exchange.release {
             self.release(release);
@@ -70,15 +70,15 @@ impl Line {
 
     fn release(&mut self, release: &ReleaseRef) {
         self.raw(",\"release\":{\"connector\":");
-        self.string(release.connector.as_str());
-        self.text("version", Some(release.version_str()));
-        self.text("digest", Some(release.digest_str()));
+        self.quoted(release.connector.as_str());
+        self.word("version", Some(release.version_str()));
+        self.word("digest", Some(release.digest_str()));
         self.raw("}");
     }
 
     fn what(&mut self, exchange: &Exchange) {
-        self.text("purpose", Some(exchange.purpose));
-        self.text("slot", exchange.slot.as_ref().map(|slot| slot.as_str()));
+        self.word("purpose", Some(exchange.purpose));
+        self.word("slot", exchange.slot.as_ref().map(|slot| slot.as_str()));
         self.text("method", Some(&exchange.method));
         self.text("url", Some(&exchange.url));
         if let Some(status) = exchange.status {
@@ -107,7 +107,7 @@ impl Line {
         let mut before = "[[";
         for (name, value) in headers {
             self.raw(before);
-            self.string(name.as_str());
+            self.quoted(name.as_str());
             self.raw(",");
             self.string(&String::from_utf8_lossy(value.as_bytes()));
             before = "],[";
@@ -132,6 +132,13 @@ impl Line {
         self.raw("}");
     }
 
+    /// Text that needs no escapes by its type, as no name of ours, no version, no digest and no name of a header does.
+    fn word(&mut self, name: &'static str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        self.name(name);
+        self.quoted(value);
+    }
+
     fn text(&mut self, name: &'static str, value: Option<&str>) {
         let Some(value) = value else { return };
         self.name(name);
@@ -151,11 +158,11 @@ impl Line {
     }
 
     fn string(&mut self, text: &str) {
-        // RFC 8259 section 7. Looks at all bytes, so that it can look at many at once.
-        let escaped = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
-        if text.bytes().fold(false, |any, byte| any | escaped(byte)) {
-            return self.json(text);
-        }
+        if needs_escapes(text) { self.json(text) } else { self.quoted(text) }
+    }
+
+    fn quoted(&mut self, text: &str) {
+        debug_assert!(!needs_escapes(text), "{text:?}");
         self.raw("\"");
         self.raw(text);
         self.raw("\"");
@@ -168,4 +175,10 @@ impl Line {
     fn raw(&mut self, text: &str) {
         self.0.extend_from_slice(text.as_bytes());
     }
+}
+
+/// RFC 8259 section 7. Looks at all bytes, so that it can look at many at once.
+fn needs_escapes(text: &str) -> bool {
+    let escaped = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    text.bytes().fold(false, |any, byte| any | escaped(byte))
 }
