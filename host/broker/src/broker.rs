@@ -143,7 +143,8 @@ impl Inner {
         let (mut parts, mut payload) = Parts::parse(request, descriptor, limits)?;
 
         // Inject: the secret is fetched once, and before a lookup or a connection could be for nothing.
-        let mut loan = inject::lend(&*self.credentials, origin, slot.as_deref()).await?;
+        let slot = slot.as_deref().map(inject::named).transpose()?;
+        let mut loan = inject::lend(&*self.credentials, origin, slot).await?;
         let mut target = settled(policy, origin, &loan, foreseen, &url, progress)?;
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
 
@@ -318,8 +319,7 @@ fn admitted(
 ) -> Result<Target, Stop> {
     let descriptor = &*origin.descriptor;
     let base_url = own.or(origin.base_url.as_deref()).or(descriptor.base_url.as_deref());
-    let url = target::absolute(url, base_url)?;
-    let target = Target::parse(&url, policy.limits.url_bytes_max)?;
+    let target = policy.bases.read(url, base_url, policy.limits.url_bytes_max)?;
     progress.host = Some(Arc::clone(&target.host));
     policy.admit(&origin.installation.environment, descriptor, &target)?;
     request::check_query(descriptor, &target)?;

@@ -69,7 +69,7 @@ struct Placed {
 pub(crate) async fn lend(
     credentials: &dyn Credentials,
     origin: &Origin,
-    slot: Option<&str>,
+    slot: Option<Slot>,
 ) -> Result<Loan, Stop> {
     match slot {
         None => Ok(Loan::default()),
@@ -77,11 +77,16 @@ pub(crate) async fn lend(
     }
 }
 
-async fn borrow(credentials: &dyn Credentials, origin: &Origin, slot: &str) -> Result<Loan, Stop> {
-    let undeclared = || {
-        Stop::new(Reason::UndeclaredSlot, "the connector declares no credential slot of this name")
-    };
-    let slot: Slot = slot.parse().map_err(|_| undeclared())?;
+/// The slot of this name.
+pub(crate) fn named(slot: &str) -> Result<Slot, Stop> {
+    slot.parse().map_err(|_| undeclared())
+}
+
+fn undeclared() -> Stop {
+    Stop::new(Reason::UndeclaredSlot, "the connector declares no credential slot of this name")
+}
+
+async fn borrow(credentials: &dyn Credentials, origin: &Origin, slot: Slot) -> Result<Loan, Stop> {
     let spec = origin.descriptor.slots.get(&slot).ok_or_else(undeclared)?;
     let of = reference(origin, &slot);
     let held = credentials

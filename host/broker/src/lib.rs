@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! request ── policy ── budget ── inject ── resolve ── classify ── dial ── send ── decode ── scrub ── response
-//!            target              (secret)  (one answer, looked at   │       │
+//!            target, base        (secret)  (one answer, looked at   │       │
 //!            request                        address by address)     └─ pool ┘   └─ redirect: back to policy
 //! ```
 //!
@@ -18,6 +18,7 @@
 
 #![warn(missing_docs)]
 
+mod base;
 mod broker;
 mod budget;
 mod classify;

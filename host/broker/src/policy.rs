@@ -16,6 +16,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use url::{Host, Url};
 
+use crate::base::Bases;
 use crate::classify::{self, ApprovedTarget, Networks};
 use crate::config::{Config, HostRules, Limits, StandIn};
 use crate::dial;
@@ -88,6 +89,7 @@ pub(crate) struct Policy {
     environments: BTreeMap<Environment, HostRules>,
     pub(crate) allow_wildcards_on: Vec<String>,
     stand_ins: Vec<Substitute>,
+    pub(crate) bases: Bases,
 }
 
 /// A stand-in, compiled.
@@ -174,6 +176,7 @@ impl Policy {
             environments: config.environments,
             allow_wildcards_on: config.allow_wildcards_on,
             stand_ins,
+            bases: Bases::default(),
         })
     }
 

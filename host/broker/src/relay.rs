@@ -17,7 +17,6 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use keyway_core::call::Failure;
 use keyway_core::exchange::{Origin, Relay, Relayed, Streamed};
-use keyway_core::ids::Slot;
 use keyway_core::ports::Proxy;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
@@ -122,8 +121,7 @@ impl broker::Inner {
         let parts = Parts::relayed(request.method, request.headers, descriptor, limits)?;
         let mut payload = Payload::streamed(request.body);
 
-        let slot = request.slot.as_ref().map(Slot::as_str);
-        let mut loan = inject::lend(&*self.credentials, origin, slot).await?;
+        let mut loan = inject::lend(&*self.credentials, origin, request.slot).await?;
         let target = settled(policy, origin, &loan, foreseen, &request.url, progress)?;
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
         let mut quota = self.place(origin, &loan, progress.until).await?;

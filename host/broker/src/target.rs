@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::Uri;
+use http::uri::PathAndQuery;
 use url::{Host, Position, Url};
 
 use crate::reason::{Reason, Stop};
@@ -33,19 +34,16 @@ pub(crate) fn is_path(url: &str) -> bool {
     url.starts_with('/')
 }
 
-/// Joins a path to the connection's base URL. A URL of its own stays as it is.
-pub(crate) fn absolute<'a>(url: &'a str, base_url: Option<&str>) -> Result<Cow<'a, str>, Stop> {
-    if !is_path(url) {
-        return Ok(Cow::Borrowed(url));
-    }
+/// What a path is appended to.
+pub(crate) fn base<'b>(path: &str, base_url: Option<&'b str>) -> Result<&'b str, Stop> {
     // `//host/path` names another host; as a path it is nothing a connector needs.
-    if url.starts_with("//") {
-        return Err(Stop::new(Reason::UrlMalformed, "url begins with two slashes"));
+    if path.starts_with("//") {
+        return Err(malformed("url begins with two slashes"));
     }
     let base_url = base_url.ok_or_else(|| {
         Stop::new(Reason::BaseUrlMissing, "url is a path, and the connection has no base url")
     })?;
-    Ok(Cow::Owned([base_url.trim_end_matches('/'), url].concat()))
+    Ok(base_url.trim_end_matches('/'))
 }
 
 // === impl Target ===
@@ -56,11 +54,7 @@ impl Target {
         if text.len() > bytes_max {
             return Err(Stop::new(Reason::UrlTooLong, format!("url is over {bytes_max} bytes")));
         }
-        // Both parsers forgive some of these, each in its own way: spaces and line breaks are dropped, a
-        // backslash becomes a slash, look-alike letters become ASCII.
-        if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
-            return Err(malformed("url has characters that urls do not have"));
-        }
+        check_characters(text)?;
         let mut url = Url::parse(text).map_err(|_| malformed("url cannot be parsed"))?;
         if url.scheme() != SCHEME {
             return Err(Stop::new(Reason::SchemeRefused, "url scheme is not https"));
@@ -86,9 +80,22 @@ impl Target {
             url.set_host(Some(&host)).map_err(|_| malformed("url has no usable host"))?;
         }
         let port = url.port().unwrap_or(PORT);
-        let written = text.split('#').next().and_then(|text| text.split_once('?'));
-        let query = written.map(|(_, query)| query).filter(|query| url.query() != Some(query));
-        Ok(Self { host, port, query: query.map(Into::into), url })
+        let query = written(split(text).1, &url);
+        Ok(Self { host, port, query, url })
+    }
+
+    /// Reads what begins with a slash below this, which has neither query nor fragment. The same as reading both texts in
+    /// one: where it goes was read with this.
+    pub(crate) fn below(&self, text: &str) -> Result<Self, Stop> {
+        check_characters(text)?;
+        // The second parser's word on what it has not seen.
+        PathAndQuery::try_from(text).map_err(|_| ambiguous())?;
+        let (path, query) = split(text);
+        let above = self.url.path();
+        let mut url = self.url.clone();
+        url.set_path(&[above.strip_suffix('/').unwrap_or(above), path].concat());
+        url.set_query(query);
+        Ok(Self { host: Arc::clone(&self.host), port: self.port, query: written(query, &url), url })
     }
 
     /// Reads a `Location` relative to this.
@@ -178,9 +185,28 @@ fn dns_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
+/// Both parsers forgive some of what this refuses, each in its own way: spaces and line breaks are dropped, a backslash
+/// becomes a slash, look-alike letters become ASCII.
+fn check_characters(text: &str) -> Result<(), Stop> {
+    if text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+        return Ok(());
+    }
+    Err(malformed("url has characters that urls do not have"))
+}
+
+/// What is before the query, and the query, both as written.
+fn split(text: &str) -> (&str, Option<&str>) {
+    let bare = text.split('#').next().unwrap_or_default();
+    bare.split_once('?').map_or((bare, None), |(before, query)| (before, Some(query)))
+}
+
+/// The query as written, where the parsed one is spelt in another way.
+fn written(query: Option<&str>, url: &Url) -> Option<Box<str>> {
+    query.filter(|query| url.query() != Some(query)).map(Into::into)
+}
+
 /// The second opinion.
 fn agree(text: &str, url: &Url) -> Result<(), Stop> {
-    let ambiguous = || Stop::new(Reason::UrlAmbiguous, "url can be read in more than one way");
     let uri: Uri = text.parse().map_err(|_| ambiguous())?;
     let authority = uri.authority().ok_or_else(ambiguous)?;
     let host = url.host_str().ok_or_else(ambiguous)?;
@@ -196,6 +222,10 @@ fn agree(text: &str, url: &Url) -> Result<(), Stop> {
         && port_text == port_expected
         && text.get(SCHEME.len()..).is_some_and(|rest| rest.starts_with("://"));
     if same { Ok(()) } else { Err(ambiguous()) }
+}
+
+fn ambiguous() -> Stop {
+    Stop::new(Reason::UrlAmbiguous, "url can be read in more than one way")
 }
 
 fn malformed(detail: &'static str) -> Stop {
@@ -335,15 +365,6 @@ mod tests {
         assert_eq!(text.len(), MAX);
         assert!(Target::parse(&text, MAX).is_ok());
         assert_eq!(reason(&format!("{text}a")), Reason::UrlTooLong);
-    }
-
-    #[test]
-    fn paths_are_joined_to_the_base() {
-        let base = Some("https://na1.example.com/services/");
-        assert_eq!(absolute("/x?y", base).unwrap(), "https://na1.example.com/services/x?y");
-        assert_eq!(absolute("https://a.com/x", base).unwrap(), "https://a.com/x");
-        assert_eq!(absolute("//evil.com/x", base).unwrap_err().reason, Reason::UrlMalformed);
-        assert_eq!(absolute("/x", None).unwrap_err().reason, Reason::BaseUrlMissing);
     }
 
     /// A third way to find the host: everything between the scheme and the first delimiter.

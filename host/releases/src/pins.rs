@@ -24,7 +24,7 @@ use tokio::sync::Mutex;
 use crate::executed::Executed;
 use crate::find::{self, Selector};
 use crate::matrix::governs;
-use crate::routes::{Entry, RouteTable};
+use crate::routes::{Entries, Entry, RouteTable};
 use crate::scopes::{self, Naming, UserScopes};
 
 /// Decides what installations run.
@@ -279,7 +279,7 @@ impl Releases {
         let defaults = self.shared.store.environment_defaults().await?;
         let states = self.shared.store.installations(&Filter::default()).await?;
         let mut loaded = Loaded::default();
-        let mut entries = imbl::HashMap::new();
+        let mut entries = Entries::default();
         for state in states {
             let entry = self.shared.entry(&state, &defaults, &mut loaded).await?;
             entries.insert(state.installation, entry);

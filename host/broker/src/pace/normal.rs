@@ -11,6 +11,9 @@ use super::headers::current;
 
 /// Sets the headers.
 pub(crate) fn normalise(headers: &mut HeaderMap, standing: &Standing) {
+    if *standing == Standing::default() {
+        return;
+    }
     let own = Own {
         policies: current(headers, &RATE_LIMIT_POLICY, "q"),
         remainders: current(headers, &RATE_LIMIT, "r"),
