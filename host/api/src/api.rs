@@ -20,6 +20,7 @@ use crate::auth::Auth;
 use crate::connect;
 use crate::metrics::Metrics;
 use crate::ports::{Health, Reads};
+use crate::route::Router;
 use crate::router;
 
 /// The API. Cheap to clone.
@@ -198,8 +199,8 @@ impl Api {
         Self { host: Arc::new(shared) }
     }
 
-    /// The API as a service.
-    pub fn router(&self) -> axum::Router {
+    /// What answers requests.
+    pub fn router(&self) -> Router {
         router::router(Arc::clone(&self.host))
     }
 }

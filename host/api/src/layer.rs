@@ -3,71 +3,91 @@
 //! One access-log event a request, with the path's template and not the path: which tenant a call was for
 //! is in dispatch's line, under the call's id. A request whose caller hung up is logged as such.
 
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::RequestExt as _;
-use axum::extract::{RawPathParams, Request};
+use axum::body::{Body, HttpBody as _};
+use axum::extract::Request;
 use axum::handler::Handler;
-use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse as _, Response};
-use keyway_core::ids::{Actor, Environment};
+use keyway_core::ids::Actor;
 use keyway_core::{Code, Fault};
 
 use crate::api::Host;
 use crate::contract::{Access, Endpoint};
 use crate::metrics::{Counted, Metrics};
-use crate::place;
+use crate::place::{self, Known, Places};
 use crate::problem::{Noted, Refusal};
 
-/// A handler, and what happens around it. A handler itself and no layer of the router: each of those costs a request
-/// two allocations and a copy of everything behind it.
-#[derive(Clone)]
-pub(crate) struct Around<H> {
-    endpoint: &'static Endpoint,
-    /// See [`Endpoint::environmental`]: asked once and not with each request.
-    environmental: bool,
-    counted: Arc<Counted>,
-    handler: H,
+/// An answer that is being made.
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// Answers requests to one endpoint.
+pub(crate) trait Answer: Send + Sync {
+    fn answer(&self, api: &Host, request: Request) -> Answering;
 }
 
-impl<H> Around<H> {
+/// A handler that takes `T`, and what happens around it.
+pub(crate) struct Around<H, T> {
+    endpoint: &'static Endpoint,
+    places: Arc<Places>,
+    counted: Arc<Counted>,
+    handler: H,
+    takes: PhantomData<fn(T)>,
+}
+
+impl<H, T> Around<H, T> {
     pub(crate) fn new(metrics: &Metrics, endpoint: &'static Endpoint, handler: H) -> Self {
         let counted = Arc::new(metrics.of(endpoint.method.as_str(), endpoint.path));
-        Self { endpoint, environmental: endpoint.environmental(), counted, handler }
+        let places = Arc::new(Places::of(endpoint));
+        Self { endpoint, places, counted, handler, takes: PhantomData }
     }
 }
 
-impl<H: Handler<T, Host>, T: 'static> Handler<T, Host> for Around<H> {
-    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
-
-    fn call(self, mut request: Request, api: Host) -> Self::Future {
-        let Self { endpoint, environmental, counted, handler } = self;
+impl<H: Handler<T, Host>, T: 'static> Answer for Around<H, T> {
+    fn answer(&self, api: &Host, mut request: Request) -> Answering {
+        let (endpoint, handler, api) = (self.endpoint, self.handler.clone(), Host::clone(api));
+        let (places, counted) = (Arc::clone(&self.places), Arc::clone(&self.counted));
         Box::pin(async move {
             let mut observation = Observation::new(&counted);
-            let mut response = match admit(&api, endpoint, environmental, &mut request).await {
+            let bodiless = request.method() == Method::HEAD;
+            let mut response = match admit(&api, endpoint, places, &mut request).await {
                 Ok(actor) => {
                     observation.actor = actor;
-                    handler.call(request, Host::clone(&api)).await
+                    handler.call(request, api).await
                 }
                 Err(fault) => Refusal::from(fault).into_response(),
             };
             guard(&mut response);
             observation.end(&response);
+            if bodiless {
+                leave_out_body(&mut response);
+            }
             response
         })
     }
 }
 
 /// Answers a request that fits no endpoint.
-pub(crate) async fn unmatched(counted: &Counted, fault: Fault) -> Response {
+pub(crate) fn unmatched(counted: &Counted, fault: Fault) -> Response {
     let observation = Observation::new(counted);
     let mut response = Refusal::from(fault).into_response();
     guard(&mut response);
     observation.end(&response);
     response
+}
+
+/// The answer to a HEAD says how long the one to a GET is (RFC 9110 section 9.3.2).
+fn leave_out_body(response: &mut Response) {
+    let length = response.body().size_hint().exact();
+    if let Some(length) = length.filter(|_| !response.headers().contains_key(CONTENT_LENGTH)) {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::empty();
 }
 
 /// Answers hold what a token may see: no cache keeps them, and no browser guesses what they are.
@@ -81,7 +101,7 @@ fn guard(response: &mut Response) {
 async fn admit(
     api: &Host,
     endpoint: &Endpoint,
-    environmental: bool,
+    places: Arc<Places>,
     request: &mut Request,
 ) -> Result<Option<Actor>, Fault> {
     let open = match endpoint.access {
@@ -90,22 +110,18 @@ async fn admit(
         Access::View | Access::Publish | Access::Operate | Access::Administer => false,
     };
     if open {
+        request.extensions_mut().insert(Known { places, identity: None });
         return Ok(None);
     }
     let identity = api.auth.identify(request.headers()).await?;
-    let environment = if environmental { Some(environment(request).await?) } else { None };
+    let environment = places.environment(request.uri())?;
     identity.check(endpoint.access, environment.as_ref())?;
     if let Some(environment) = &environment {
         place::known(api, environment)?;
     }
     let actor = identity.actor().clone();
-    request.extensions_mut().insert(identity);
+    request.extensions_mut().insert(Known { places, identity: Some(identity) });
     Ok(Some(actor))
-}
-
-async fn environment(request: &mut Request) -> Result<Environment, Fault> {
-    let params: RawPathParams = request.extract_parts().await.map_err(|_| place::not_text())?;
-    place::name(&params, "environment")
 }
 
 /// One request, until it is answered or given up.

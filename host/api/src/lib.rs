@@ -25,9 +25,11 @@ pub mod openapi;
 mod place;
 mod ports;
 mod problem;
+mod route;
 mod router;
 mod serve;
 
 pub use api::{Api, Config, Deps, Limits};
 pub use metrics::Metrics;
 pub use ports::{Health, Reads};
+pub use route::Router;

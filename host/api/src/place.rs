@@ -3,19 +3,24 @@
 //! Segments are percent-decoded before they are parsed, and no name has a slash, a dot in front or a
 //! letter beyond ASCII: what could climb a path or look like another name is no name.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::FromRequestParts;
+use axum::http::Uri;
 use axum::http::request::Parts;
 use keyway_core::ids::{Connector, Environment, Installation};
 use keyway_core::{Code, Fault};
 use keyway_releases::find::Selector;
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::Host;
 use crate::auth::Identity;
+use crate::contract::Endpoint;
 use crate::problem::Refusal;
 
 /// Rows of a page when the caller names no number.
@@ -24,8 +29,22 @@ const PAGE_DEFAULT: usize = 100;
 /// Rows of a page at most: a screenful for a program.
 const PAGE_MAX: usize = 1_000;
 
+/// Where the names in an endpoint's path stand: which of the segments each is.
+pub(crate) struct Places(Vec<(&'static str, usize)>);
+
+/// What is known of a request on the way to its handler.
+#[derive(Clone)]
+pub(crate) struct Known {
+    pub(crate) places: Arc<Places>,
+    /// Who asks; none where anyone may.
+    pub(crate) identity: Option<Identity>,
+}
+
 /// The names in a request's path.
-pub(crate) struct Names(RawPathParams);
+pub(crate) struct Names {
+    places: Arc<Places>,
+    uri: Uri,
+}
 
 /// The installation that a path names.
 pub(crate) struct At(pub(crate) Installation);
@@ -41,30 +60,67 @@ pub(crate) struct Query<T>(pub(crate) T);
 #[serde(try_from = "usize")]
 pub(crate) struct Limit(Option<usize>);
 
+// === impl Places ===
+
+impl Places {
+    /// Those of an endpoint.
+    pub(crate) fn of(endpoint: &Endpoint) -> Self {
+        Self(endpoint.path_places().collect())
+    }
+
+    /// The environment that a path names, if the endpoint is about one.
+    pub(crate) fn environment(&self, uri: &Uri) -> Result<Option<Environment>, Fault> {
+        let key = "environment";
+        let named = self.0.iter().any(|(name, _)| *name == key);
+        named.then(|| parse(&self.text(uri, key)?)).transpose()
+    }
+
+    /// What stands at `{key}`, decoded.
+    fn text<'u>(&self, uri: &'u Uri, key: &str) -> Result<Cow<'u, str>, Fault> {
+        let place = self.0.iter().find(|(name, _)| *name == key);
+        let segment = place.and_then(|(_, at)| uri.path().split('/').nth(*at)).unwrap_or_default();
+        let decoded = percent_decode_str(segment).decode_utf8();
+        decoded.map_err(|_| Fault::new(Code::InvalidName, "a name in the path is not UTF-8"))
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn of(parts: &Parts) -> Result<&Self, Refusal> {
+        let known = parts.extensions.get();
+        known.ok_or_else(|| Fault::new(Code::Internal, "a request came by no route").into())
+    }
+}
+
 // === impl Names ===
 
 impl Names {
     /// The name at `{key}`.
     pub(crate) fn get<T: FromStr<Err: Display>>(&self, key: &str) -> Result<T, Fault> {
-        name(&self.0, key)
+        parse(&self.text(key)?)
     }
 
     /// The release at `{key}`.
     pub(crate) fn selector(&self, key: &str) -> Result<Selector, Fault> {
-        raw(&self.0, key).parse()
+        self.text(key)?.parse()
     }
 
     fn connector(&self) -> Result<Connector, Fault> {
-        Connector::new(raw(&self.0, "publisher"), raw(&self.0, "name")).map_err(invalid)
+        Connector::new(&self.text("publisher")?, &self.text("name")?).map_err(invalid)
+    }
+
+    fn text(&self, key: &str) -> Result<Cow<'_, str>, Fault> {
+        self.places.text(&self.uri, key)
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Names {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let params = RawPathParams::from_request_parts(parts, state).await;
-        Ok(Self(params.map_err(|_| not_text())?))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let places = Arc::clone(&Known::of(parts)?.places);
+        Ok(Self { places, uri: parts.uri.clone() })
     }
 }
 
@@ -105,7 +161,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Identity {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        let identity = parts.extensions.get().cloned();
+        let identity = Known::of(parts)?.identity.clone();
         identity.ok_or_else(|| Fault::new(Code::Internal, "an open endpoint asked who asks").into())
     }
 }
@@ -148,14 +204,6 @@ pub(crate) fn after<'t>(
     Ok((Installation { environment: environment.clone(), tenant, connector }, parts.next()))
 }
 
-/// The name at `{key}` of a path.
-pub(crate) fn name<T: FromStr<Err: Display>>(
-    params: &RawPathParams,
-    key: &str,
-) -> Result<T, Fault> {
-    parse(raw(params, key))
-}
-
 /// Refuses an environment that is not configured.
 pub(crate) fn known(api: &Host, environment: &Environment) -> Result<(), Fault> {
     if api.config.environments.contains(environment) {
@@ -163,15 +211,6 @@ pub(crate) fn known(api: &Host, environment: &Environment) -> Result<(), Fault> 
     }
     let detail = format!("this host has no environment `{environment}`");
     Err(Fault::new(Code::UnknownEnvironment, detail))
-}
-
-/// A segment of a path that is not UTF-8.
-pub(crate) fn not_text() -> Fault {
-    Fault::new(Code::InvalidName, "a name in the path is not UTF-8")
-}
-
-fn raw<'p>(params: &'p RawPathParams, key: &str) -> &'p str {
-    params.iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value)
 }
 
 fn invalid(error: impl Display) -> Fault {

@@ -1,24 +1,21 @@
 //! Handlers, mounted on their endpoints.
 
-use std::sync::Arc;
-
 use axum::handler::Handler;
-use axum::routing::{MethodFilter, on};
-use keyway_core::{Code, Fault};
 
 use crate::api::Host;
 use crate::contract::Endpoint;
-use crate::contract::endpoint::{self, Method};
+use crate::contract::endpoint;
 use crate::handlers::{
     audit, calls, clients, config, connect, connections, exchanges, health, keys, moves, obtain,
     pins, proxy, quotas, releases, tokens,
 };
-use crate::layer::{self, Around};
+use crate::layer::Around;
 use crate::metrics::Metrics;
+use crate::route::{Router, Routes};
 
 /// The whole API.
-pub(crate) fn router(api: Host) -> axum::Router {
-    let mounted = Mounting { metrics: api.metrics.clone(), router: axum::Router::new() }
+pub(crate) fn router(api: Host) -> Router {
+    let mounted = Mounting { metrics: &api.metrics, routes: Routes::default() }
         .mount(&endpoint::RELEASE_PUBLISH, releases::publish)
         .mount(&endpoint::RELEASE_LIST, releases::list)
         .mount(&endpoint::RELEASE_LIST_OF, releases::list_of)
@@ -75,52 +72,23 @@ pub(crate) fn router(api: Host) -> axum::Router {
         .mount(&endpoint::READY, health::ready)
         .mount(&endpoint::METRICS, health::metrics)
         .mount(&endpoint::OPENAPI, health::openapi);
-    completed(mounted.router, api)
-}
-
-/// With answers for whatever no handler is mounted on.
-fn completed(router: axum::Router<Host>, api: Host) -> axum::Router {
-    let absent = Arc::new(api.metrics.of("other", "unmatched"));
-    let other = Arc::clone(&absent);
-    router
-        .fallback(async move || {
-            let fault = Fault::new(Code::NoSuchEndpoint, "no endpoint has this path");
-            layer::unmatched(&absent, fault).await
-        })
-        .method_not_allowed_fallback(async move || {
-            let fault = Fault::new(Code::MethodNotAllowed, "the path exists; the method does not");
-            layer::unmatched(&other, fault).await
-        })
-        .with_state(api)
+    let routes = mounted.routes;
+    Router::new(api, routes)
 }
 
 /// Handlers mounted so far.
-struct Mounting {
-    metrics: Metrics,
-    router: axum::Router<Host>,
+struct Mounting<'a> {
+    metrics: &'a Metrics,
+    routes: Routes,
 }
 
-impl Mounting {
+impl Mounting<'_> {
     fn mount<H, T>(mut self, endpoint: &'static Endpoint, handler: H) -> Self
     where
         H: Handler<T, Host>,
         T: 'static,
     {
-        let filter = match endpoint.method {
-            Method::Get => MethodFilter::GET,
-            Method::Put => MethodFilter::PUT,
-            Method::Post => MethodFilter::POST,
-            Method::Delete => MethodFilter::DELETE,
-            Method::Any => MethodFilter::GET
-                .or(MethodFilter::HEAD)
-                .or(MethodFilter::PUT)
-                .or(MethodFilter::POST)
-                .or(MethodFilter::PATCH)
-                .or(MethodFilter::DELETE)
-                .or(MethodFilter::OPTIONS),
-        };
-        let around = Around::new(&self.metrics, endpoint, handler);
-        self.router = self.router.route(endpoint.path, on(filter, around));
+        self.routes.add(endpoint, Around::new(self.metrics, endpoint, handler));
         self
     }
 }

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use hyper::server::conn::http1::{Builder, Connection};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::api::{Api, Host, Limits};
+use crate::route::Router;
 
 /// Pause after a failed accept: out of file descriptors, say, which passes as connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -46,12 +46,10 @@ impl Api {
     }
 }
 
-type Router = TowerToHyperService<axum::Router>;
-
 /// Connections under way.
 struct Server {
     host: Host,
-    service: Router,
+    router: Router,
     builder: Builder,
     places: Arc<Semaphore>,
     /// Each connection holds a receiver. Dropped to cut off those that are left.
@@ -73,7 +71,7 @@ impl Server {
         let limits = &api.host.config.limits;
         Self {
             host: Arc::clone(&api.host),
-            service: TowerToHyperService::new(api.router()),
+            router: api.router(),
             builder: builder(limits),
             places: Arc::new(Semaphore::new(limits.connections_max)),
             phase: watch::Sender::new(Phase::Serving),
@@ -99,7 +97,7 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "connection without nodelay");
         }
-        let connection = self.builder.serve_connection(TokioIo::new(stream), self.service.clone());
+        let connection = self.builder.serve_connection(TokioIo::new(stream), self.router.clone());
         let phase = self.phase.subscribe();
         let open = self.host.metrics.opened();
         tokio::spawn(async move {

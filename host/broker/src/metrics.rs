@@ -3,6 +3,7 @@
 //! No label holds a host, a tenant or anything else that grows with use.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -21,6 +22,8 @@ const SECONDS_BUCKETS: [f64; 14] =
 #[derive(Clone, Debug)]
 pub struct Metrics {
     exchanges: Family<Ended, Counter>,
+    /// Those of `exchanges` that there are, by outcome and class: looked up once and not with each exchange.
+    ended: Arc<[[OnceLock<Counter>; CLASSES]; OUTCOMES]>,
     denied: Family<Why, Counter>,
     seconds: Histogram,
     pub(crate) in_flight: Gauge,
@@ -41,9 +44,15 @@ pub(crate) enum Outcome {
     Cancelled,
 }
 
-/// The first digit of a status.
+/// The number of [`Outcome`]s.
+const OUTCOMES: usize = 4;
+
+/// The first digit of a status; 0 where there is none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Class(pub(crate) u16);
+pub(crate) struct Class(u8);
+
+/// The number of [`Class`]es.
+const CLASSES: usize = 6;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Ended {
@@ -65,6 +74,7 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         Self {
             exchanges: Family::default(),
+            ended: Arc::default(),
             denied: Family::default(),
             seconds: Histogram::new(SECONDS_BUCKETS),
             in_flight: Gauge::default(),
@@ -101,7 +111,8 @@ impl Metrics {
     }
 
     pub(crate) fn ended(&self, outcome: Outcome, class: Class, seconds: f64) {
-        self.exchanges.get_or_create(&Ended { outcome, class }).inc();
+        let ended = &self.ended[outcome as usize][usize::from(class.0)];
+        ended.get_or_init(|| self.exchanges.get_or_create_owned(&Ended { outcome, class })).inc();
         self.seconds.observe(seconds);
     }
 
@@ -125,6 +136,19 @@ impl EncodeLabelValue for Outcome {
 }
 
 // === impl Class ===
+
+impl Class {
+    /// Without a response.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// Of a status from 100 to 599.
+    pub(crate) fn of(status: u16) -> Self {
+        u8::try_from(status / 100)
+            .ok()
+            .filter(|class| (1..=5).contains(class))
+            .map_or(Self::NONE, Self)
+    }
+}
 
 impl EncodeLabelValue for Class {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {

@@ -61,7 +61,7 @@ impl<'a> Watch<'a> {
     }
 
     pub(crate) fn answered(mut self, status: u16, progress: &Progress) {
-        let elapsed = self.end(Outcome::Response, Class(status / 100));
+        let elapsed = self.end(Outcome::Response, Class::of(status));
         tracing::debug!(
             call = %self.origin.call,
             environment = %self.origin.installation.environment,
@@ -80,7 +80,7 @@ impl<'a> Watch<'a> {
             self.metrics.denied(stop.reason);
         }
         let outcome = if denied { Outcome::Denied } else { Outcome::Failed };
-        let elapsed = self.end(outcome, Class(0));
+        let elapsed = self.end(outcome, Class::NONE);
         tracing::info!(
             call = %self.origin.call,
             environment = %self.origin.installation.environment,
@@ -106,7 +106,7 @@ impl Drop for Watch<'_> {
     fn drop(&mut self) {
         self.metrics.in_flight.dec();
         if !self.ended {
-            self.end(Outcome::Cancelled, Class(0));
+            self.end(Outcome::Cancelled, Class::NONE);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use axum::http;
 use keyway_exchanges::har::MEDIA_TYPE;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
@@ -455,19 +456,46 @@ pub(crate) const PROBLEM: Shape = shape::<problem::Problem>();
 impl Endpoint {
     /// Names in the path, in order.
     pub fn path_names(&self) -> impl Iterator<Item = &'static str> {
-        let name = |part: &'static str| part.strip_prefix('{')?.strip_suffix('}');
-        self.path.split('/').filter_map(name).map(|name| name.trim_start_matches('*'))
+        self.path_places().map(|(name, _)| name)
     }
 
-    /// Whether it is about one environment.
-    pub fn environmental(&self) -> bool {
-        self.path_names().any(|name| name == "environment")
+    /// Names in the path, and which of its segments each is: the first is the empty one before the path's first slash.
+    pub(crate) fn path_places(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let name = |part: &'static str| part.strip_prefix('{')?.strip_suffix('}');
+        let named = move |(at, part)| Some((name(part)?.trim_start_matches('*'), at));
+        self.path.split('/').enumerate().filter_map(named)
     }
 }
 
 // === impl Method ===
 
+// A HEAD is answered where a GET is (RFC 9110 section 9.1).
+static GET: [http::Method; 2] = [http::Method::GET, http::Method::HEAD];
+static PUT: [http::Method; 1] = [http::Method::PUT];
+static POST: [http::Method; 1] = [http::Method::POST];
+static DELETE: [http::Method; 1] = [http::Method::DELETE];
+static ANY: [http::Method; 7] = [
+    http::Method::GET,
+    http::Method::HEAD,
+    http::Method::PUT,
+    http::Method::POST,
+    http::Method::PATCH,
+    http::Method::DELETE,
+    http::Method::OPTIONS,
+];
+
 impl Method {
+    /// The methods of requests that it stands for.
+    pub(crate) fn methods(self) -> &'static [http::Method] {
+        match self {
+            Self::Get => &GET,
+            Self::Put => &PUT,
+            Self::Post => &POST,
+            Self::Delete => &DELETE,
+            Self::Any => &ANY,
+        }
+    }
+
     /// As in a request.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -14,7 +14,6 @@ use keyway_core::ports::{Clock as _, ExchangeLog as _};
 use keyway_core::release::ReleaseRef;
 use keyway_releases::model::Role::{Operator, Viewer};
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
 
 use crate::world::{PATIENCE, World, bearer, limited};
 
@@ -89,7 +88,7 @@ impl Stream {
     async fn open(world: &World, path: &str, token: &str) -> Self {
         let request = Request::get(path).header(AUTHORIZATION, bearer(token));
         let request = request.body(Body::empty()).unwrap();
-        let response = world.api.router().oneshot(request).await.unwrap();
+        let response = world.api.router().answer(request).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/x-ndjson");
         let mut stream = Self { data: response.into_body().into_data_stream(), rest: Vec::new() };

@@ -30,6 +30,8 @@ mod quotas;
 #[cfg(test)]
 mod releases;
 #[cfg(test)]
+mod routes;
+#[cfg(test)]
 mod serving;
 #[cfg(test)]
 mod settings;

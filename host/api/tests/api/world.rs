@@ -36,7 +36,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
-use tower::ServiceExt as _;
 
 /// A host and what the tests turn on it.
 pub(crate) struct World {
@@ -305,7 +304,7 @@ impl World {
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         let endless = request.uri().path().ends_with("/exchanges/follow");
-        let response = self.api.router().oneshot(request).await.unwrap();
+        let response = self.api.router().answer(request).await;
         let (parts, mut body) = response.into_parts();
         if endless && parts.status.is_success() {
             body = Body::empty();

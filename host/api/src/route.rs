@@ -1,0 +1,109 @@
+//! The way of a request to its endpoint: by its path, then by its method.
+//!
+//! Handlers and what they take are axum's; this is not its router. That one copies each name in a path twice, looks the
+//! path's handlers up in a second table and copies those too, some forty allocations for each request; here nothing is
+//! copied, and names are read from the path by who wants them ([`crate::place`]).
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::ready;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::ALLOW;
+use axum::http::{self, HeaderValue, Method};
+use axum::response::Response;
+use futures_util::FutureExt as _;
+use futures_util::future::Map;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use keyway_core::{Code, Fault};
+
+use crate::api::Host;
+use crate::contract::Endpoint;
+use crate::contract::endpoint;
+use crate::layer::{Answer, Answering, unmatched};
+use crate::metrics::Counted;
+
+/// What answers requests. Cheap to clone.
+#[derive(Clone)]
+pub struct Router(Arc<Inner>);
+
+struct Inner {
+    host: Host,
+    paths: matchit::Router<Path>,
+    /// Counts what fits no endpoint.
+    other: Counted,
+}
+
+/// Endpoints by their paths, with names in these.
+#[derive(Default)]
+pub(crate) struct Routes(BTreeMap<&'static str, Path>);
+
+/// The endpoints of one path.
+#[derive(Default)]
+struct Path(Vec<(endpoint::Method, Box<dyn Answer>)>);
+
+// === impl Router ===
+
+impl Router {
+    pub(crate) fn new(host: Host, routes: Routes) -> Self {
+        let mut paths = matchit::Router::new();
+        for (path, endpoints) in routes.0 {
+            paths.insert(path, endpoints).expect("the table's paths can be told apart");
+        }
+        let other = host.metrics.of("other", "unmatched");
+        Self(Arc::new(Inner { host, paths, other }))
+    }
+
+    /// Answers a request.
+    pub fn answer(&self, request: Request) -> Answering {
+        let Inner { host, paths, other } = &*self.0;
+        let Ok(found) = paths.at(request.uri().path()) else {
+            let fault = Fault::new(Code::NoSuchEndpoint, "no endpoint has this path");
+            return Box::pin(ready(unmatched(other, fault)));
+        };
+        if let Some(endpoint) = found.value.of(request.method()) {
+            return endpoint.answer(host, request);
+        }
+        let fault = Fault::new(Code::MethodNotAllowed, "the path exists; the method does not");
+        let mut response = unmatched(other, fault);
+        response.headers_mut().insert(ALLOW, found.value.allowed());
+        Box::pin(ready(response))
+    }
+}
+
+impl Service<http::Request<Incoming>> for Router {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Map<Answering, fn(Response) -> Result<Response, Infallible>>;
+
+    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+        self.answer(request.map(Body::new)).map(Ok)
+    }
+}
+
+// === impl Routes ===
+
+impl Routes {
+    pub(crate) fn add(&mut self, endpoint: &'static Endpoint, answer: impl Answer + 'static) {
+        self.0.entry(endpoint.path).or_default().0.push((endpoint.method, Box::new(answer)));
+    }
+}
+
+// === impl Path ===
+
+impl Path {
+    fn of(&self, method: &Method) -> Option<&dyn Answer> {
+        let takes = |(own, _): &&(endpoint::Method, _)| own.methods().contains(method);
+        self.0.iter().find(takes).map(|(_, answer)| &**answer)
+    }
+
+    /// RFC 9110 section 10.2.1.
+    fn allowed(&self) -> HeaderValue {
+        let methods = self.0.iter().flat_map(|(method, _)| method.methods());
+        let names: Vec<&str> = methods.map(Method::as_str).collect();
+        HeaderValue::from_str(&names.join(", ")).expect("methods are visible ASCII")
+    }
+}
