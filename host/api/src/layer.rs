@@ -21,7 +21,7 @@ use crate::api::Host;
 use crate::contract::{Access, Endpoint};
 use crate::metrics::{Counted, Metrics};
 use crate::place::{self, Known, Places};
-use crate::problem::{Noted, Refusal};
+use crate::problem::{self, Noted, Refusal};
 
 /// An answer that is being made.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -128,25 +128,24 @@ async fn admit(
 struct Observation<'a> {
     counted: &'a Counted,
     actor: Option<Actor>,
-    noted: Noted,
     status: Option<u16>,
+    /// Which call it was, as the answer says it.
+    call: Option<HeaderValue>,
+    /// Why it was refused.
+    code: Option<Code>,
     started: Instant,
 }
 
 impl<'a> Observation<'a> {
     fn new(counted: &'a Counted) -> Self {
-        Self {
-            counted,
-            actor: None,
-            noted: Noted::default(),
-            status: None,
-            started: Instant::now(),
-        }
+        let started = Instant::now();
+        Self { counted, actor: None, status: None, call: None, code: None, started }
     }
 
     fn end(mut self, response: &Response) {
         self.status = Some(response.status().as_u16());
-        self.noted = response.extensions().get().cloned().unwrap_or_default();
+        self.call = response.headers().get(&problem::CALL).cloned();
+        self.code = response.extensions().get().map(|Noted(code)| *code);
     }
 }
 
@@ -158,8 +157,9 @@ impl Drop for Observation<'_> {
         let actor = self.actor.as_ref().map(Actor::as_str);
         let Counted { method, path, .. } = *self.counted;
         let (status, seconds) = (self.status, elapsed.as_secs_f64());
+        let call = self.call.as_ref().and_then(|call| call.to_str().ok());
         // A call that went well is one of thousands a second; metrics count it.
-        if let (Some(call), true) = (self.noted.call, succeeded) {
+        if let (Some(call), true) = (call, succeeded) {
             tracing::debug!(method, path, status, seconds, actor, %call, "request");
             return;
         }
@@ -170,8 +170,8 @@ impl Drop for Observation<'_> {
             hung_up = status.is_none(),
             seconds,
             actor,
-            call = self.noted.call.map(tracing::field::display),
-            code = self.noted.code.map(Code::as_str),
+            call = call.map(tracing::field::display),
+            code = self.code.map(Code::as_str),
             "request",
         );
     }

@@ -37,12 +37,9 @@ pub(crate) struct Trace {
     pub(crate) release: Option<ReleaseRef>,
 }
 
-/// What the access log says of an answer beside its status.
-#[derive(Clone, Default, Debug)]
-pub(crate) struct Noted {
-    pub(crate) call: Option<CallId>,
-    pub(crate) code: Option<Code>,
-}
+/// What the access log says of a refusal beside its status.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Noted(pub(crate) Code);
 
 // === impl Refusal ===
 
@@ -120,8 +117,7 @@ impl IntoResponse for Refusal {
         if let Some(trace) = &self.trace {
             trace.write(headers);
         }
-        let call = self.trace.map(|trace| trace.call);
-        response.extensions_mut().insert(Noted { call, code: Some(self.fault.code) });
+        response.extensions_mut().insert(Noted(self.fault.code));
         response
     }
 }
@@ -145,7 +141,7 @@ impl Trace {
     }
 }
 
-static CALL: HeaderName = HeaderName::from_static(CALL_HEADER);
+pub(crate) static CALL: HeaderName = HeaderName::from_static(CALL_HEADER);
 static RELEASE: HeaderName = HeaderName::from_static(RELEASE_HEADER);
 static DIGEST: HeaderName = HeaderName::from_static(DIGEST_HEADER);
 

@@ -165,7 +165,8 @@ impl Inner {
                 self.send(policy, origin, &target, &parts, &loan, &mut payload, progress).await?;
             let echoes = loan.scrubber.echoes(&raw.headers);
             sketch.answered(&raw, &echoes);
-            self.learn(origin, &quota, &echoes, raw.status, &raw.headers);
+            let answer = (raw.status, &raw.headers);
+            self.learn(origin, &quota, &echoes, answer, Instant::now());
 
             // Once more, where that may help.
             let (status, until) = (raw.status, progress.until);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_LOCATION, HeaderMap, HeaderValue, LINK, LOCATION, REFERER};
@@ -42,7 +42,9 @@ static SECRET_NAMES: LazyLock<AhoCorasick> = LazyLock::new(|| {
         "credential",
         "sig",
     ];
-    let names = AhoCorasick::builder().ascii_case_insensitive(true).build(parts);
+    // Every header's name is looked at. A dozen words make a table of some KiB.
+    let kind = Some(AhoCorasickKind::DFA);
+    let names = AhoCorasick::builder().ascii_case_insensitive(true).kind(kind).build(parts);
     names.expect("a dozen words are few enough")
 });
 

@@ -136,21 +136,21 @@ impl broker::Inner {
                 .wire
                 .open(policy, owner, &target, (&parts, injection), &mut payload, sent)
                 .await?;
-            let Opened { status, connected, first_byte, .. } = opened;
+            let Opened { status, connected, first_byte, answered, .. } = opened;
             let echoes = loan.scrubber.echoes(&opened.headers);
             sketch.head(status, &opened.headers, (connected, first_byte), &echoes);
-            self.learn(origin, &quota, &echoes, status, &opened.headers);
+            self.learn(origin, &quota, &echoes, (status, &opened.headers), answered);
             let until = progress.until;
             match self.once_more(origin, &mut loan, status, payload.again(), until, sketch).await? {
                 Some(place) => quota = place,
                 None => break (opened, echoes),
             }
         };
-        let Opened { status, headers, body, connection, key, .. } = opened;
+        let Opened { status, headers, body, connection, key, answered, .. } = opened;
         let mask = Mask::of(&loan.scrubber, &headers);
         let mut headers = respond::relayed(headers, &echoes);
         let declared = &descriptor.rate_limits;
-        pace::normalise(&mut headers, &self.paces.standing(&quota, declared, Instant::now()));
+        pace::normalise(&mut headers, &self.paces.standing(&quota, declared, answered));
         let relay = Relay { status, headers, body: whole(Bytes::new()) };
         let (limits, upload) = (limits.clone(), payload.meter());
         Ok((relay, Source { open: (connection, body, key), limits, mask, upload, loan, permit }))

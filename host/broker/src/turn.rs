@@ -66,10 +66,10 @@ impl Inner {
         origin: &Origin,
         quota: &Quota,
         echoes: &Scrubber,
-        status: StatusCode,
-        headers: &HeaderMap,
+        (status, headers): (StatusCode, &HeaderMap),
+        now: Instant,
     ) {
-        let (now, wall) = (Instant::now(), || self.wire.clock.now());
+        let wall = || self.wire.clock.now();
         if echoes.is_empty() {
             self.paces.learn(quota, status, headers, now, wall);
         } else {

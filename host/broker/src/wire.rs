@@ -65,6 +65,8 @@ pub(crate) struct Opened {
     pub(crate) connected: Duration,
     /// From sending until the head.
     pub(crate) first_byte: Duration,
+    /// When the head was there.
+    pub(crate) answered: Instant,
 }
 
 /// Time that a kept connection has to take a request. It is ready at once unless the upstream answered a
@@ -178,7 +180,16 @@ impl Inner {
 
     /// Reads a body to its end and keeps the connection.
     pub(crate) async fn finish(&self, opened: Opened, limits: &Limits) -> Result<Raw, Stop> {
-        let Opened { status, headers, body, mut connection, key, connected, first_byte } = opened;
+        let Opened {
+            status,
+            headers,
+            body,
+            mut connection,
+            key,
+            connected,
+            first_byte,
+            answered: _,
+        } = opened;
         let body = send::read(&mut connection, body, limits).await?;
         self.pool.put(key, connection, limits);
         Ok(Raw { status, headers, body, connected, first_byte })
@@ -212,12 +223,13 @@ impl Inner {
             // A second try is on a fresh connection: another kept one may be as stale as the first, and of an
             // HTTP/2 connection everybody gets the same one again.
             kept = false;
-            let sending = Instant::now();
+            let sending = if reused { began } else { Instant::now() };
             let request = parts.build(target, injection, connection.version(), payload)?;
             let sent_before = std::mem::replace(sent, true);
             let until = sending + limits.first_byte_timeout;
             match send::head(&mut connection, request, until, limits).await {
                 Ok(response) => {
+                    let answered = Instant::now();
                     let (head, body) = response.into_parts();
                     return Ok(Opened {
                         status: head.status,
@@ -226,7 +238,8 @@ impl Inner {
                         connection,
                         key,
                         connected: sending - began,
-                        first_byte: sending.elapsed(),
+                        first_byte: answered - sending,
+                        answered,
                     });
                 }
                 Err(Unanswered::Unsent(request)) => {

@@ -386,9 +386,32 @@ impl Vault {
             return Ok(opened);
         }
         let connection = &in_use.connection;
-        let opened = Arc::new(Opened::new(self.shared.open(connection).await?));
+        // Boxed: it happens once a minute, and needs room that every exchange would bring along.
+        let opened = Arc::new(Opened::new(Box::pin(self.shared.open(connection)).await?));
         self.keep_open(of, connection, &opened);
         Ok(opened)
+    }
+
+    /// With tokens of its own, refreshed if they have to be.
+    async fn held_as_tokens(
+        &self,
+        of: &ConnectionRef,
+        spec: &SlotSpec,
+        in_use: InUse,
+    ) -> Result<Option<Held>, Fault> {
+        let connection = &in_use.connection;
+        match self.token(connection, spec).await {
+            Ok(record) => Ok(Some(in_use.held_by(&record))),
+            // Connected again while we waited: there are tokens, under another epoch.
+            Err(fault) if fault.code == Code::UnknownConnection => match self.in_use(of).await? {
+                Some(now) if now.connection.epoch != connection.epoch => {
+                    let record = self.token(&now.connection, spec).await?;
+                    Ok(Some(now.held_by(&record)))
+                }
+                _ => Err(fault),
+            },
+            Err(fault) => Err(fault),
+        }
     }
 }
 
@@ -403,18 +426,8 @@ impl Credentials for Vault {
             let version = version(connection.epoch);
             return Ok(Some(in_use.held(opened, version)));
         }
-        match self.token(connection, spec).await {
-            Ok(record) => Ok(Some(in_use.held_by(&record))),
-            // Connected again while we waited: there are tokens, under another epoch.
-            Err(fault) if fault.code == Code::UnknownConnection => match self.in_use(of).await? {
-                Some(now) if now.connection.epoch != connection.epoch => {
-                    let record = self.token(&now.connection, spec).await?;
-                    Ok(Some(now.held_by(&record)))
-                }
-                _ => Err(fault),
-            },
-            Err(fault) => Err(fault),
-        }
+        // Boxed: a refresh needs room that asking for a secret that is there would bring along.
+        Box::pin(self.held_as_tokens(of, spec, in_use)).await
     }
 
     async fn rejected(

@@ -22,7 +22,7 @@ use crate::api::Host;
 use crate::body::{Json, JsonText};
 use crate::contract::{PACE_HEADER, TIMEOUT_HEADER, USER_HEADER, call as contract};
 use crate::place::{At, Names};
-use crate::problem::{Noted, Refusal, Trace};
+use crate::problem::{Refusal, Trace};
 
 // Parsed once: every call looks for each of them.
 static TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
@@ -111,7 +111,6 @@ async fn run(
     match answer.result.and_then(body) {
         Ok(mut response) => {
             trace.write(response.headers_mut());
-            response.extensions_mut().insert(Noted { call: Some(trace.call), code: None });
             Ok(response)
         }
         Err(fault) => Err(Refusal::of_call(fault, trace)),

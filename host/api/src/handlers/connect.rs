@@ -374,7 +374,7 @@ fn failed(brand: &Brand, fault: &Fault) -> Response {
 
 /// For the access log.
 fn noted(response: &mut Response, fault: &Fault) {
-    response.extensions_mut().insert(Noted { call: None, code: Some(fault.code) });
+    response.extensions_mut().insert(Noted(fault.code));
 }
 
 #[cfg(test)]

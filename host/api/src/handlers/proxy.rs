@@ -15,7 +15,7 @@ use super::calls::{pace, timeout, user};
 use crate::api::Host;
 use crate::contract::{HOST_HEADER, SLOT_HEADER};
 use crate::place::At;
-use crate::problem::{Noted, Refusal, Trace};
+use crate::problem::{Refusal, Trace};
 
 /// Segments before the provider's own path, with the empty one before the first slash:
 /// `/v1/environments/…/tenants/…/connectors/…/…/proxy/`. Counted, because a tenant may be called `proxy`.
@@ -64,7 +64,6 @@ pub(crate) async fn relay(
     *response.status_mut() = relay.status;
     *response.headers_mut() = relay.headers;
     trace.write(response.headers_mut());
-    response.extensions_mut().insert(Noted { call: Some(trace.call), code: None });
     Ok(response)
 }
 

@@ -14,6 +14,13 @@ use time::format_description::well_known::Rfc3339;
 /// Bytes that most rows without bodies take: room for them is made at once.
 const ROW_BYTES: usize = 2 << 10;
 
+/// What stands before a value that is not the first.
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 /// Writes an exchange down, without its bodies where they make it larger than `bytes_max`. None if it is
 /// still larger, or has a time that cannot be written.
 pub(crate) fn write(exchange: &Exchange, bytes_max: usize) -> Option<Vec<u8>> {
@@ -33,11 +40,11 @@ fn json(exchange: &Exchange, bodies: bool) -> Option<Vec<u8>> {
     line.whose(exchange);
     line.what(exchange);
     line.times(exchange);
-    line.headers("request_headers", &exchange.request_headers);
-    line.headers("response_headers", &exchange.response_headers);
+    line.headers(key!("request_headers"), &exchange.request_headers);
+    line.headers(key!("response_headers"), &exchange.response_headers);
     if bodies {
-        line.body("request_body", exchange.request_body.as_ref());
-        line.body("response_body", exchange.response_body.as_ref());
+        line.body(key!("request_body"), exchange.request_body.as_ref());
+        line.body(key!("response_body"), exchange.response_body.as_ref());
     }
     line.raw("}");
     let Line(mut bytes) = line;
@@ -58,11 +65,11 @@ impl Line {
         let installation = exchange.installation.as_ref();
         let environment = exchange.environment.as_ref().or(installation.map(|of| &of.environment));
         let mut call = [0; CallId::LENGTH];
-        self.word("call", exchange.call.map(|id| id.encode(&mut call)));
-        self.word("environment", environment.map(|environment| environment.as_str()));
-        self.word("tenant", installation.map(|of| of.tenant.as_str()));
-        self.word("connector", installation.map(|of| of.connector.as_str()));
-        self.text("user", exchange.user.as_ref().map(|user| user.as_str()));
+        self.word(key!("call"), exchange.call.map(|id| id.encode(&mut call)));
+        self.word(key!("environment"), environment.map(|environment| environment.as_str()));
+        self.word(key!("tenant"), installation.map(|of| of.tenant.as_str()));
+        self.word(key!("connector"), installation.map(|of| of.connector.as_str()));
+        self.text(key!("user"), exchange.user.as_ref().map(|user| user.as_str()));
         if let Some(release) = &exchange.release {
             self.release(release);
         }
@@ -71,54 +78,54 @@ impl Line {
     fn release(&mut self, release: &ReleaseRef) {
         self.raw(",\"release\":{\"connector\":");
         self.quoted(release.connector.as_str());
-        self.word("version", Some(release.version_str()));
-        self.word("digest", Some(release.digest_str()));
+        self.word(key!("version"), Some(release.version_str()));
+        self.word(key!("digest"), Some(release.digest_str()));
         self.raw("}");
     }
 
     fn what(&mut self, exchange: &Exchange) {
-        self.word("purpose", Some(exchange.purpose));
-        self.word("slot", exchange.slot.as_ref().map(|slot| slot.as_str()));
-        self.text("method", Some(&exchange.method));
-        self.text("url", Some(&exchange.url));
+        self.word(key!("purpose"), Some(exchange.purpose));
+        self.word(key!("slot"), exchange.slot.as_ref().map(|slot| slot.as_str()));
+        self.text(key!("method"), Some(&exchange.method));
+        self.text(key!("url"), Some(&exchange.url));
         if let Some(status) = exchange.status {
-            self.number("status", status.into());
+            self.number(key!("status"), status.into());
         }
-        self.text("stopped", exchange.stopped);
+        self.text(key!("stopped"), exchange.stopped);
     }
 
     fn times(&mut self, exchange: &Exchange) {
         let Timings { waited, connected, first_byte, total } = exchange.timings;
-        for (name, time) in [
-            ("waited_us", waited),
-            ("connected_us", connected),
-            ("first_byte_us", first_byte),
-            ("total_us", total),
+        for (key, time) in [
+            (key!("waited_us"), waited),
+            (key!("connected_us"), connected),
+            (key!("first_byte_us"), first_byte),
+            (key!("total_us"), total),
         ] {
-            self.number(name, u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+            self.number(key, u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         }
-        self.number("request_bytes", exchange.request_bytes);
-        self.number("response_bytes", exchange.response_bytes);
+        self.number(key!("request_bytes"), exchange.request_bytes);
+        self.number(key!("response_bytes"), exchange.response_bytes);
     }
 
-    /// A list of names and values. What is not UTF-8 in a value is replaced.
-    fn headers(&mut self, name: &'static str, headers: &HeaderMap) {
-        self.name(name);
+    /// A list of names and values.
+    fn headers(&mut self, key: &'static str, headers: &HeaderMap) {
+        self.raw(key);
         let mut before = "[[";
         for (name, value) in headers {
             self.raw(before);
             self.quoted(name.as_str());
             self.raw(",");
-            self.string(&String::from_utf8_lossy(value.as_bytes()));
+            self.value(value.as_bytes());
             before = "],[";
         }
         self.raw(if headers.is_empty() { "[]" } else { "]]" });
     }
 
     /// As text where it is text.
-    fn body(&mut self, name: &'static str, body: Option<&Bytes>) {
+    fn body(&mut self, key: &'static str, body: Option<&Bytes>) {
         let Some(body) = body else { return };
-        self.name(name);
+        self.raw(key);
         match std::str::from_utf8(body) {
             Ok(text) => {
                 self.raw("{\"text\":");
@@ -133,36 +140,40 @@ impl Line {
     }
 
     /// Text that needs no escapes by its type, as no name of ours, no version, no digest and no name of a header does.
-    fn word(&mut self, name: &'static str, value: Option<&str>) {
+    fn word(&mut self, key: &'static str, value: Option<&str>) {
         let Some(value) = value else { return };
-        self.name(name);
+        self.raw(key);
         self.quoted(value);
     }
 
-    fn text(&mut self, name: &'static str, value: Option<&str>) {
+    fn text(&mut self, key: &'static str, value: Option<&str>) {
         let Some(value) = value else { return };
-        self.name(name);
+        self.raw(key);
         self.string(value);
     }
 
-    fn number(&mut self, name: &'static str, value: u64) {
-        self.name(name);
+    fn number(&mut self, key: &'static str, value: u64) {
+        self.raw(key);
         self.json(&value);
     }
 
-    /// A name after something else. Names are plain.
-    fn name(&mut self, name: &'static str) {
-        self.raw(",\"");
-        self.raw(name);
-        self.raw("\":");
+    /// A header's value: nearly always visible ASCII, and what is not UTF-8 in it is replaced.
+    fn value(&mut self, value: &[u8]) {
+        if plain(value) {
+            self.0.push(b'"');
+            self.0.extend_from_slice(value);
+            self.0.push(b'"');
+        } else {
+            self.json(&String::from_utf8_lossy(value));
+        }
     }
 
     fn string(&mut self, text: &str) {
-        if needs_escapes(text) { self.json(text) } else { self.quoted(text) }
+        if plain(text.as_bytes()) { self.quoted(text) } else { self.json(text) }
     }
 
     fn quoted(&mut self, text: &str) {
-        debug_assert!(!needs_escapes(text), "{text:?}");
+        debug_assert!(plain(text.as_bytes()), "{text:?}");
         self.raw("\"");
         self.raw(text);
         self.raw("\"");
@@ -177,8 +188,9 @@ impl Line {
     }
 }
 
-/// RFC 8259 section 7. Looks at all bytes, so that it can look at many at once.
-fn needs_escapes(text: &str) -> bool {
-    let escaped = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
-    text.bytes().fold(false, |any, byte| any | escaped(byte))
+/// Whether a string of JSON has these bytes as they are (RFC 8259 section 7), and they are ASCII. Looks at all of them, so
+/// that it can look at many at once.
+fn plain(text: &[u8]) -> bool {
+    let other = |byte: u8| !(b' '..=b'~').contains(&byte) | (byte == b'"') | (byte == b'\\');
+    !text.iter().fold(false, |any, byte| any | other(*byte))
 }
