@@ -34,9 +34,9 @@ impl Budget {
         self.exchanges.take(1).then(|| Place { budget: self })
     }
 
-    /// Gives back what one exchange kept.
-    pub(crate) fn give(&self, bytes: usize) {
-        self.exchanges.give(1);
+    /// Gives back what so many exchanges kept.
+    pub(crate) fn give(&self, exchanges: usize, bytes: usize) {
+        self.exchanges.give(exchanges);
         self.bytes.give(bytes);
     }
 }
@@ -95,7 +95,7 @@ mod tests {
             "neither a refusal for its bytes nor one that is let go keeps a place"
         );
         assert_eq!(keep(0), None);
-        budget.give(9);
+        budget.give(1, 9);
         assert_eq!(keep(9), Some(true));
     }
 }

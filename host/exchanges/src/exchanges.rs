@@ -15,14 +15,16 @@ use crate::budget::Budget;
 use crate::error::Error;
 use crate::find::{self, Filter, Order, Page};
 use crate::follow::{Follow, Told};
+use crate::frame;
 use crate::index::Index;
 use crate::kept::Position;
 use crate::metrics::{Dropped, Metrics};
 use crate::options::Options;
 use crate::queue::Queue;
 use crate::row;
+use crate::rows;
 use crate::segment::{self, Segment};
-use crate::writer::{Message, Waiting, Writer};
+use crate::writer::{Task, Writer};
 
 /// Ids that each start skips: more than could have been given within a flush interval, so that none is given
 /// twice even if a loss of power took the last of them back.
@@ -109,12 +111,12 @@ impl Exchanges {
 
     /// Answers once everything recorded before is on the disk, or dropped and counted.
     pub async fn flush(&self) {
-        self.ask(Message::Flush).await;
+        self.ask(Task::Flush).await;
     }
 
     /// Deletes what is too old or too much, as the writer does by itself once in a while.
     pub async fn retain(&self) {
-        self.ask(Message::Retain).await;
+        self.ask(Task::Retain).await;
     }
 
     /// What the log counts.
@@ -122,9 +124,9 @@ impl Exchanges {
         &self.0.shared.metrics
     }
 
-    async fn ask(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) {
+    async fn ask(&self, task: impl FnOnce(oneshot::Sender<()>) -> Task) {
         let (reply, done) = oneshot::channel();
-        self.0.queue.send(message(reply));
+        self.0.queue.ask(task(reply));
         // A writer that is gone has nothing left to do.
         drop(done.await);
     }
@@ -144,16 +146,16 @@ impl ExchangeLog for Exchanges {
         cut(&mut exchange.request_body, options.body_bytes_max);
         cut(&mut exchange.response_body, options.body_bytes_max);
         // Written down here and not by the writer: memory is given back by the thread that took it, and what waits is
-        // one piece instead of thirty.
-        let Some(bytes) = row::write(&exchange, options.exchange_bytes_max) else {
-            return metrics.count_dropped(Dropped::TooLarge, 1);
-        };
-        let row = Waiting { at: segment::nanos(exchange.at), bytes };
-        if !place.keep(row.weight()) {
-            return metrics.count_dropped(Dropped::WaitingBytes, 1);
-        }
-        if !self.0.queue.send(Message::Row(row)) {
-            metrics.count_dropped(Dropped::Disk, 1);
+        // one piece for all instead of thirty for each.
+        let at = segment::nanos(exchange.at);
+        let queued = row::write(&exchange, options.exchange_bytes_max, |row| {
+            if !place.keep(rows::weight(1, frame::HEADER + row.len())) {
+                return Err(Dropped::WaitingBytes);
+            }
+            self.0.queue.add(at, row).then_some(()).ok_or(Dropped::Disk)
+        });
+        if let Err(why) = queued.unwrap_or(Err(Dropped::TooLarge)) {
+            metrics.count_dropped(why, 1);
         }
     }
 }

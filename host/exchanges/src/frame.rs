@@ -40,15 +40,21 @@ pub(crate) struct Walk<'a> {
     at: usize,
 }
 
-/// Appends a frame. `row` is shorter than 4 GiB: see [`crate::Options::exchange_bytes_max`].
-pub(crate) fn write(to: &mut Vec<u8>, id: u64, row: &[u8]) {
-    let length = row.len() as u32;
+/// Appends a frame that is none before it is sealed: what stands before the row has no id yet.
+pub(crate) fn append(to: &mut Vec<u8>, row: &[u8]) {
     to.reserve(HEADER + row.len());
-    to.put_slice(&MARK);
-    to.put_u32(length);
-    to.put_u32(checksum(length, id, row));
-    to.put_u64(id);
+    to.put_bytes(0, HEADER);
     to.put_slice(row);
+}
+
+/// Makes a frame of what [`append`] left. The row is shorter than 4 GiB: see [`crate::Options::exchange_bytes_max`].
+pub(crate) fn seal(frame: &mut [u8], id: u64) {
+    let (mut header, row) = frame.split_at_mut(HEADER);
+    let length = row.len() as u32;
+    header.put_slice(&MARK);
+    header.put_u32(length);
+    header.put_u32(checksum(length, id, row));
+    header.put_u64(id);
 }
 
 /// What lies in `bytes` from `at` on.
@@ -106,7 +112,9 @@ mod tests {
     fn three() -> (Vec<u8>, [usize; 3]) {
         let mut bytes = Vec::new();
         let ends = ["{\"a\":1}", "{}", "{\"b\":\"\u{fffd}\"}"].map(|row| {
-            write(&mut bytes, row.len() as u64, row.as_bytes());
+            let start = bytes.len();
+            append(&mut bytes, row.as_bytes());
+            seal(&mut bytes[start..], row.len() as u64);
             bytes.len()
         });
         (bytes, ends)

@@ -33,6 +33,7 @@ mod metrics;
 mod options;
 mod queue;
 mod row;
+mod rows;
 mod segment;
 mod writer;
 

@@ -1,4 +1,4 @@
-//! What waits for the writer, in its order.
+//! What waits for the writer: exchanges in their order, and what somebody waits for.
 //!
 //! Whoever records an exchange does not wake the writer for it: waking a thread costs more than writing a row. The
 //! writer looks by itself [`LINGER`] after the first one came, and is woken for what somebody waits for.
@@ -6,13 +6,14 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::writer::Message;
+use crate::rows::Rows;
+use crate::writer::Task;
 
 /// From the first exchange that waits until the writer looks: what a follower of the log is behind at most, and a
 /// hundredth of the interval after which the log is synced.
 const LINGER: Duration = Duration::from_millis(10);
 
-/// Messages at which the writer looks at once: a quarter of those that may wait by default.
+/// Exchanges at which the writer looks at once: a quarter of those that may wait by default.
 const HURRY: usize = 2_048;
 
 /// The queue between those who record and the writer.
@@ -24,7 +25,8 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct State {
-    messages: Vec<Message>,
+    rows: Rows,
+    tasks: Vec<Task>,
     /// Nobody will send any more.
     ended: bool,
     /// The writer is gone: what is sent now would never be read.
@@ -37,8 +39,8 @@ struct State {
 
 /// What the writer wakes up to.
 pub(crate) enum Woken {
-    /// Messages, in the order in which they were sent.
-    Messages(Vec<Message>),
+    /// Exchanges, and what is to be done once they are written.
+    Work(Vec<Task>),
     /// Nothing came in the given time.
     Nothing,
     /// There will be nothing more.
@@ -48,20 +50,33 @@ pub(crate) enum Woken {
 // === impl Queue ===
 
 impl Queue {
-    /// Whether the writer will get it.
-    pub(crate) fn send(&self, message: Message) -> bool {
+    /// Adds an exchange; says whether the writer will get it.
+    pub(crate) fn add(&self, at: i64, row: &[u8]) -> bool {
         let mut state = self.lock();
         if state.orphaned {
             return false;
         }
-        let asked = !matches!(message, Message::Row(_));
-        state.messages.push(message);
-        state.urgent |= asked || state.messages.len() >= HURRY;
+        state.rows.add(at, row);
+        state.urgent |= state.rows.len() >= HURRY;
+        self.wake(state);
+        true
+    }
+
+    /// Asks for something to be done after what was added before. A writer that is gone drops it.
+    pub(crate) fn ask(&self, task: Task) {
+        let mut state = self.lock();
+        if !state.orphaned {
+            state.tasks.push(task);
+            state.urgent = true;
+            self.wake(state);
+        }
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
         if state.urgent || std::mem::take(&mut state.idle) {
             drop(state);
             self.wake.notify_one();
         }
-        true
     }
 
     /// Nothing more will be sent.
@@ -74,14 +89,15 @@ impl Queue {
     pub(crate) fn orphan(&self) {
         let mut state = self.lock();
         state.orphaned = true;
-        drop(std::mem::take(&mut state.messages));
+        drop((std::mem::take(&mut state.rows), std::mem::take(&mut state.tasks)));
     }
 
-    /// What was sent, a while after the first of it came; waits so long for a first.
-    pub(crate) fn wait(&self, time: Duration) -> Woken {
+    /// What was sent, a while after the first of it came; waits so long for a first. Exchanges come into `rows`, which has
+    /// none yet, and gives its room to the next.
+    pub(crate) fn wait(&self, time: Duration, rows: &mut Rows) -> Woken {
         let due = Instant::now() + time;
         let mut state = self.lock();
-        while state.messages.is_empty() {
+        while state.rows.is_empty() && state.tasks.is_empty() {
             let left = due.saturating_duration_since(Instant::now());
             if state.ended {
                 return Woken::Ended;
@@ -103,7 +119,8 @@ impl Queue {
             state = self.sleep(state, left);
         }
         state.urgent = false;
-        Woken::Messages(std::mem::take(&mut state.messages))
+        std::mem::swap(&mut state.rows, rows);
+        Woken::Work(std::mem::take(&mut state.tasks))
     }
 
     fn sleep<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
@@ -126,14 +143,16 @@ mod tests {
     /// Longer than any test may take.
     const LONG: Duration = Duration::from_secs(60);
 
-    fn flush() -> Message {
-        Message::Flush(oneshot::channel().0)
+    fn flush() -> Task {
+        Task::Flush(oneshot::channel().0)
     }
 
-    fn count(woken: Woken) -> Option<usize> {
-        match woken {
-            Woken::Messages(messages) => Some(messages.len()),
-            Woken::Nothing => Some(0),
+    /// How many exchanges and tasks the writer wakes up to.
+    fn wait(queue: &Queue, time: Duration) -> Option<(usize, usize)> {
+        let mut rows = Rows::default();
+        match queue.wait(time, &mut rows) {
+            Woken::Work(tasks) => Some((rows.len(), tasks.len())),
+            Woken::Nothing => Some((0, 0)),
             Woken::Ended => None,
         }
     }
@@ -141,11 +160,12 @@ mod tests {
     #[test]
     fn what_was_sent_comes_before_the_end() {
         let queue = Queue::default();
-        assert_eq!(count(queue.wait(Duration::ZERO)), Some(0));
-        assert!(queue.send(flush()) && queue.send(flush()));
+        assert_eq!(wait(&queue, Duration::ZERO), Some((0, 0)));
+        assert!(queue.add(1, b"{}") && queue.add(2, b"{}"));
+        queue.ask(flush());
         queue.end();
-        assert_eq!(count(queue.wait(LONG)), Some(2));
-        assert_eq!(count(queue.wait(LONG)), None);
+        assert_eq!(wait(&queue, LONG), Some((2, 1)));
+        assert_eq!(wait(&queue, LONG), None);
     }
 
     #[test]
@@ -153,22 +173,26 @@ mod tests {
         let queue = Arc::new(Queue::default());
         let writer = {
             let queue = Arc::clone(&queue);
-            std::thread::spawn(move || count(queue.wait(LONG)))
+            std::thread::spawn(move || wait(&queue, LONG))
         };
         while !queue.lock().idle {
             std::thread::yield_now();
         }
-        assert!(queue.send(flush()));
-        assert_eq!(writer.join().unwrap(), Some(1));
+        queue.ask(flush());
+        assert_eq!(writer.join().unwrap(), Some((0, 1)));
     }
 
     #[test]
     fn nothing_is_left_with_a_writer_that_is_gone() {
         let queue = Queue::default();
         let (reply, mut answer) = oneshot::channel();
-        assert!(queue.send(Message::Flush(reply)));
+        assert!(queue.add(1, b"{}"));
+        queue.ask(Task::Flush(reply));
         queue.orphan();
         assert!(answer.try_recv().is_err(), "who waited is let go");
-        assert!(!queue.send(flush()));
+        assert!(!queue.add(2, b"{}"));
+        let (reply, mut answer) = oneshot::channel();
+        queue.ask(Task::Flush(reply));
+        assert!(answer.try_recv().is_err(), "and who comes later");
     }
 }

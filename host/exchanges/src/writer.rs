@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,27 +16,18 @@ use tokio::sync::oneshot;
 
 use crate::exchanges::Shared;
 use crate::follow::Told;
-use crate::frame;
+use crate::frame::{self, Frame, Piece};
 use crate::metrics::Dropped;
 use crate::queue::{Queue, Woken};
+use crate::rows::{self, Row, Rows};
 use crate::segment::{self, Segment, Summary};
 
 /// What the thread is asked.
-pub(crate) enum Message {
-    /// Keep this one.
-    Row(Waiting),
+pub(crate) enum Task {
     /// Answer once everything before is on the disk.
     Flush(oneshot::Sender<()>),
     /// Answer once retention was looked after.
     Retain(oneshot::Sender<()>),
-}
-
-/// An exchange that waits, with its room in the budget.
-pub(crate) struct Waiting {
-    /// When it began, in nanoseconds since 1970.
-    pub(crate) at: i64,
-    /// Its row.
-    pub(crate) bytes: Vec<u8>,
 }
 
 /// Bytes that go out as one write: few enough that readers and the budget do not wait for them.
@@ -54,7 +46,6 @@ pub(crate) struct Writer {
     number: u64,
     /// What the next exchange is called by.
     id: u64,
-    batch: Batch,
     /// Since when something is written and not synced.
     unsynced: Option<Instant>,
     retained: Instant,
@@ -73,13 +64,12 @@ struct Active {
 struct Reader<'q>(&'q Queue);
 
 /// Exchanges that go out together.
-#[derive(Default)]
 struct Batch {
-    bytes: Vec<u8>,
-    told: Vec<(u64, Bytes)>,
+    /// The id of the first.
+    first_id: u64,
+    /// Where their frames lie.
+    frames: Range<usize>,
     summary: Summary,
-    /// What they took of the budget.
-    weights: Vec<usize>,
 }
 
 // === impl Writer ===
@@ -106,7 +96,6 @@ impl Writer {
             active,
             number,
             id,
-            batch: Batch::default(),
             unsynced: None,
             retained: Instant::now(),
             failing: false,
@@ -117,9 +106,14 @@ impl Writer {
     /// Runs until nobody can ask any more and everything asked is done.
     pub(crate) fn run(mut self, queue: &Queue) {
         let _reader = Reader(queue);
+        let mut rows = Rows::default();
         loop {
-            match queue.wait(self.wait()) {
-                Woken::Messages(messages) => self.turn(messages),
+            match queue.wait(self.wait(), &mut rows) {
+                Woken::Work(tasks) => {
+                    self.keep(&mut rows);
+                    rows.clear();
+                    tasks.into_iter().for_each(|task| self.see_to(task));
+                }
                 Woken::Nothing => {}
                 Woken::Ended => break,
             }
@@ -140,56 +134,59 @@ impl Writer {
         sync.map_or(retention, |sync| sync.min(retention))
     }
 
-    /// Does what waited, in its order.
-    fn turn(&mut self, messages: Vec<Message>) {
-        for message in messages {
-            match message {
-                Message::Row(row) => self.take(row),
-                Message::Flush(reply) => {
-                    self.write_out();
-                    self.sync();
-                    answer(reply);
-                }
-                Message::Retain(reply) => {
-                    self.write_out();
-                    self.retain();
-                    answer(reply);
-                }
+    /// Writes what waited, in its order, to segments that have room for it.
+    fn keep(&mut self, Rows { frames, rows }: &mut Rows) {
+        let mut batch = Batch::behind(0, self.id);
+        for row in rows.iter() {
+            let place = batch.frames.end..row.end;
+            if self.full(&batch, place.len()) {
+                self.write_out(&batch, frames);
+                self.close();
+                batch = Batch::behind(place.start, self.id);
             }
-            if self.batch.bytes.len() >= BATCH_BYTES {
-                self.write_out();
+            frame::seal(&mut frames[place], self.id);
+            batch.add(self.id, row);
+            self.id += 1;
+            if batch.frames.len() >= BATCH_BYTES {
+                self.write_out(&batch, frames);
+                batch = Batch::behind(row.end, self.id);
             }
         }
-        self.write_out();
+        self.write_out(&batch, frames);
     }
 
-    /// Adds one to the batch, in a segment that has room for it.
-    fn take(&mut self, row: Waiting) {
-        if self.full(row.bytes.len()) {
-            self.write_out();
-            self.close();
-        }
-        self.batch.add(self.id, row);
-        self.id += 1;
+    fn see_to(&mut self, task: Task) {
+        let reply = match task {
+            Task::Flush(reply) => {
+                self.sync();
+                reply
+            }
+            Task::Retain(reply) => {
+                self.retain();
+                reply
+            }
+        };
+        // Whoever asked may have gone.
+        reply.send(()).ok();
     }
 
     /// Whether the segment would be larger than it may be. One that is empty takes anything.
-    fn full(&self, row_bytes: usize) -> bool {
+    fn full(&self, batch: &Batch, frame_bytes: usize) -> bool {
         let segment = self.active.as_ref().map(|active| &active.segment);
         let written = segment.map_or(segment::HEADER as u64, |segment| segment.bytes);
-        let bytes = written + (self.batch.bytes.len() + frame::HEADER + row_bytes) as u64;
+        let bytes = written + (batch.frames.len() + frame_bytes) as u64;
         let empty = segment.is_none_or(|segment| segment.summary.exchanges == 0);
-        let first = empty && self.batch.weights.is_empty();
+        let first = empty && batch.frames.is_empty();
         !first && bytes > self.shared.options.segment_bytes()
     }
 
-    /// Writes the batch, or drops it and counts.
-    fn write_out(&mut self) {
-        if self.batch.weights.is_empty() {
+    /// Writes a batch, or drops it and counts.
+    fn write_out(&mut self, batch: &Batch, frames: &[u8]) {
+        if batch.frames.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.batch);
-        match self.write(&batch) {
+        let frames = &frames[batch.frames.clone()];
+        match self.write(batch, frames) {
             Ok(()) => {
                 self.unsynced.get_or_insert_with(Instant::now);
                 if !std::mem::replace(&mut self.anchored, true) {
@@ -199,10 +196,7 @@ impl Writer {
                 }
                 self.shared.metrics.count_recorded(batch.summary.exchanges);
                 // After the write: nobody hears of an id that a kill would take back.
-                for (id, row) in batch.told {
-                    // Nobody may be listening.
-                    drop(self.shared.told.send(Told { id, row }));
-                }
+                self.tell(frames);
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("exchange log is written again");
                 }
@@ -216,24 +210,39 @@ impl Writer {
                 }
             }
         }
-        batch.weights.into_iter().for_each(|weight| self.shared.budget.give(weight));
+        // No more than were counted in, so it fits.
+        let exchanges = batch.summary.exchanges as usize;
+        self.shared.budget.give(exchanges, rows::weight(exchanges, frames.len()));
     }
 
-    fn write(&mut self, batch: &Batch) -> io::Result<()> {
-        if let (None, Some((first_id, _))) = (&self.active, batch.told.first()) {
-            self.begin(*first_id)?;
+    /// Tells whoever follows, if anybody does.
+    fn tell(&self, frames: &[u8]) {
+        let told = &self.shared.told;
+        if told.receiver_count() == 0 {
+            return;
+        }
+        for piece in frame::walk(frames, 0) {
+            let Piece::Whole(Frame { id, row, .. }) = piece else { continue };
+            // The last one may have gone.
+            drop(told.send(Told { id, row: Bytes::copy_from_slice(row) }));
+        }
+    }
+
+    fn write(&mut self, batch: &Batch, frames: &[u8]) -> io::Result<()> {
+        if self.active.is_none() {
+            self.begin(batch.first_id)?;
         }
         let Some(Active { file, segment }) = &mut self.active else {
             return Err(io::Error::other("no segment"));
         };
-        if let Err(error) = file.write_all_at(&batch.bytes, segment.bytes) {
+        if let Err(error) = file.write_all_at(frames, segment.bytes) {
             // What was written of it must not be found by a later start.
             if file.set_len(segment.bytes).is_err() {
                 self.active = None;
             }
             return Err(error);
         }
-        segment.bytes += batch.bytes.len() as u64;
+        segment.bytes += frames.len() as u64;
         segment.summary.join(&batch.summary);
         self.shared.index.put(segment.clone());
         Ok(())
@@ -312,20 +321,6 @@ impl Writer {
     }
 }
 
-/// Whoever asked may have gone.
-fn answer(reply: oneshot::Sender<()>) {
-    reply.send(()).ok();
-}
-
-// === impl Waiting ===
-
-impl Waiting {
-    /// What it takes while it waits.
-    pub(crate) fn weight(&self) -> usize {
-        size_of::<Self>() + self.bytes.capacity()
-    }
-}
-
 // === impl Reader ===
 
 impl Drop for Reader<'_> {
@@ -337,10 +332,13 @@ impl Drop for Reader<'_> {
 // === impl Batch ===
 
 impl Batch {
-    fn add(&mut self, id: u64, row: Waiting) {
-        self.weights.push(row.weight());
-        frame::write(&mut self.bytes, id, &row.bytes);
+    /// None yet: the first will begin here, and be called by this id.
+    fn behind(end: usize, first_id: u64) -> Self {
+        Self { first_id, frames: end..end, summary: Summary::default() }
+    }
+
+    fn add(&mut self, id: u64, row: &Row) {
+        self.frames.end = row.end;
         self.summary.add(id, row.at);
-        self.told.push((id, Bytes::from(row.bytes)));
     }
 }

@@ -1,6 +1,9 @@
 //! An exchange, written down as the JSON that [`super::Row`] reads.
 //!
-//! By hand and not by serde: it happens with every request, names need no escapes, and values rarely do.
+//! By hand and not by serde: it happens with every request, names need no escapes, and values rarely do. And always in
+//! the same place: memory that was just written to is near.
+
+use std::cell::RefCell;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,10 +12,16 @@ use http::HeaderMap;
 use keyway_core::exchange::{Exchange, Timings};
 use keyway_core::ids::CallId;
 use keyway_core::release::ReleaseRef;
+use time::error;
 use time::format_description::well_known::Rfc3339;
 
-/// Bytes that most rows without bodies take: room for them is made at once.
-const ROW_BYTES: usize = 2 << 10;
+/// Bytes of room that a thread keeps for the next row: more than one without bodies takes.
+const KEPT_BYTES_MAX: usize = 16 << 10;
+
+thread_local! {
+    /// Where this thread writes rows.
+    static LINE: RefCell<Line> = const { RefCell::new(Line(Vec::new())) };
+}
 
 /// What stands before a value that is not the first.
 macro_rules! key {
@@ -21,38 +30,23 @@ macro_rules! key {
     };
 }
 
-/// Writes an exchange down, without its bodies where they make it larger than `bytes_max`. None if it is
+/// Writes an exchange down and hands it on, without its bodies where they make it larger than `bytes_max`. None if it is
 /// still larger, or has a time that cannot be written.
-pub(crate) fn write(exchange: &Exchange, bytes_max: usize) -> Option<Vec<u8>> {
-    let fits = |row: Vec<u8>| (row.len() <= bytes_max).then_some(row);
-    let bodies = exchange.request_body.is_some() || exchange.response_body.is_some();
-    match json(exchange, true).and_then(fits) {
-        None if bodies => json(exchange, false).and_then(fits),
-        whole => whole,
-    }
-}
-
-fn json(exchange: &Exchange, bodies: bool) -> Option<Vec<u8>> {
-    let mut line = Line(Vec::with_capacity(ROW_BYTES));
-    line.raw("{\"at\":\"");
-    exchange.at.format_into(&mut line.0, &Rfc3339).ok()?;
-    line.raw("\"");
-    line.whose(exchange);
-    line.what(exchange);
-    line.times(exchange);
-    line.headers(key!("request_headers"), &exchange.request_headers);
-    line.headers(key!("response_headers"), &exchange.response_headers);
-    if bodies {
-        line.body(key!("request_body"), exchange.request_body.as_ref());
-        line.body(key!("response_body"), exchange.response_body.as_ref());
-    }
-    line.raw("}");
-    let Line(mut bytes) = line;
-    // One with bodies has grown by doubling, and may have to wait.
-    if bytes.capacity() > ROW_BYTES {
-        bytes.shrink_to_fit();
-    }
-    Some(bytes)
+pub(crate) fn write<T>(
+    exchange: &Exchange,
+    bytes_max: usize,
+    then: impl FnOnce(&[u8]) -> T,
+) -> Option<T> {
+    LINE.with_borrow_mut(|line| {
+        let has_bodies = exchange.request_body.is_some() || exchange.response_body.is_some();
+        let mut fits =
+            |bodies| line.exchange(exchange, bodies).is_ok() && line.0.len() <= bytes_max;
+        let handed_on = (fits(true) || (has_bodies && fits(false))).then(|| then(&line.0));
+        if line.0.capacity() > KEPT_BYTES_MAX {
+            line.0 = Vec::new();
+        }
+        handed_on
+    })
 }
 
 /// A row as far as it is written.
@@ -61,6 +55,25 @@ struct Line(Vec<u8>);
 // === impl Line ===
 
 impl Line {
+    /// An exchange, and nothing of the one before it.
+    fn exchange(&mut self, exchange: &Exchange, bodies: bool) -> Result<(), error::Format> {
+        self.0.clear();
+        self.raw("{\"at\":\"");
+        exchange.at.format_into(&mut self.0, &Rfc3339)?;
+        self.raw("\"");
+        self.whose(exchange);
+        self.what(exchange);
+        self.times(exchange);
+        self.headers(key!("request_headers"), &exchange.request_headers);
+        self.headers(key!("response_headers"), &exchange.response_headers);
+        if bodies {
+            self.body(key!("request_body"), exchange.request_body.as_ref());
+            self.body(key!("response_body"), exchange.response_body.as_ref());
+        }
+        self.raw("}");
+        Ok(())
+    }
+
     fn whose(&mut self, exchange: &Exchange) {
         let installation = exchange.installation.as_ref();
         let environment = exchange.environment.as_ref().or(installation.map(|of| &of.environment));

@@ -1,0 +1,54 @@
+//! Exchanges that wait together, in one piece of memory: each is copied to where the last one ended, and nothing is made
+//! for it alone that another thread would have to give back.
+
+use crate::frame;
+
+/// Bytes of room that is kept for those that come next: some thousand of them, more than wait at once on a busy host.
+const KEPT_BYTES_MAX: usize = 2 << 20;
+
+/// Rows in their order, framed but for what the writer adds: see [`frame::seal`].
+#[derive(Default)]
+pub(crate) struct Rows {
+    pub(crate) frames: Vec<u8>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// One of them. Its frame begins where the one before it ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Row {
+    /// When the exchange began, in nanoseconds since the Unix epoch.
+    pub(crate) at: i64,
+    /// Where its frame ends.
+    pub(crate) end: usize,
+}
+
+/// What so many rows, in so many bytes of frames, take of the budget.
+pub(crate) const fn weight(rows: usize, frame_bytes: usize) -> usize {
+    rows * size_of::<Row>() + frame_bytes
+}
+
+// === impl Rows ===
+
+impl Rows {
+    pub(crate) fn add(&mut self, at: i64, row: &[u8]) {
+        frame::append(&mut self.frames, row);
+        self.rows.push(Row { at, end: self.frames.len() });
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Makes room for others, and gives back what only a flood takes.
+    pub(crate) fn clear(&mut self) {
+        if self.frames.capacity() > KEPT_BYTES_MAX {
+            *self = Self::default();
+        }
+        self.frames.clear();
+        self.rows.clear();
+    }
+}
