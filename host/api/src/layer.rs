@@ -27,7 +27,7 @@ use crate::problem::{self, Noted, Refusal};
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// Answers requests to one endpoint.
-pub(crate) trait Answer: Send + Sync {
+pub(crate) trait Answers: Send + Sync {
     fn answer(&self, api: &Host, request: Request) -> Answering;
 }
 
@@ -48,7 +48,7 @@ impl<H, T> Around<H, T> {
     }
 }
 
-impl<H: Handler<T, Host>, T: 'static> Answer for Around<H, T> {
+impl<H: Handler<T, Host>, T: 'static> Answers for Around<H, T> {
     fn answer(&self, api: &Host, mut request: Request) -> Answering {
         let (endpoint, handler, api) = (self.endpoint, self.handler.clone(), Host::clone(api));
         let (places, counted) = (Arc::clone(&self.places), Arc::clone(&self.counted));

@@ -1,8 +1,8 @@
 //! The HTTP API: what operators, publishers and callers reach the host by.
 //!
 //! ```text
-//!   connection ─> observe ─> authorise ─> parse ─> service ─> render
-//!   (serve)       (layer)    (auth)       (body, place)       (handlers, problem)
+//!   connection ─> find ───> observe ─> authorise ─> parse ─> service ─> render
+//!   (serve)       (route)   (layer)    (auth)       (body, place)       (handlers, problem)
 //! ```
 //!
 //! [`contract`] says what there is: one table of endpoints, from which the router, the authorisation

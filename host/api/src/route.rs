@@ -1,8 +1,8 @@
 //! The way of a request to its endpoint: by its path, then by its method.
 //!
-//! Handlers and what they take are axum's; this is not its router. That one copies each name in a path twice, looks the
-//! path's handlers up in a second table and copies those too, some forty allocations for each request; here nothing is
-//! copied, and names are read from the path by who wants them ([`crate::place`]).
+//! Handlers and what they take are axum's; this is not its router. That one copies each name of a path, with its key, and
+//! every handler that it calls: some forty allocations for each request. Here names stay in the path, and who wants one
+//! reads it there ([`crate::place`]).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -23,7 +23,7 @@ use keyway_core::{Code, Fault};
 use crate::api::Host;
 use crate::contract::Endpoint;
 use crate::contract::endpoint;
-use crate::layer::{Answer, Answering, unmatched};
+use crate::layer::{Answering, Answers, unmatched};
 use crate::metrics::Counted;
 
 /// What answers requests. Cheap to clone.
@@ -43,7 +43,7 @@ pub(crate) struct Routes(BTreeMap<&'static str, Path>);
 
 /// The endpoints of one path.
 #[derive(Default)]
-struct Path(Vec<(endpoint::Method, Box<dyn Answer>)>);
+struct Path(Vec<(endpoint::Method, Box<dyn Answers>)>);
 
 // === impl Router ===
 
@@ -87,7 +87,7 @@ impl Service<http::Request<Incoming>> for Router {
 // === impl Routes ===
 
 impl Routes {
-    pub(crate) fn add(&mut self, endpoint: &'static Endpoint, answer: impl Answer + 'static) {
+    pub(crate) fn add(&mut self, endpoint: &'static Endpoint, answer: impl Answers + 'static) {
         self.0.entry(endpoint.path).or_default().0.push((endpoint.method, Box::new(answer)));
     }
 }
@@ -95,7 +95,7 @@ impl Routes {
 // === impl Path ===
 
 impl Path {
-    fn of(&self, method: &Method) -> Option<&dyn Answer> {
+    fn of(&self, method: &Method) -> Option<&dyn Answers> {
         let takes = |(own, _): &&(endpoint::Method, _)| own.methods().contains(method);
         self.0.iter().find(takes).map(|(_, answer)| &**answer)
     }

@@ -22,7 +22,6 @@ use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use crate::broker::{self, Broker, foreseen, late, settled};
 use crate::budget::Permit;
-use crate::config::Limits;
 use crate::dial::Connection;
 use crate::inject::{self, Loan};
 use crate::ledger::{self, Sketch};
@@ -42,7 +41,7 @@ struct Flow {
     /// None once the body is at its end.
     open: Option<(Connection, Incoming, Key)>,
     wire: Arc<wire::Inner>,
-    limits: Limits,
+    policy: Arc<Policy>,
     mask: Option<Mask>,
     /// The request's body, where it was still on its way when the response began.
     upload: Option<Meter>,
@@ -96,7 +95,7 @@ impl Proxy for Broker {
 /// A body that is about to go through.
 struct Source {
     open: (Connection, Incoming, Key),
-    limits: Limits,
+    policy: Arc<Policy>,
     mask: Option<Mask>,
     upload: Option<Meter>,
     loan: Loan,
@@ -108,7 +107,7 @@ struct Source {
 impl broker::Inner {
     async fn relay(
         &self,
-        policy: &Policy,
+        policy: &Arc<Policy>,
         origin: &Origin,
         request: Relayed,
         progress: &mut Progress,
@@ -152,8 +151,8 @@ impl broker::Inner {
         let declared = &descriptor.rate_limits;
         pace::normalise(&mut headers, &self.paces.standing(&quota, declared, answered));
         let relay = Relay { status, headers, body: whole(Bytes::new()) };
-        let (limits, upload) = (limits.clone(), payload.meter());
-        Ok((relay, Source { open: (connection, body, key), limits, mask, upload, loan, permit }))
+        let (policy, upload) = (Arc::clone(policy), payload.meter());
+        Ok((relay, Source { open: (connection, body, key), policy, mask, upload, loan, permit }))
     }
 }
 
@@ -161,12 +160,12 @@ impl broker::Inner {
 
 impl Source {
     fn through(self, wire: &Arc<wire::Inner>, sketch: Sketch) -> Streamed {
-        let Self { open, limits, mask, upload, loan, permit } = self;
+        let Self { open, policy, mask, upload, loan, permit } = self;
         let mut flow = Flow {
             idle: None,
             open: Some(open),
             wire: Arc::clone(wire),
-            limits,
+            policy,
             mask,
             upload,
             waiting: false,
@@ -190,7 +189,7 @@ impl Flow {
     fn close(&mut self) {
         let Some((connection, _, key)) = self.open.take() else { return };
         if self.upload.as_ref().is_none_or(Meter::over) {
-            self.wire.pool.put(key, connection, &self.limits);
+            self.wire.pool.put(key, connection, &self.policy.limits);
         }
     }
 
@@ -208,7 +207,7 @@ impl Flow {
             let frame = match connection.poll_frame(body, context) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
-                    let time = self.limits.between_bytes_timeout;
+                    let time = self.policy.limits.between_bytes_timeout;
                     let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(time)));
                     if !std::mem::replace(&mut self.waiting, true) {
                         idle.as_mut().reset(Instant::now() + time);

@@ -31,13 +31,6 @@ pub struct DigestPrefix(String);
 )]
 pub struct InvalidDigest;
 
-/// Bytes as lower-case hexadecimal digits, written into `digits`: twice as many as bytes. Names and ids are printed
-/// with every call, so this allocates nothing.
-pub(crate) fn hex_of<'d>(bytes: &[u8], digits: &'d mut [u8]) -> &'d str {
-    hex::encode_to_slice(bytes, digits).expect("two digits for each byte");
-    std::str::from_utf8(digits).expect("digits are ASCII")
-}
-
 // === impl Digest ===
 
 impl Digest {
@@ -64,8 +57,10 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digits = [0; 64];
+        hex::encode_to_slice(self.0, &mut digits).expect("two digits for each byte");
         f.write_str(PREFIX)?;
-        f.write_str(hex_of(&self.0, &mut [0; 64]))
+        f.write_str(std::str::from_utf8(&digits).expect("digits are ASCII"))
     }
 }
 

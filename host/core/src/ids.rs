@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::hex_of;
-
 /// Text that is no valid name of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} must be {rule}")]
@@ -267,7 +265,7 @@ impl CallId {
     pub fn encode<'t>(&self, text: &'t mut [u8; Self::LENGTH]) -> &'t str {
         let (prefix, digits) = text.split_at_mut(Self::PREFIX.len());
         prefix.copy_from_slice(Self::PREFIX.as_bytes());
-        hex_of(&self.0.to_be_bytes(), digits);
+        hex::encode_to_slice(self.0.to_be_bytes(), digits).expect("two digits for each byte");
         std::str::from_utf8(text).expect("prefix and digits are ASCII")
     }
 }
