@@ -4,6 +4,7 @@
 //! is in dispatch's line, under the call's id. A request whose caller hung up is logged as such.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,13 +29,14 @@ pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// Answers requests to one endpoint.
 pub(crate) trait Answers: Send + Sync {
-    fn answer(&self, api: &Host, request: Request) -> Answering;
+    /// `parts` are the bytes of the path that stand where the endpoint's has names.
+    fn answer(&self, api: &Host, request: Request, parts: Vec<Range<usize>>) -> Answering;
 }
 
 /// A handler that takes `T`, and what happens around it.
 pub(crate) struct Around<H, T> {
     endpoint: &'static Endpoint,
-    places: Arc<Places>,
+    names: Arc<[&'static str]>,
     counted: Arc<Counted>,
     handler: H,
     takes: PhantomData<fn(T)>,
@@ -43,15 +45,16 @@ pub(crate) struct Around<H, T> {
 impl<H, T> Around<H, T> {
     pub(crate) fn new(metrics: &Metrics, endpoint: &'static Endpoint, handler: H) -> Self {
         let counted = Arc::new(metrics.of(endpoint.method.as_str(), endpoint.path));
-        let places = Arc::new(Places::of(endpoint));
-        Self { endpoint, places, counted, handler, takes: PhantomData }
+        let names = endpoint.path_names().collect();
+        Self { endpoint, names, counted, handler, takes: PhantomData }
     }
 }
 
 impl<H: Handler<T, Host>, T: 'static> Answers for Around<H, T> {
-    fn answer(&self, api: &Host, mut request: Request) -> Answering {
+    fn answer(&self, api: &Host, mut request: Request, parts: Vec<Range<usize>>) -> Answering {
         let (endpoint, handler, api) = (self.endpoint, self.handler.clone(), Host::clone(api));
-        let (places, counted) = (Arc::clone(&self.places), Arc::clone(&self.counted));
+        let places = Arc::new(Places::new(Arc::clone(&self.names), parts));
+        let counted = Arc::clone(&self.counted);
         Box::pin(async move {
             let mut observation = Observation::new(&counted);
             let bodiless = request.method() == Method::HEAD;

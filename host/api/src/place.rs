@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -20,7 +21,6 @@ use serde::de::DeserializeOwned;
 
 use crate::api::Host;
 use crate::auth::Identity;
-use crate::contract::Endpoint;
 use crate::problem::Refusal;
 
 /// Rows of a page when the caller names no number.
@@ -29,8 +29,13 @@ const PAGE_DEFAULT: usize = 100;
 /// Rows of a page at most: a screenful for a program.
 const PAGE_MAX: usize = 1_000;
 
-/// Where the names in an endpoint's path stand: which of the segments each is.
-pub(crate) struct Places(Vec<(&'static str, usize)>);
+/// Where the names of an endpoint stand in the path of a request.
+pub(crate) struct Places {
+    /// As the endpoint calls them, in order.
+    keys: Arc<[&'static str]>,
+    /// Bytes of the path, in the same order.
+    parts: Vec<Range<usize>>,
+}
 
 /// What is known of a request on the way to its handler.
 #[derive(Clone)]
@@ -63,23 +68,29 @@ pub(crate) struct Limit(Option<usize>);
 // === impl Places ===
 
 impl Places {
-    /// Those of an endpoint.
-    pub(crate) fn of(endpoint: &Endpoint) -> Self {
-        Self(endpoint.path_places().collect())
+    pub(crate) fn new(keys: Arc<[&'static str]>, parts: Vec<Range<usize>>) -> Self {
+        Self { keys, parts }
     }
 
     /// The environment that a path names, if the endpoint is about one.
     pub(crate) fn environment(&self, uri: &Uri) -> Result<Option<Environment>, Fault> {
         let key = "environment";
-        let named = self.0.iter().any(|(name, _)| *name == key);
-        named.then(|| parse(&self.text(uri, key)?)).transpose()
+        self.part(key).map(|_| parse(&self.text(uri, key)?)).transpose()
+    }
+
+    fn part(&self, key: &str) -> Option<&Range<usize>> {
+        self.parts.get(self.keys.iter().position(|name| *name == key)?)
     }
 
     /// What stands at `{key}`, decoded.
     fn text<'u>(&self, uri: &'u Uri, key: &str) -> Result<Cow<'u, str>, Fault> {
-        let place = self.0.iter().find(|(name, _)| *name == key);
-        let segment = place.and_then(|(_, at)| uri.path().split('/').nth(*at)).unwrap_or_default();
-        let decoded = percent_decode_str(segment).decode_utf8();
+        let part = self.part(key).and_then(|part| uri.path().get(part.clone()));
+        let part = part.unwrap_or_default();
+        // As nearly every name is.
+        if memchr::memchr(b'%', part.as_bytes()).is_none() {
+            return Ok(Cow::Borrowed(part));
+        }
+        let decoded = percent_decode_str(part).decode_utf8();
         decoded.map_err(|_| Fault::new(Code::InvalidName, "a name in the path is not UTF-8"))
     }
 }
@@ -108,6 +119,12 @@ impl Names {
 
     fn connector(&self) -> Result<Connector, Fault> {
         Connector::new(&self.text("publisher")?, &self.text("name")?).map_err(invalid)
+    }
+
+    /// The path from the slash before `{key}` on, and the query, as they were written.
+    pub(crate) fn rest(&self, key: &str) -> Option<&str> {
+        let slash = self.places.part(key)?.start.checked_sub(1)?;
+        self.uri.path_and_query()?.as_str().get(slash..)
     }
 
     fn text(&self, key: &str) -> Result<Cow<'_, str>, Fault> {

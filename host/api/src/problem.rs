@@ -20,6 +20,9 @@ use crate::contract::{CALL_HEADER, DIGEST_HEADER, RELEASE_HEADER};
 /// Bytes of `detail` and of `provider_code`: a connector writes them, and a page of HTML is no help.
 const DETAIL_BYTES_MAX: usize = 1_024;
 
+/// Headers that an answer to a call has from this host: those of [`Trace`], and two that every answer has.
+const ADDED: usize = 5;
+
 /// A fault on its way out.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -127,6 +130,7 @@ impl IntoResponse for Refusal {
 impl Trace {
     /// Says on an answer what ran.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        headers.reserve(ADDED);
         // Ids, names, versions and digests are visible ASCII by their types.
         let mut say = |name: &HeaderName, text: &str| {
             if let Ok(value) = HeaderValue::from_str(text) {

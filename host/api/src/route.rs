@@ -1,12 +1,13 @@
 //! The way of a request to its endpoint: by its path, then by its method.
 //!
 //! Handlers and what they take are axum's; this is not its router. That one copies each name of a path, with its key, and
-//! every handler that it calls: some forty allocations for each request. Here names stay in the path, and who wants one
-//! reads it there ([`crate::place`]).
+//! every handler that it calls: some forty allocations for each request. Here names stay in the path; where each stands
+//! is known from finding the endpoint, and who wants one reads it there ([`crate::place`]).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::ready;
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -60,12 +61,14 @@ impl Router {
     /// Answers a request.
     pub fn answer(&self, request: Request) -> Answering {
         let Inner { host, paths, other } = &*self.0;
-        let Ok(found) = paths.at(request.uri().path()) else {
+        let path = request.uri().path();
+        let Ok(found) = paths.at(path) else {
             let fault = Fault::new(Code::NoSuchEndpoint, "no endpoint has this path");
             return Box::pin(ready(unmatched(other, fault)));
         };
         if let Some(endpoint) = found.value.of(request.method()) {
-            return endpoint.answer(host, request);
+            let parts = found.params.iter().map(|(_, part)| within(path, part)).collect();
+            return endpoint.answer(host, request, parts);
         }
         let fault = Fault::new(Code::MethodNotAllowed, "the path exists; the method does not");
         let mut response = unmatched(other, fault);
@@ -106,4 +109,10 @@ impl Path {
         let names: Vec<&str> = methods.map(Method::as_str).collect();
         HeaderValue::from_str(&names.join(", ")).expect("methods are visible ASCII")
     }
+}
+
+/// Which bytes of the path a part of it is.
+fn within(path: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - path.as_ptr().addr();
+    start..start + part.len()
 }

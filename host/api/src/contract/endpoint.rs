@@ -456,14 +456,8 @@ pub(crate) const PROBLEM: Shape = shape::<problem::Problem>();
 impl Endpoint {
     /// Names in the path, in order.
     pub fn path_names(&self) -> impl Iterator<Item = &'static str> {
-        self.path_places().map(|(name, _)| name)
-    }
-
-    /// Names in the path, and which of its segments each is: the first is the empty one before the path's first slash.
-    pub(crate) fn path_places(&self) -> impl Iterator<Item = (&'static str, usize)> {
         let name = |part: &'static str| part.strip_prefix('{')?.strip_suffix('}');
-        let named = move |(at, part)| Some((name(part)?.trim_start_matches('*'), at));
-        self.path.split('/').enumerate().filter_map(named)
+        self.path.split('/').filter_map(name).map(|name| name.trim_start_matches('*'))
     }
 }
 

@@ -14,12 +14,8 @@ use super::Answer;
 use super::calls::{pace, timeout, user};
 use crate::api::Host;
 use crate::contract::{HOST_HEADER, SLOT_HEADER};
-use crate::place::At;
+use crate::place::{At, Names};
 use crate::problem::{Refusal, Trace};
-
-/// Segments before the provider's own path, with the empty one before the first slash:
-/// `/v1/environments/…/tenants/…/connectors/…/…/proxy/`. Counted, because a tenant may be called `proxy`.
-const SEGMENTS_BEFORE: usize = 10;
 
 static HOST: HeaderName = HeaderName::from_static(HOST_HEADER);
 static SLOT: HeaderName = HeaderName::from_static(SLOT_HEADER);
@@ -27,13 +23,12 @@ static SLOT: HeaderName = HeaderName::from_static(SLOT_HEADER);
 pub(crate) async fn relay(
     State(api): State<Host>,
     At(installation): At,
+    names: Names,
     request: Request,
 ) -> Answer {
     let (head, body) = request.into_parts();
     // As it was written: decoding and encoding it again could make another path of it.
-    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-    let slash = memchr::memchr_iter(b'/', target.as_bytes()).nth(SEGMENTS_BEFORE - 1);
-    let Some(path) = slash.map(|at| &target[at..]) else {
+    let Some(path) = names.rest("path") else {
         return Err(Fault::new(Code::NoSuchEndpoint, "the path names nothing to ask for").into());
     };
     let url = match named::<String>(&head.headers, &HOST)? {
