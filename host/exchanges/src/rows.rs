@@ -52,3 +52,21 @@ impl Rows {
         self.rows.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_kept_for_the_next_unless_it_took_a_flood() {
+        for (bytes, kept) in [(1 << 10, true), (KEPT_BYTES_MAX, false)] {
+            let mut rows = Rows::default();
+            rows.add(1, &vec![b' '; bytes]);
+            rows.add(2, b"{}");
+            assert_eq!(rows.rows[1].end - rows.rows[0].end, frame::HEADER + 2);
+            rows.clear();
+            assert!(rows.is_empty() && rows.frames.is_empty());
+            assert_eq!(rows.frames.capacity() > 0, kept, "{bytes}");
+        }
+    }
+}
