@@ -7,6 +7,7 @@ use harness::herd::{Authority, CONNECTOR, SCOPE, TENANT};
 use serde_json::{Value, json};
 
 use crate::setup::{Setup, path};
+use crate::store::copy;
 
 /// Months ago: the fixture says that its provider drops what is unused for two weeks.
 const OBTAINED_AT: &str = "2026-01-01T00:00:00Z";
@@ -119,6 +120,35 @@ async fn a_connection_that_needs_a_person_is_an_event_and_stands_in_the_metrics(
     assert_eq!(setup.log().matches("connection.needs-reauth").count(), 1, "{}", setup.log());
     let mut setup = setup.crash();
     assert_eq!(setup.metric("keyway_connections", &dead).await, 1.0);
+}
+
+/// C42. Fails if a token that is spent by now, as an older store has it, is tried with each call, or not said to be dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_with_a_spent_token_asks_once_and_waits_for_a_person() {
+    let authority = Authority::start(Duration::ZERO).await;
+    let mut setup = Setup::new(&authority.config());
+    setup.publish("oauth").await.ok();
+    setup.pin(TENANT, CONNECTOR, "1.0.0").await;
+    authority.connect(&mut setup.http).await;
+    let place = setup.stop().await;
+    let (store, backup) = (place.data.join("store"), tempfile::tempdir().expect("a folder"));
+    copy(&store, backup.path());
+
+    let setup = place.up();
+    let outcome = authority.herd(1, || setup.host.http()).await;
+    assert!(outcome.held(), "{outcome}");
+    let place = setup.stop().await;
+    std::fs::remove_dir_all(&store).expect("ours");
+    copy(backup.path(), &store);
+
+    let mut setup = place.up();
+    for _ in 0..2 {
+        let outcome = authority.herd(20, || setup.host.http()).await;
+        assert_eq!((outcome.failed, outcome.token_requests), (20, 2), "{outcome}");
+        assert!(outcome.example.is_some_and(|example| example.contains("needs-reauth")));
+    }
+    let state = comes_to(&mut setup, |_| true).await;
+    assert_eq!(state["phase"], "needs-reauth", "{state}");
 }
 
 /// Fails if a connector goes on seeing the scopes of a grant that a refresh, which nobody asked for, has changed.

@@ -148,7 +148,8 @@ async fn a_store_that_somebody_touched_is_set_aside_and_nothing_is_served() {
     assert_eq!(reply.json(), "1.0.0");
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a folder's files, and makes the folders that they are in.
+pub(crate) fn copy(from: &Path, to: &Path) {
     for file in files_below(from) {
         let target = to.join(file.strip_prefix(from).expect("below it"));
         std::fs::create_dir_all(target.parent().expect("below it")).expect("writable");

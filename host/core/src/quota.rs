@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::ids::Installation;
 
-/// Whose quota: (environment, tenant, connector, provider account).
+/// Whose quota: (environment, tenant, connector, provider account). The connector stands for the provider, which alone
+/// knows its accounts by name; all releases of it, its users and proxied requests share what the account has.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Quota {
     /// For whom.

@@ -54,9 +54,12 @@ struct Book {
 #[derive(Debug)]
 pub struct Outcome {
     callers: usize,
-    failed: usize,
-    example: Option<String>,
-    token_requests: u32,
+    /// Callers who had no answer from the provider.
+    pub failed: usize,
+    /// What one of them was told.
+    pub example: Option<String>,
+    /// Requests to the token endpoint since the server began.
+    pub token_requests: u32,
     calls: u32,
     unauthorized: u32,
     slowest: Duration,
