@@ -13,6 +13,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess
 use serde::{Deserialize, de};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
+use time::OffsetDateTime;
 
 /// The bytes as JSON text, or why they are none. `serde_json` itself refuses what is nested
 /// [`JSON_DEPTH_MAX`] deep.
@@ -47,6 +48,23 @@ pub(crate) fn object<T: DeserializeOwned>(text: &str) -> Result<T, Fault> {
         return Err(Fault::new(Code::InvalidRequest, "the body is a JSON object"));
     }
     serde_json::from_str(text).map_err(|error| misfit(&error))
+}
+
+/// For a field that may be left out: `null` is refused. Leaving a field out often means all, or unguarded, and a caller whose
+/// variable is empty does not mean that.
+pub(crate) fn present<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(from).map(Some)
+}
+
+/// As [`present`], for a time.
+pub(crate) fn present_time<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<OffsetDateTime>, D::Error> {
+    time::serde::rfc3339::deserialize(from).map(Some)
 }
 
 /// For a field that is a list of objects: as [`object`].

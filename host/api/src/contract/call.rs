@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-/// One page, wanted.
+/// One page, wanted. `null` is the same as left out.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Read {
@@ -16,20 +16,19 @@ pub struct Read {
     pub fields: Vec<String>,
     /// `next` of the page before. Absent: from the beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<serde_json::Value>, nullable = false)]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub cursor: Option<Box<RawValue>>,
     /// RFC 3339 lower bound on modification time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, format = DateTime)]
+    #[schema(format = DateTime)]
     pub since: Option<String>,
     /// RFC 3339 upper bound on modification time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, format = DateTime)]
+    #[schema(format = DateTime)]
     pub until: Option<String>,
     /// Records wanted, at most as many as the host takes in a page: 1000, unless its operator changed that. Absent: as many
     /// as the release reads at once by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     pub page_size: Option<u32>,
 }
 
@@ -68,7 +67,6 @@ pub struct Write {
     pub operation: WriteOperation,
     /// The field that `id` of each item holds a value of. Absent: the provider's own id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     pub match_on: Option<String>,
     /// One or more, at most as many as the host takes in a batch: 1000, unless its operator changed that.
     #[serde(deserialize_with = "crate::json::objects")]
@@ -100,7 +98,6 @@ pub struct WriteItem {
     pub reference: String,
     /// What it is written to, for update, upsert and delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     pub id: Option<String>,
     /// What is written.
     #[schema(value_type = serde_json::Value)]
@@ -111,7 +108,6 @@ pub struct WriteItem {
     // For the provider. The host keeps no key, so there is no answer that another payload under the same key could get
     // (C92).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     pub idempotency_key: Option<String>,
 }
 

@@ -7,27 +7,29 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use crate::json::present;
+
 /// A connect session, wanted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BeginConnect {
     /// Which slot; may be left out where the release has one that people connect.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub slot: Option<String>,
     /// Whose connection it is; left out, the tenant's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub user: Option<String>,
     /// Where the person goes afterwards, with `status` and `code` in the query. Not with `headless`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub return_url: Option<String>,
     /// Whether the caller itself sends the person to the provider, and takes the answer.
     #[serde(default)]
     pub headless: bool,
     /// With `headless`: where the provider sends the person back, exactly as the provider knows it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub redirect_uri: Option<String>,
 }
@@ -86,15 +88,15 @@ pub struct CompleteConnect {
     /// `state` of the answer.
     pub state: String,
     /// `code` of the answer.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, nullable = false, format = Password)]
     pub code: Option<SecretString>,
     /// `iss` of the answer (RFC 9207).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     pub iss: Option<String>,
     /// `error` of the answer.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     pub error: Option<String>,
     /// What was kept for the browser that brought it.

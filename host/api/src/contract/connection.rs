@@ -7,25 +7,27 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use crate::json::present;
+
 /// A credential, wanted: `token`, or `user` and `password`, as the slot's scheme asks; neither for a slot of
 /// scheme `none`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetConnection {
     /// A bearer token or an API key.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, nullable = false, format = Password)]
     pub token: Option<SecretString>,
     /// A user, for a slot of scheme `basic`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, nullable = false)]
     pub user: Option<SecretString>,
     /// Its password.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, nullable = false, format = Password)]
     pub password: Option<SecretString>,
     /// What the connector's paths are joined to instead of the descriptor's base URL.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     pub base_url: Option<String>,
 }
@@ -208,11 +210,11 @@ pub struct RefreshConnection {
 pub struct ObtainConnection {
     /// What is exchanged for the connection's tokens (RFC 8693), now and each time that they end. Absent for client
     /// credentials, and for a user whose tokens are had with the tenant's own.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, nullable = false, format = Password)]
     pub subject_token: Option<SecretString>,
     /// What the connector's paths are joined to instead of the descriptor's base URL.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     pub base_url: Option<String>,
 }
@@ -226,35 +228,31 @@ pub struct ImportConnection {
     pub access_token: SecretString,
     /// Gets the next one.
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, format = Password)]
+    #[schema(value_type = Option<String>, format = Password)]
     pub refresh_token: Option<SecretString>,
     /// What is exchanged for the next one (RFC 8693).
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, format = Password)]
+    #[schema(value_type = Option<String>, format = Password)]
     pub subject_token: Option<SecretString>,
     /// When the access token ends.
     #[serde(default, with = "time::serde::rfc3339::option")]
-    #[schema(value_type = Option<String>, nullable = false, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<OffsetDateTime>,
     /// When the tokens were issued.
     #[serde(default, with = "time::serde::rfc3339::option")]
-    #[schema(value_type = Option<String>, nullable = false, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub obtained_at: Option<OffsetDateTime>,
     /// What was granted.
     #[serde(default)]
-    #[schema(nullable = false)]
     pub scopes: Option<Vec<String>>,
     /// The provider's name of the account; another one behind the token is refused.
     #[serde(default)]
-    #[schema(nullable = false)]
     pub account: Option<String>,
     /// What the connector's paths are joined to instead of the descriptor's base URL.
     #[serde(default)]
-    #[schema(nullable = false)]
     pub base_url: Option<String>,
     /// Whether another system goes on refreshing them. Absent: a hold stays as it was.
     #[serde(default)]
-    #[schema(nullable = false)]
     pub hold_refresh: Option<bool>,
     /// Also over tokens that were refreshed here, or were issued later than these.
     #[serde(default)]
@@ -273,42 +271,37 @@ pub struct ImportLine {
     pub slot: String,
     /// Of which user; absent for the tenant's own.
     #[serde(default)]
-    #[schema(nullable = false)]
     pub user: Option<String>,
     /// Goes on requests.
     #[schema(value_type = String, format = Password)]
     pub access_token: SecretString,
     /// Gets the next one.
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, format = Password)]
+    #[schema(value_type = Option<String>, format = Password)]
     pub refresh_token: Option<SecretString>,
     /// What is exchanged for the next one (RFC 8693).
     #[serde(default)]
-    #[schema(value_type = Option<String>, nullable = false, format = Password)]
+    #[schema(value_type = Option<String>, format = Password)]
     pub subject_token: Option<SecretString>,
     /// When the access token ends.
     #[serde(default, with = "time::serde::rfc3339::option")]
-    #[schema(value_type = Option<String>, nullable = false, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<OffsetDateTime>,
     /// When the tokens were issued.
     #[serde(default, with = "time::serde::rfc3339::option")]
-    #[schema(value_type = Option<String>, nullable = false, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub obtained_at: Option<OffsetDateTime>,
     /// What was granted.
     #[serde(default)]
-    #[schema(nullable = false)]
     pub scopes: Option<Vec<String>>,
     /// The provider's name of the account.
     #[serde(default)]
-    #[schema(nullable = false)]
     pub account: Option<String>,
     /// What the connector's paths are joined to instead of the descriptor's base URL.
     #[serde(default)]
-    #[schema(nullable = false)]
     pub base_url: Option<String>,
     /// Whether another system goes on refreshing them. Absent: a hold stays as it was.
     #[serde(default)]
-    #[schema(nullable = false)]
     pub hold_refresh: Option<bool>,
     /// Also over tokens that were refreshed here, or were issued later than these.
     #[serde(default)]
@@ -382,7 +375,7 @@ pub struct LineProblem {
 #[serde(deny_unknown_fields)]
 pub struct ExportConnection {
     /// To whom it is sealed: an age recipient, `age1…`. Absent: in the clear, which only an admin may ask for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub recipient: Option<String>,
 }
@@ -407,7 +400,7 @@ pub struct SetClient {
     /// What the provider calls it.
     pub client_id: String,
     /// Absent for a public client.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, nullable = false, format = Password)]
     pub client_secret: Option<SecretString>,
 }

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::release::ReleaseRef;
+use crate::json::present;
 
 /// A pin, wanted.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -17,7 +18,7 @@ pub struct SetPin {
     pub reason: String,
     /// The generation that the caller saw last, 0 for none. Another one now is a conflict, and nothing
     /// changes. Absent: whatever it is now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub generation: Option<u64>,
     /// Pin also a release that needs scopes which a connection, the tenant's own or a user's, was not granted. The
@@ -33,11 +34,11 @@ pub struct Revert {
     /// Why; up to 1024 bytes.
     pub reason: String,
     /// Back to the pin of this generation. Absent: to the one before the newest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub to: Option<u64>,
     /// As in `SetPin`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub generation: Option<u64>,
 }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use crate::json::{present, present_time};
+
 /// What a token may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -27,17 +29,18 @@ pub struct IssueToken {
     /// What it may do.
     pub role: Role,
     /// Where. Absent: everywhere.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub environments: Option<Vec<String>>,
     /// For whom it may publish. Absent: for every publisher that its role allows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub publisher: Option<String>,
     /// After this it is refused. Absent: never.
     #[serde(
         default,
-        with = "time::serde::rfc3339::option",
+        serialize_with = "time::serde::rfc3339::option::serialize",
+        deserialize_with = "present_time",
         skip_serializing_if = "Option::is_none"
     )]
     #[schema(value_type = Option<String>, nullable = false, format = DateTime)]

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use keyway_core::limits::{INPUT_BYTES_MAX, JSON_DEPTH_MAX, REASON_BYTES_MAX};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{World, at, bearer, limited};
 
@@ -102,6 +102,66 @@ async fn shapes_are_strict() {
         world.get(&at(&format!("/history?limit={limit}"))).await.ok();
     }
     world.get("/v1/pins?after=nonsense").await.refused(400, "invalid-name");
+}
+
+/// What the document does not call nullable is refused as `null`: leaving a field out often means all, or unguarded.
+#[tokio::test]
+async fn null_is_not_the_same_as_left_out() {
+    let world = World::pinned().await;
+    let document = world.get("/openapi.json").await.ok();
+    let mut refused = 0;
+    for (method, path, field) in optional_fields(&document) {
+        let path = path.replace("{environment}", "dev").replace("{tenant}", "acme");
+        let path = path.replace("{publisher}", "pub").replace("{name}", "things");
+        let path = path.replace("{slot}", "token").replace("{object}", "widgets");
+        let request = Request::builder().method(method.to_uppercase().as_str()).uri(&path);
+        let request = request
+            .header(AUTHORIZATION, bearer(&world.admin))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Body::from(format!("{{\"{field}\":null}}")))
+            .unwrap();
+        let reply = world.send(request).await;
+        reply.refused(400, "invalid-request");
+        let problem: Value = serde_json::from_slice(&reply.body).unwrap();
+        let detail = problem["detail"].as_str().unwrap();
+        // What is wrong with a body of secrets is not said in words that could repeat one.
+        let of_secrets =
+            ["complete", "token", "obtain", "import"].contains(&path.rsplit('/').next().unwrap());
+        assert!(of_secrets || detail.contains("null"), "{path}, `{field}`: {detail}");
+        refused += 1;
+    }
+    assert!(refused > 20, "{refused} fields: this test looks in the wrong place");
+    for body in [
+        json!({"token": "s3cret", "user": null}),
+        json!({"token": "s3cret", "password": null}),
+        json!({"token": "s3cret", "base_url": null}),
+    ] {
+        world.put(&at("/connections/token"), body).await.refused(400, "invalid-request");
+    }
+    world.put(&at("/connections/token"), json!({"token": "s3cret"})).await.ok();
+}
+
+/// Method, path and name of each field of a JSON body that may be left out and may not be `null`.
+fn optional_fields(document: &Value) -> Vec<(String, String, String)> {
+    let mut fields = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let body = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+            let Some(name) = body.as_str().and_then(|name| name.rsplit('/').next()) else {
+                continue;
+            };
+            let schema = &document["components"]["schemas"][name];
+            let required = |field: &str| {
+                schema["required"].as_array().is_some_and(|names| names.iter().any(|n| n == field))
+            };
+            for (field, shape) in schema["properties"].as_object().unwrap() {
+                if !required(field) && shape["type"].is_string() {
+                    fields.push((method.clone(), path.clone(), field.clone()));
+                }
+            }
+        }
+    }
+    fields
 }
 
 #[tokio::test]
