@@ -4,6 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::{Failure, FailureKind, Response, clock};
 
+/// The longest wait that is believed: no provider studied resets less than once a day.
+const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl FailureKind {
     /// The kind that a status which is no success means, unless the provider says otherwise.
     pub const fn of_status(status: u16) -> Self {
@@ -38,14 +41,17 @@ impl Failure {
 
 impl Response {
     /// The wait that `Retry-After` asks for, given in seconds or as an HTTP date (RFC 9110 section
-    /// 10.2.3). A date in the past is no wait at all; a value that is neither is ignored.
+    /// 10.2.3). No time at all, a date in the past, more than a day and what is neither say nothing: whoever
+    /// kept to them would ask again at once, or never.
     pub fn retry_after(&self) -> Option<Duration> {
         let value = self.header("retry-after")?.trim();
-        if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-            return value.parse().ok().map(Duration::from_secs);
-        }
-        let at = httpdate::parse_http_date(value).ok()?;
-        Some(at.duration_since(SystemTime::from(clock::now())).unwrap_or_default())
+        let wait = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+            value.parse().ok().map(Duration::from_secs)
+        } else {
+            let at = httpdate::parse_http_date(value).ok()?;
+            at.duration_since(SystemTime::from(clock::now())).ok()
+        };
+        wait.filter(|wait| !wait.is_zero() && *wait <= WAIT_MAX)
     }
 }
 
@@ -86,13 +92,16 @@ mod tests {
         let cassette = Cassette::new().at("2026-03-01T00:00:00Z");
         cassette.play(|| {
             for (value, wait) in [
-                ("0", Some(0)),
+                ("0", None),
+                ("86400", Some(86_400)),
+                ("86401", None),
                 (" 17 ", Some(17)),
                 ("Sun, 01 Mar 2026 00:00:42 GMT", Some(42)),
                 ("Sunday, 01-Mar-26 00:00:42 GMT", Some(42)),
                 ("Sun Mar  1 00:00:42 2026", Some(42)),
-                ("Sat, 28 Feb 2026 23:59:59 GMT", Some(0)),
-                ("18446744073709551615", Some(u64::MAX)),
+                ("Sat, 28 Feb 2026 23:59:59 GMT", None),
+                ("Sun, 01 Mar 2026 00:00:00 GMT", None),
+                ("18446744073709551615", None),
                 ("18446744073709551616", None),
                 ("-1", None),
                 ("1.5", None),

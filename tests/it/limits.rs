@@ -164,6 +164,28 @@ async fn what_the_host_refuses_itself_says_the_same() {
     assert_eq!(upstream.requests().total, asked, "nothing was sent");
 }
 
+/// Catches a provider that is asked thousands of times because it names a wait of nothing, and a caller who is told that
+/// the time was too short where it was the limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_of_nothing_is_not_hammered_and_ends_as_a_limit() {
+    let headers = [("keyway-rate-limit", "throttle"), ("keyway-timeout-ms", "5000")];
+    for by_proxy in [false, true] {
+        let (upstream, setup) = hubspot().await;
+        let nothing = BTreeMap::from([("retry-after".to_owned(), "0".to_owned())]);
+        let fault = Fault { status: Some(429), headers: nothing, ..Fault::default() };
+        upstream.fault(fault).expect("a valid fault");
+        let before = upstream.requests().total;
+        let got = match by_proxy {
+            true => get(&setup, "/proxy/crm/v3/objects/contacts", &headers).await,
+            false => post(&setup, GET, &headers, json!({"id": "1001"})).await,
+        };
+        assert_eq!((got.status, got.code().as_str()), (429, "rate-limited"), "{by_proxy}");
+        assert!(got.header("retry-after").parse::<u64>().is_ok_and(|wait| wait > 0));
+        let asked = upstream.requests().total - before;
+        assert!((1..=8).contains(&asked), "{asked} requests");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_left_is_shown_to_whoever_may_look() {
     let (upstream, mut setup) = hubspot().await;

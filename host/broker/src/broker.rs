@@ -12,7 +12,6 @@ use http::StatusCode;
 use keyway_core::call::Failure;
 use keyway_core::exchange::{Origin, Request, Response};
 use keyway_core::ports::{Credentials, Egress};
-use keyway_core::quota::Quota;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -33,6 +32,7 @@ use crate::request::{self, Parts};
 use crate::respond;
 use crate::send::Raw;
 use crate::target::{self, Target};
+use crate::turn::Again;
 use crate::wire::{self, Wire};
 
 /// The only way out for connectors and for those who use their credentials. Clones are the same broker.
@@ -170,10 +170,10 @@ impl Inner {
 
             // Once more, where that may help.
             let (status, until) = (raw.status, progress.until);
-            if let Some(place) =
+            if let Some(again) =
                 self.once_more(origin, &mut loan, status, payload.again(), until, sketch).await?
             {
-                quota = place;
+                quota = again.quota;
                 continue;
             }
 
@@ -205,19 +205,18 @@ impl Inner {
         again: bool,
         until: Instant,
         sketch: &mut Sketch,
-    ) -> Result<Option<Quota>, Stop> {
+    ) -> Result<Option<Again>, Stop> {
         // Also where the body is gone and cannot be sent again: the next request has the new credential.
         let renewed = inject::renew(&*self.credentials, origin, loan, status).await?;
-        let place = match again {
+        let quota = match again {
             false => None,
             true if renewed => Some(self.place(origin, loan, until).await?),
             true => self.place_again(origin, loan, status, until).await,
         };
-        if place.is_some() {
-            sketch.again(&self.wire);
-            sketch.credential(loan.slot.as_ref(), &loan.scrubber);
-        }
-        Ok(place)
+        let Some(quota) = quota else { return Ok(None) };
+        sketch.again(&self.wire);
+        sketch.credential(loan.slot.as_ref(), &loan.scrubber);
+        Ok(Some(Again { quota, waited: !renewed }))
     }
 
     #[expect(clippy::too_many_arguments, reason = "one request, and all that goes into it")]

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -126,6 +126,7 @@ impl broker::Inner {
         let mut quota = self.place(origin, &loan, progress.until).await?;
         let permit = progress.wait(self.budget.acquire_alone(origin, limits)).await;
 
+        let mut waited = false;
         let (opened, echoes) = loop {
             sketch.waited();
             sketch.request(&target, &parts, &payload);
@@ -141,7 +142,13 @@ impl broker::Inner {
             self.learn(origin, &quota, &echoes, (status, &opened.headers), answered);
             let until = progress.until;
             match self.once_more(origin, &mut loan, status, payload.again(), until, sketch).await? {
-                Some(place) => quota = place,
+                Some(again) => {
+                    quota = again.quota;
+                    waited |= again.waited;
+                }
+                None if waited && status == StatusCode::TOO_MANY_REQUESTS => {
+                    return Err(self.given_up(origin, &quota));
+                }
                 None => break (opened, echoes),
             }
         };

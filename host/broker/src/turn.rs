@@ -3,6 +3,8 @@
 //! How long a wait is, [`crate::pace`] says; here it is slept through, or refused where the caller has no time for it.
 //! Then the answer is the host's own: a provider that has asked to wait is not asked again.
 
+use std::time::Duration;
+
 use http::{HeaderMap, StatusCode};
 use keyway_core::exchange::{Origin, Pace};
 use keyway_core::quota::{Quota, Standing};
@@ -14,6 +16,17 @@ use crate::pace::Turn;
 use crate::reason::{Reason, Stop};
 use crate::respond;
 use crate::scrub::Scrubber;
+
+/// Time that must be left after a turn. Who gets one later would wait for it and then end as an exchange that took too
+/// long. A provider next door answers in less.
+const LEFT_MIN: Duration = Duration::from_millis(100);
+
+/// A place for the same request once more.
+pub(crate) struct Again {
+    pub(crate) quota: Quota,
+    /// After a wait that the provider asked for, and not with another credential.
+    pub(crate) waited: bool,
+}
 
 // === impl Inner ===
 
@@ -34,7 +47,7 @@ impl Inner {
         }
         let mut taken = self.paces.take(&quota, declared, Instant::now());
         while let Err(turn) = taken {
-            if turn.at() > until {
+            if turn.at() + LEFT_MIN > until {
                 let standing = self.paces.standing(&quota, declared, Instant::now());
                 return Err(told_to_wait(origin, standing, &turn));
             }
@@ -58,6 +71,20 @@ impl Inner {
         }
         // The only reason for there being none is the time.
         self.place(origin, loan, until).await.ok()
+    }
+
+    /// The end of a request that was sent, waited with and refused again, where there is no time for another wait: the
+    /// host's own answer, because nobody asked for the provider's so late.
+    pub(crate) fn given_up(&self, origin: &Origin, quota: &Quota) -> Stop {
+        let standing = self.paces.standing(quota, &origin.descriptor.rate_limits, Instant::now());
+        let wait = standing.blocked_for;
+        origin.limit_met.note(standing);
+        let detail = "the provider refused it for its rate limit again, and no time is left to wait";
+        let stop = Stop::new(Reason::RateLimited, detail);
+        match wait {
+            Some(wait) => stop.after(wait),
+            None => stop,
+        }
     }
 
     /// Learns from a response how much is left.

@@ -244,7 +244,8 @@ impl From<Failure> for Fault {
             .and_then(|said| CONNECTION_CODES.iter().copied().find(|code| code.as_str() == said));
         let code = own.filter(|_| !failure.request_sent).unwrap_or_else(|| failure.kind.code());
         let mut fault = Self::new(code, failure.message);
-        if let Some(wait) = failure.retry_after {
+        // A wait of nothing would have whoever keeps to it come again at once, for ever.
+        if let Some(wait) = failure.retry_after.filter(|wait| !wait.is_zero()) {
             fault.retry = Retry::After(wait);
         }
         fault.provider_code = failure.code;

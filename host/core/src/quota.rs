@@ -10,6 +10,10 @@ use std::time::Duration;
 
 use crate::ids::Installation;
 
+/// The longest wait that is believed of somebody outside. No provider studied resets less than once a day. What is asked
+/// beyond it says as little as a wait of nothing, or one that is over.
+pub const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Whose quota: (environment, tenant, connector, provider account). The connector stands for the provider, which alone
 /// knows its accounts by name; all releases of it, its users and proxied requests share what the account has.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyway_core::descriptor::RateLimit;
-use keyway_core::quota::{Allowance, Standing, whole_seconds};
+use keyway_core::quota::{Allowance, Standing, WAIT_MAX, whole_seconds};
 use tokio::time::Instant;
 
-use super::headers::{Reading, Told, WAIT_MAX};
+use super::headers::{Reading, Told};
 use super::window::{History, after};
 
 /// Lengths of windows that are remembered beside those now declared: those of other releases.
@@ -26,10 +26,13 @@ const LEARNT_MAX: usize = 16;
 const SHOWN_FOR: Duration = Duration::from_secs(60);
 /// Two resets that are no further apart are the same: they are whole seconds, and responses take their time.
 const SAME_RESET: Duration = Duration::from_secs(2);
-/// The wait after a 429 that tells nothing. Doubles with each that follows such a wait.
+/// The wait after a refusal that tells nothing, and the least one after another that followed a shorter wait: a provider
+/// that names moments would be asked without end. Doubles with each that follows such a wait.
 const BLIND_WAIT: Duration = Duration::from_secs(1);
 /// Times that it doubles: up to 32 s.
 const BLIND_DOUBLINGS_MAX: u32 = 5;
+/// How long refusals are remembered of which nothing came after. A call that asked and was refused is over by then.
+const REFUSALS_FOR: Duration = Duration::from_secs(120);
 /// After a refusal the number of requests let go doubles in this time, from one.
 const EASE: Duration = Duration::from_millis(250);
 /// When easing has stopped to mean anything: 40 doublings.
@@ -50,7 +53,7 @@ pub(super) struct Pace {
     /// Nothing goes before then: the provider said so.
     hold: Option<Instant>,
     ease: Option<Ease>,
-    /// Refusals in a row that told nothing.
+    /// Refusals in a row that told nothing, or less than [`BLIND_WAIT`]. Only an answer that is no refusal ends the row.
     refusals: u32,
     /// Numbers of those who wait, in order.
     queue: VecDeque<u64>,
@@ -104,6 +107,9 @@ impl Pace {
         self.learnt.retain(|learnt| now < learnt.forgotten_at());
         self.hold = self.hold.filter(|until| now < *until);
         self.ease = self.ease.filter(|ease| now < ease.from + EASE_OVER);
+        if self.hold.is_none() && now >= after(self.used_at, REFUSALS_FOR) {
+            self.refusals = 0;
+        }
         now
     }
 
@@ -175,18 +181,14 @@ impl Pace {
     pub(super) fn learn(&mut self, told: Told, now: Instant) {
         self.used_at = now;
         let paced = told.readings.values().any(|reading| reading.window.is_some());
-        match told.wait {
-            Some(wait) => self.hold(after(now, wait), told.refused || !paced),
-            // What was under way when the wait began is refused too, and says nothing new.
-            None if told.refused && self.hold.is_none() => {
-                let wait = BLIND_WAIT * 2_u32.pow(self.refusals.min(BLIND_DOUBLINGS_MAX));
-                self.refusals = self.refusals.saturating_add(1);
-                self.hold(after(now, wait), true);
-            }
-            None => {}
-        }
+        // What was under way when a wait began is refused too, and says nothing new.
+        let anew = told.refused && self.hold.is_none();
         if !told.refused && self.hold.is_none() {
             self.refusals = 0;
+        }
+        let wait = if anew { Some(self.back_off(told.wait)) } else { told.wait };
+        if let Some(wait) = wait {
+            self.hold(after(now, wait), told.refused || !paced);
         }
         for (name, reading) in told.readings {
             self.learn_policy(name, reading, now);
@@ -212,7 +214,7 @@ impl Pace {
     pub(super) fn idle(&self) -> bool {
         let unused = self.histories.values().all(|history| history.used() == 0);
         let quiet = self.hold.is_none() && self.ease.is_none() && self.learnt.is_empty();
-        unused && quiet && !self.awaited()
+        unused && quiet && self.refusals == 0 && !self.awaited()
     }
 
     /// Somebody waits.
@@ -261,6 +263,22 @@ impl Pace {
             self.ease = Some(Ease { from: until, released: 0 });
         }
         self.hold = Some(until).filter(|until| self.latest < *until);
+    }
+
+    /// How long nothing goes after a refusal: as long as it says, unless it says so little that the next came too early
+    /// as well.
+    fn back_off(&mut self, told: Option<Duration>) -> Duration {
+        if let Some(told) = told.filter(|told| *told >= BLIND_WAIT) {
+            return told;
+        }
+        let row = self.refusals;
+        self.refusals = row.saturating_add(1);
+        let blind = |doublings: u32| BLIND_WAIT * 2_u32.pow(doublings.min(BLIND_DOUBLINGS_MAX));
+        match told {
+            Some(told) if row == 0 => told,
+            Some(_) => blind(row - 1),
+            None => blind(row),
+        }
     }
 
     fn learn_policy(&mut self, name: Arc<str>, reading: Reading, now: Instant) {

@@ -17,14 +17,13 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use keyway_core::quota::WAIT_MAX;
 use keyway_core::quota::fields::{LIMIT, RATE_LIMIT, RATE_LIMIT_POLICY};
 use sfv::{BareItem, Dictionary, Item, List, ListEntry, Parameters, Parser};
 use time::OffsetDateTime;
 
 /// What the forms without a name speak of.
 pub(super) const DEFAULT: &str = "default";
-/// The longest wait that is believed. No provider studied resets less than once a day.
-pub(super) const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Policies of one response that are read. The most that a studied provider sends is four.
 pub(super) const POLICIES_MAX: usize = 16;
 /// Bytes of a policy's name that is read. They are words like `burst`.
@@ -106,6 +105,7 @@ pub(super) fn read(
     told.wait = [retry_after.filter(|_| told.refused), used_up.filter_map(|used| used.reset).max()]
         .into_iter()
         .flatten()
+        .filter(|wait| !wait.is_zero())
         .max();
     if limited && told.wait.is_none() {
         told.wait = told.guess();
@@ -153,7 +153,10 @@ impl Told {
     /// If everything is said to be left, one of those is wrong, and the shortest does the least harm.
     fn guess(&self) -> Option<Duration> {
         let window = |reading: &Reading| reading.window.map(|w| Duration::from_secs(w.into()));
-        let wait = |reading: &Reading| Some(reading.reset.or(window(reading))?.min(WAIT_MAX));
+        let wait = |reading: &Reading| {
+            let reset = reading.reset.filter(|reset| !reset.is_zero());
+            Some(reset.or(window(reading))?.min(WAIT_MAX))
+        };
         let (maybe, left): (Vec<_>, Vec<_>) =
             self.readings.values().partition(|reading| reading.remaining.is_none_or(|r| r == 0));
         maybe.into_iter().filter_map(wait).max().or(left.into_iter().filter_map(wait).min())
@@ -188,7 +191,7 @@ fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
 fn structured(headers: &HeaderMap, told: &mut Told) {
     for (name, params) in named(headers, &RATE_LIMIT) {
         if let Some(remaining) = unsigned(&params, "r") {
-            let reset = unsigned(&params, "t").map(reset_in);
+            let reset = unsigned(&params, "t").and_then(reset_in);
             told.add(&name, Reading { remaining: Some(remaining), reset, ..Reading::default() });
         }
     }
@@ -210,7 +213,7 @@ fn structured(headers: &HeaderMap, told: &mut Told) {
     let (limit, remaining, reset) = (value("limit"), value("remaining"), value("reset"));
     told.add(
         DEFAULT,
-        Reading { limit, remaining, reset: reset.map(reset_in), ..Reading::default() },
+        Reading { limit, remaining, reset: reset.and_then(reset_in), ..Reading::default() },
     );
 }
 
@@ -341,8 +344,8 @@ fn window(seconds: u64) -> Option<u32> {
     u32::try_from(seconds).ok().filter(|seconds| *seconds > 0)
 }
 
-fn reset_in(seconds: u64) -> Duration {
-    Duration::from_secs(seconds).min(WAIT_MAX)
+fn reset_in(seconds: u64) -> Option<Duration> {
+    Some(Duration::from_secs(seconds)).filter(|reset| *reset <= WAIT_MAX)
 }
 
 // Plain values.
@@ -393,19 +396,15 @@ fn within_a_day(seconds: f64) -> Option<Duration> {
 }
 
 /// The value of `Retry-After`: seconds or a date. Beyond the standard, a time since 1970, a fraction and an
-/// exponent are understood, because a wait misread as none does harm. Clamped to [0, 24 h].
+/// exponent are understood, because a wait misread as none does harm. One that is over already, or is longer than
+/// [`WAIT_MAX`], is none: whoever takes it at its word asks again at once, or never.
 fn wait(text: &str, reference: f64) -> Option<Duration> {
     if let Ok(date) = httpdate::parse_http_date(text) {
-        let seconds = seconds(date.into()) - reference;
-        return Some(clamped(seconds));
+        return within_a_day(seconds(date.into()) - reference);
     }
     let numeric = text.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
     let number: f64 = text.parse().ok().filter(|_| numeric)?;
-    Some(ahead(number, reference).unwrap_or_else(|| clamped(number)))
-}
-
-fn clamped(seconds: f64) -> Duration {
-    Duration::from_secs_f64(seconds.clamp(0.0, WAIT_MAX.as_secs_f64()))
+    ahead(number, reference)
 }
 
 fn date(headers: &HeaderMap) -> Option<OffsetDateTime> {
@@ -505,7 +504,7 @@ mod tests {
         ];
         let told = told(200, &pairs);
         assert_eq!(told.readings["burst"].remaining, Some(50));
-        assert_eq!(told.readings["daily"].reset, Some(WAIT_MAX), "clamped");
+        assert_eq!(told.readings["daily"].reset, None, "longer than any reset");
         assert_eq!(told.readings["traffic"].rate(), None, "bytes are no requests");
     }
 

@@ -6,6 +6,7 @@ use http::HeaderValue;
 use keyway_core::ids::Installation;
 use keyway_core::quota::Allowance;
 use proptest::prelude::*;
+use tokio::time::{sleep, sleep_until};
 
 use super::*;
 
@@ -278,33 +279,37 @@ fn what_a_provider_makes_up_is_bounded() {
 }
 
 #[test]
-fn waits_that_providers_get_wrong_are_clamped() {
+fn waits_that_providers_get_wrong_are_none() {
     // C93. The wall clock is ten minutes off; the response's date is right.
     let date = "Mon, 01 Jun 2026 12:10:00 GMT";
     for (value, held) in [
+        // Nothing, the past, and what is longer than any limit lasts say as little as what cannot be read.
         ("0", None),
+        ("0.0", None),
         ("-1", None),
-        ("1e9", Some(86_400)),
-        ("86401", Some(86_400)),
-        ("99999999999999999999999999", Some(86_400)),
-        ("1e999", Some(86_400)),
+        ("1e9", None),
+        ("86400", Some(86_400)),
+        ("86401", None),
+        ("99999999999999999999999999", None),
+        ("1e999", None),
         ("Sun, 06 Nov 1994 08:49:37 GMT", None),
+        ("Mon, 01 Jun 2026 12:10:00 GMT", None),
         ("Mon, 01 Jun 2026 12:10:20 GMT", Some(20)),
-        ("Fri, 01 Jan 2100 00:00:00 GMT", Some(86_400)),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", None),
         // Seconds since 1970, which the standard does not have: 12:10:30.
         ("1780315830", Some(30)),
-        ("3, 5", Some(1)),
-        ("soon", Some(1)),
-        ("NaN", Some(1)),
-        ("", Some(1)),
+        ("3, 5", None),
+        ("soon", None),
+        ("NaN", None),
+        ("", None),
     ] {
         let (now, paces) = (Instant::now(), Paces::default());
         learn(&paces, 429, &[("retry-after", value), ("date", date)], now);
         let blocked = paces.standing(&quota("acme"), &[], now).blocked_for;
-        assert_eq!(blocked, held.map(secs), "{value:?}");
+        assert_eq!(blocked, Some(secs(held.unwrap_or(1))), "{value:?}");
         let pairs = headers(&[("retry-after", value), ("date", date)]);
         let asked = headers::read(StatusCode::TOO_MANY_REQUESTS, &pairs, || WALL).wait;
-        assert!(asked.is_none_or(|asked| asked == secs(held.unwrap_or(0))), "{value:?}");
+        assert_eq!(asked, held.map(secs), "{value:?}");
     }
 }
 
@@ -328,6 +333,54 @@ fn refusals_that_tell_nothing_are_waited_for_longer_each_time() {
     assert_eq!(paces.standing(&quota("acme"), &[], now + secs(1)).blocked_for, None);
     learn(&paces, 503, &[("retry-after", "9")], now + secs(1));
     assert_eq!(paces.standing(&quota("acme"), &[], now + secs(1)).blocked_for, Some(secs(9)));
+}
+
+/// What a provider that refuses everything gets within five seconds of one who asks as soon as it may.
+async fn asked_in_five_seconds(answers: &[&[(&'static str, &str)]]) -> usize {
+    let (start, paces, mut asked) = (Instant::now(), Paces::default(), 0);
+    loop {
+        let mut taken = paces.take(&quota("acme"), &[], Instant::now());
+        while let Err(turn) = taken {
+            sleep_until(turn.at()).await;
+            taken = turn.take(Instant::now());
+        }
+        if start.elapsed() >= secs(5) {
+            return asked;
+        }
+        asked += 1;
+        assert!(asked < 1_000, "asked without end");
+        // A provider next door.
+        sleep(Duration::from_millis(1)).await;
+        learn(&paces, 429, answers[asked % answers.len()], Instant::now());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_always_refuses_is_asked_a_few_times_whatever_it_says() {
+    for value in ["0", "-1", "soon", "0.001", "0.5", "1", "1e-9", "86401", "1780315200", "1e999"] {
+        let asked = asked_in_five_seconds(&[&[("retry-after", value)]]).await;
+        assert!((3..=8).contains(&asked), "{value:?}: {asked}");
+    }
+    let left = |reset| [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", reset)];
+    for reset in ["0", "0.01", "1780315200", "1780315199", "-3", "1780315200001"] {
+        let asked = asked_in_five_seconds(&[&left(reset)]).await;
+        assert!((3..=8).contains(&asked), "{reset:?}: {asked}");
+    }
+    let turns = [[("retry-after", "0")].as_slice(), &[("retry-after", "0.1")], &[]];
+    let asked = asked_in_five_seconds(&turns).await;
+    assert!((3..=8).contains(&asked), "in turns: {asked}");
+}
+
+#[test]
+fn refusals_are_remembered_where_nothing_else_is() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    learn(&paces, 429, &[], start);
+    // The slow start is over, and somebody looks at all quotas.
+    let now = start + secs(12);
+    assert_eq!(paces.all(now).len(), 1);
+    learn(&paces, 429, &[], now);
+    assert_eq!(paces.standing(&quota("acme"), &[], now).blocked_for, Some(secs(2)));
+    assert!(paces.all(now + secs(121)).is_empty());
 }
 
 #[test]

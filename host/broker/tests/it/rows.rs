@@ -110,6 +110,31 @@ async fn a_refusal_that_cannot_be_waited_out_is_handed_on() {
     assert_eq!(upstream.requests().len(), 1);
 }
 
+/// Catches a provider that is asked without end because it names a wait of nothing, and a caller who is told that the
+/// time was too short where it was the limit.
+#[tokio::test]
+async fn a_wait_of_nothing_is_backed_off_from_and_ends_as_a_limit() {
+    for by_proxy in [false, true] {
+        let upstream = Upstream::start(|_, _| refusal("0")).await;
+        let mut world = World::of(&upstream, "");
+        world.origin.pace = Pace::Throttle;
+        world.origin.time_left = Duration::from_millis(2_500);
+        if by_proxy {
+            let failure = world.get("/x").await.err().expect("the host's own answer");
+            assert_eq!(failure.code.as_deref(), Some("rate-limited"));
+            assert!(failure.request_sent && failure.retry_after.is_some());
+        } else {
+            let request = with_slot("token", get("/y"));
+            let response = world.broker.exchange(&world.origin, request).await.unwrap();
+            assert_eq!(response.status, 429);
+        }
+        let standing = world.origin.limit_met.standing().expect("word of it");
+        assert!(standing.blocked_for.is_some());
+        let asked = upstream.requests().len();
+        assert!((1..=2).contains(&asked), "{asked}");
+    }
+}
+
 /// Catches an upload that is cut although it moves, and one that is not although it does not.
 #[tokio::test]
 async fn the_first_byte_is_waited_for_once_the_body_stands_still() {

@@ -10,7 +10,7 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use sfv::{Integer, KeyRef, ListSerializer, StringRef};
 
-use super::{Allowance, Standing, whole_seconds};
+use super::{Allowance, Standing, WAIT_MAX, whole_seconds};
 
 /// What is left.
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -35,7 +35,7 @@ pub struct Own {
     pub remainders: bool,
 }
 
-/// Sets the fields. A `Retry-After` in seconds that asks for more stays.
+/// Sets the fields. A `Retry-After` in seconds that asks for more, and for no more than [`WAIT_MAX`], stays.
 pub fn write(headers: &mut HeaderMap, standing: &Standing, own: Own) {
     let blocked = standing.blocked_for.map(whole_seconds);
     if !own.policies {
@@ -114,9 +114,10 @@ fn trio(headers: &mut HeaderMap, standing: &Standing, blocked: Option<u64>) {
     }
 }
 
-/// The provider's own `Retry-After`, if it is in seconds.
+/// The provider's own `Retry-After`, if it is in seconds and can be meant.
 fn asked(headers: &HeaderMap) -> Option<u64> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+    let asked = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok();
+    asked.filter(|seconds| *seconds <= WAIT_MAX.as_secs())
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, text: Option<String>) {
