@@ -79,7 +79,8 @@ impl Inner {
         let standing = self.paces.standing(quota, &origin.descriptor.rate_limits, Instant::now());
         let wait = standing.blocked_for;
         origin.limit_met.note(standing);
-        let detail = "the provider refused it for its rate limit again, and no time is left to wait";
+        let detail =
+            "the provider refused it for its rate limit again, and no time is left to wait";
         let stop = Stop::new(Reason::RateLimited, detail);
         match wait {
             Some(wait) => stop.after(wait),

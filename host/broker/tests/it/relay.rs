@@ -176,7 +176,7 @@ pub(crate) fn pieces() -> (mpsc::Sender<Bytes>, Streamed) {
     (sender, Pieces(receiver).boxed_unsync())
 }
 
-fn get(url: &str) -> Relayed {
+pub(crate) fn get(url: &str) -> Relayed {
     Relayed {
         slot: Some("token".parse().unwrap()),
         method: Method::GET,

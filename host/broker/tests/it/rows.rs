@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::StatusCode;
 use keyway_core::Descriptor;
+use keyway_core::call::FailureKind;
 use keyway_core::exchange::{Exchange, HostRequest, Pace};
 use keyway_core::ports::{Egress as _, Outbound as _};
 use tokio::io::AsyncWriteExt as _;
@@ -120,8 +121,9 @@ async fn a_wait_of_nothing_is_backed_off_from_and_ends_as_a_limit() {
         world.origin.pace = Pace::Throttle;
         world.origin.time_left = Duration::from_millis(2_500);
         if by_proxy {
-            let failure = world.get("/x").await.err().expect("the host's own answer");
-            assert_eq!(failure.code.as_deref(), Some("rate-limited"));
+            let failure =
+                world.relay(crate::relay::get("/x")).await.err().expect("the host's own answer");
+            assert_eq!(failure.kind, FailureKind::RateLimited);
             assert!(failure.request_sent && failure.retry_after.is_some());
         } else {
             let request = with_slot("token", get("/y"));
