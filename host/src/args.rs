@@ -35,11 +35,14 @@ pub(crate) struct Remote {
     #[arg(long, global = true, env = env::TOKEN, hide_env_values = true, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
     /// Environment that tenants are named in.
-    #[arg(long, global = true, default_value = "dev", value_name = "ENVIRONMENT")]
+    #[arg(long, global = true, env = env::ENVIRONMENT, default_value = "dev", value_name = "ENVIRONMENT")]
     pub(crate) env: String,
-    /// Print the API's JSON instead of text.
+    /// Print the API's JSON instead of text; what went wrong too.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Print tables as wide as they are, with whole digests, also where the terminal is narrower.
+    #[arg(long, global = true)]
+    pub(crate) wide: bool,
 }
 
 /// How a call is made.

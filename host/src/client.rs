@@ -14,7 +14,6 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use keyway_api::contract::{PACE_HEADER, TIMEOUT_HEADER, USER_HEADER};
 use rustls::pki_types::ServerName;
-use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -43,8 +42,8 @@ pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     /// HTTP fields.
     pub(crate) headers: HeaderMap,
-    /// The body, if it is JSON.
-    pub(crate) json: Value,
+    /// The body, bytes that are not UTF-8 replaced.
+    pub(crate) body: String,
 }
 
 /// An answer that goes on, read line by line.
@@ -239,10 +238,6 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 async fn read(response: Response<Incoming>) -> anyhow::Result<Reply> {
     let (head, body) = response.into_parts();
     let bytes = body.collect().await?.to_bytes();
-    Ok(Reply { status: head.status, headers: head.headers, json: text_or_json(&bytes) })
-}
-
-fn text_or_json(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+    let body = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Reply { status: head.status, headers: head.headers, body })
 }

@@ -6,6 +6,12 @@ pub(crate) const HOST: &str = "KEYWAY_HOST";
 /// The token that a command shows.
 pub(crate) const TOKEN: &str = "KEYWAY_TOKEN";
 
+/// Environment that tenants are named in, such as `prod`.
+pub(crate) const ENVIRONMENT: &str = "KEYWAY_ENV";
+
+/// Columns of the terminal, as shells say them; wins over what the terminal says itself.
+pub(crate) const COLUMNS: &str = "COLUMNS";
+
 /// Log filter of `keyway serve`, in `tracing-subscriber`'s form; wins over the configuration file.
 pub(crate) const LOG: &str = "KEYWAY_LOG";
 

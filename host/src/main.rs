@@ -1,5 +1,6 @@
 //! The `keyway` binary: what was typed, to an exit code.
 
+mod answer;
 mod app;
 mod args;
 mod client;
@@ -19,7 +20,7 @@ use keyway_api::contract::installation::{Revert, SetPin};
 
 use crate::args::{Cli, Command, LogsCommand};
 use crate::client::Unreachable;
-use crate::commands::remote::{Refused, Session};
+use crate::commands::remote::{Refused, Session, Unfit};
 use crate::commands::{
     admit, calls, connect, connections, explain, keys, logs, new, pins, quotas, releases, serve,
     settings, tokens,
@@ -28,6 +29,10 @@ use crate::exit::Exit;
 
 fn main() -> ExitCode {
     let Cli { remote, command } = Cli::parse();
+    let json = remote.json;
+    if remote.wide {
+        output::widen();
+    }
     let outcome = match command {
         Command::Serve(typed) => return serve::serve(typed).into(),
         Command::AdmitComponent => return admit::admit(),
@@ -38,7 +43,7 @@ fn main() -> ExitCode {
             runtime.block_on(run(&session, remote_command))
         }),
     };
-    let exit = outcome.unwrap_or_else(|error| report(&error));
+    let exit = outcome.unwrap_or_else(|error| report(&error, json));
     // A secret that is shown once and did not reach its file must not look as if it had.
     if exit == Exit::Success && output::incomplete() { Exit::Failure } else { exit }.into()
 }
@@ -81,11 +86,11 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         }
         Command::Read { tenant, connector, object, request, calling } => {
             let session = &session.calling(&calling)?;
-            calls::on_object(session, &tenant, &connector, &object, "read", request).await
+            calls::read(session, &tenant, &connector, &object, request).await
         }
         Command::Write { tenant, connector, object, request, calling } => {
             let session = &session.calling(&calling)?;
-            calls::on_object(session, &tenant, &connector, &object, "write", request).await
+            calls::write(session, &tenant, &connector, &object, request).await
         }
         Command::Quotas { tenant, connector } => {
             quotas::list(session, tenant.as_deref(), connector.as_deref()).await
@@ -101,11 +106,30 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
 }
 
 /// Says what went wrong and what that means for a script.
-fn report(error: &anyhow::Error) -> Exit {
-    if let Some(refused) = error.downcast_ref::<Refused>() {
-        output::note(format!("keyway: {refused}"));
-        return refused.exit();
+fn report(error: &anyhow::Error, json: bool) -> Exit {
+    let (exit, code) = match error.downcast_ref::<Refused>() {
+        Some(refused) if json => {
+            output::problem(refused.document());
+            return refused.exit();
+        }
+        Some(refused) => {
+            output::note(format!("keyway: {refused}"));
+            return refused.exit();
+        }
+        None if error.is::<Unreachable>() => (Exit::Unreachable, "unreachable"),
+        None => match error.downcast_ref::<Unfit>() {
+            Some(unfit) => (Exit::Refused, unfit.code.as_str()),
+            None => (Exit::Failure, "failed"),
+        },
+    };
+    if json {
+        let detail = match error.downcast_ref::<Unfit>() {
+            Some(unfit) => unfit.detail.clone(),
+            None => format!("{error:#}"),
+        };
+        output::problem(&serde_json::json!({ "code": code, "detail": detail }).to_string());
+    } else {
+        output::note(format!("keyway: {error:#}"));
     }
-    output::note(format!("keyway: {error:#}"));
-    if error.is::<Unreachable>() { Exit::Unreachable } else { Exit::Failure }
+    exit
 }

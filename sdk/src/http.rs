@@ -10,7 +10,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Failure, Result, backend, json_text};
+use crate::exact::readable;
+use crate::{Failure, Result, backend, from_json, json_text};
 
 /// What the requests of a connector have in common.
 #[derive(Clone, Debug)]
@@ -258,15 +259,16 @@ impl Response {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as JSON of the expected shape. Anything else means that the contract drifted.
+    /// The body as JSON of the expected shape, read as [`from_json`] reads. Anything else means that the contract
+    /// drifted.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body)
+        from_json(&self.body)
             .map_err(|error| Failure::contract(format!("answer is not the JSON expected: {error}")))
     }
 
-    /// The body as text, bytes that are not UTF-8 replaced.
+    /// The body as text, without a byte order mark, bytes that are not UTF-8 replaced.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
+        readable(&self.body).into_owned()
     }
 
     fn or_failure(self, errors: fn(&Self) -> Failure) -> Result<Self> {

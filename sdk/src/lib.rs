@@ -38,6 +38,7 @@ mod backend;
 pub mod bindings;
 pub mod clock;
 mod descriptor;
+mod exact;
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod export;
@@ -61,6 +62,7 @@ pub use act::{Act, Actions};
 pub use descriptor::{
     ActionSpec, Api, Describe, Descriptor, Effect, ObjectSpec, Probe, ReadSpec, Scheme, Slot,
 };
+pub use exact::from_json;
 pub use failure::{Failure, FailureKind};
 pub use http::{Http, Request, Response, send_all};
 pub use listen::{Delivery, Event, Listen, Received, Reply};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::{Extra, Failure, Result, json_text};
+use crate::{Extra, Failure, Result, from_json, json_text};
 
 /// JSON Schema documents by object.
 pub type Schemas = BTreeMap<String, Value>;
@@ -82,7 +82,7 @@ impl ReadRequest {
     /// The cursor as the connector wrote it. A cursor of another shape is the caller's fault.
     pub fn cursor_as<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         let parse = |text: &String| {
-            serde_json::from_str(text).map_err(|error| {
+            from_json(text.as_bytes()).map_err(|error| {
                 Failure::invalid_input(format!("cursor is not one of this connector's: {error}"))
                     .code("cursor-unknown")
             })

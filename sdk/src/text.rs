@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Failure, Result};
+use crate::{Failure, Result, from_json};
 
 /// JSON text of a value. Fails only for what JSON cannot say, such as a map whose keys are no strings.
 pub fn json_text<T: Serialize + ?Sized>(value: &T) -> Result<String> {
@@ -13,6 +13,6 @@ pub fn json_text<T: Serialize + ?Sized>(value: &T) -> Result<String> {
 
 /// Reads JSON text that a caller gave; `what` names it in the failure.
 pub(crate) fn from_caller<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
-    serde_json::from_str(text)
+    from_json(text.as_bytes())
         .map_err(|error| Failure::invalid_input(format!("{what} is not as declared: {error}")))
 }

@@ -6,6 +6,7 @@ mod connect;
 mod connections;
 mod keys;
 mod logs;
+mod mirror;
 mod pins;
 mod project;
 mod quotas;
@@ -32,6 +33,8 @@ const CALL_FAILED: i32 = 6;
 struct Cli<'s> {
     setup: &'s Setup,
     folder: TempDir,
+    /// Further variables of its environment.
+    variables: Vec<(&'static str, &'static str)>,
 }
 
 /// What a command came to.
@@ -46,7 +49,14 @@ struct Said {
 
 impl<'s> Cli<'s> {
     fn new(setup: &'s Setup) -> Self {
-        Self { setup, folder: tempfile::tempdir().expect("temporary folder") }
+        let folder = tempfile::tempdir().expect("temporary folder");
+        Self { setup, folder, variables: Vec::new() }
+    }
+
+    /// The same, with this in its environment.
+    fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
+        self
     }
 
     /// Runs a command with this on its standard input.
@@ -56,6 +66,8 @@ impl<'s> Cli<'s> {
             .current_dir(self.folder.path())
             .env("KEYWAY_HOST", format!("http://{}", self.setup.host.address))
             .env("KEYWAY_TOKEN", &self.setup.host.token)
+            .env_remove("COLUMNS")
+            .envs(self.variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -87,14 +99,21 @@ impl<'s> Cli<'s> {
         self.run(args).code
     }
 
-    /// A command that must fail with this exit code, say why on standard error, and print no data.
+    /// A command that must fail with this exit code, say why on standard error, and print no data. For programs it says so
+    /// in one line of JSON.
     #[track_caller]
     fn fails(&self, args: &[&str], exit: i32, why: &str) {
-        for args in [args.to_vec(), [args, &["--json"]].concat()] {
-            let said = self.run(&args);
-            assert_eq!((said.code, said.out.as_str()), (exit, ""), "{args:?}: {said:?}");
-            assert!(said.err.starts_with(&format!("keyway: {why}")), "{args:?}: {}", said.err);
-        }
+        let said = self.run(args);
+        assert_eq!((said.code, said.out.as_str()), (exit, ""), "{args:?}: {said:?}");
+        assert!(said.err.starts_with(&format!("keyway: {why}")), "{args:?}: {}", said.err);
+        let said = self.run(&[args, &["--json"]].concat());
+        assert_eq!((said.code, said.out.as_str()), (exit, ""), "{args:?}: {said:?}");
+        assert_eq!(said.err.matches('\n').count(), 1, "one line, for programs: {}", said.err);
+        let problem: Value = serde_json::from_str(&said.err).expect("JSON");
+        let text = |field: &str| problem[field].as_str().unwrap_or_default().to_owned();
+        let (code, detail) = (text("code"), text("detail"));
+        let told = detail.starts_with(why) || format!("{code}: {detail}").starts_with(why);
+        assert!(told && !code.is_empty(), "{args:?}: {problem}");
     }
 
     /// A file with this in it; its path.

@@ -45,5 +45,8 @@ pub const CALL_HEADER: &str = "keyway-call";
 /// Media type of JSON values, one a line.
 pub const LINES_TYPE: &str = "application/x-ndjson";
 
+/// Media type of an error code's page: Markdown, which browsers would not show as such (RFC 7763).
+pub const PAGE_TYPE: &str = "text/plain; charset=utf-8";
+
 /// Media type of `/metrics`.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

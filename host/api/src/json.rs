@@ -9,26 +9,27 @@ use std::fmt;
 
 use keyway_core::limits::JSON_DEPTH_MAX;
 use keyway_core::{Code, Fault};
-use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde::{Deserialize, de};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-/// The bytes as JSON text, or why they are none. `serde_json` itself refuses what is nested
+/// The bytes as JSON text without a byte order mark, or why they are none. `serde_json` itself refuses what is nested
 /// [`JSON_DEPTH_MAX`] deep.
 pub(crate) fn check(bytes: &[u8]) -> Result<&str, Fault> {
     let refuse = |detail: String| Err(Fault::new(Code::MalformedJson, detail));
     if bytes.is_empty() {
         return refuse("the body is empty; JSON is expected".to_owned());
     }
-    if bytes.starts_with(b"\xef\xbb\xbf") {
-        return refuse("the body begins with a byte order mark (RFC 8259 section 8.1)".to_owned());
-    }
+    // RFC 8259 section 8.1: a reader may pass over it.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else {
         return refuse("the body is not UTF-8".to_owned());
     };
-    match serde_json::from_str::<Checked>(text) {
+    match read::<Checked>(text) {
         Ok(Checked) => Ok(text),
         Err(error) if error.to_string().starts_with("recursion limit") => {
             refuse(format!("the body is nested {JSON_DEPTH_MAX} deep, or more"))
@@ -37,9 +38,78 @@ pub(crate) fn check(bytes: &[u8]) -> Result<&str, Fault> {
     }
 }
 
-/// Checked text as a value.
+/// Checked text as a value to look at, not to hand on: its numbers are those of `f64`.
 pub(crate) fn value(text: &str) -> Result<serde_json::Value, Fault> {
-    serde_json::from_str(text).map_err(|error| misfit(&error))
+    read(text).map_err(|error| misfit(&error))
+}
+
+/// Reads text in which numbers may be beyond what `f64` holds: as the largest that it does.
+fn read<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    match serde_json::from_str(text) {
+        Err(error) if error.to_string().starts_with("number out of range") => {
+            serde_json::from_str(&within_range(text))
+        }
+        read => read,
+    }
+}
+
+/// The text with the largest number that there is in place of larger ones.
+fn within_range(text: &str) -> String {
+    let of_number = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.');
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string(rest),
+            '-' | '0'..='9' => rest.find(|c| !of_number(c)).unwrap_or(rest.len()),
+            _ => rest
+                .find(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
+                .unwrap_or(rest.len()),
+        };
+        let (token, behind) = rest.split_at(length);
+        let number = first == '-' || first.is_ascii_digit();
+        // What is no number at all stays, to be refused.
+        let large = number
+            && serde_json::from_str::<IgnoredAny>(token).is_ok()
+            && token.parse::<f64>().is_ok_and(f64::is_infinite);
+        match large {
+            true if first == '-' => out.push_str(&f64::MIN.to_string()),
+            true => out.push_str(&f64::MAX.to_string()),
+            false => out.push_str(token),
+        }
+        rest = behind;
+    }
+    out
+}
+
+/// Bytes of the string that a text begins with.
+fn string(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
+/// Checked text without what stands between its parts.
+pub(crate) fn compact(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string(rest),
+            _ => rest.find('"').unwrap_or(rest.len()),
+        };
+        let (part, behind) = rest.split_at(length);
+        match first {
+            '"' => out.push_str(part),
+            _ => out.extend(part.chars().filter(|c| !c.is_ascii_whitespace())),
+        }
+        rest = behind;
+    }
+    out
 }
 
 /// Checked text as an object of a shape. What `serde` derives would take a list of the fields, too.
@@ -172,6 +242,7 @@ mod tests {
             "[]",
             r#"{"n":9007199254740993,"m":{"n":1.0}}"#,
             r#"{"big":123456789012345678901234567890}"#,
+            r#"{"larger":[1e400,-1E+400,{"1e400":"\"1e400"}],"small":1e-400}"#,
             " {\"a\" : [1e2, -0.0] } ",
         ] {
             assert_eq!(check(text.as_bytes()).unwrap(), text);
@@ -189,15 +260,40 @@ mod tests {
             "{\"a\":1,}",
             "[1] [2]",
             "01",
-            "1e999",
+            "1e999x",
+            "[01e999]",
+            r#"{"a":1e999,"a":2}"#,
             r#"{"a":1,"a":2}"#,
             r#"{"x":[{"a":1,"\u0061":2}]}"#,
-            "\u{feff}{}",
+            "\u{feff}",
+            "\u{feff}\u{feff}{}",
             r#""\ud800""#,
         ] {
             assert!(refused(text.as_bytes()), "{text:?}");
         }
         assert!(refused(b"\"\xff\""));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        assert_eq!(check("\u{feff}{\"a\":1}".as_bytes()).unwrap(), "{\"a\":1}");
+    }
+
+    #[test]
+    fn numbers_beyond_any_float_are_looked_at_as_the_largest() {
+        let text = r#"{"a\"1e400":[1e400,-1e400,1.5,1e-400]}"#;
+        assert_eq!(
+            value(text).unwrap(),
+            serde_json::json!({"a\"1e400": [f64::MAX, f64::MIN, 1.5, 0.0]})
+        );
+        assert_eq!(value("1e400").unwrap(), f64::MAX);
+    }
+
+    #[test]
+    fn compact_text_has_every_part_as_it_was() {
+        let text = " { \"b a\" :\n[ 1.50 , \"\\\" \\\\\" ,true,1e400 ],\t\"a\":{ } } ";
+        assert_eq!(compact(text), r#"{"b a":[1.50,"\" \\",true,1e400],"a":{}}"#);
+        assert_eq!(compact("\"x y\""), "\"x y\"");
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod json;
 mod layer;
 mod metrics;
 pub mod openapi;
+pub mod pages;
 mod place;
 mod ports;
 mod problem;

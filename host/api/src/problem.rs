@@ -81,6 +81,7 @@ impl Refusal {
             retry_after_ms: wait(fault.retry).map(millis),
             provider_code: fault.provider_code.as_deref().map(|code| cut(code).to_owned()),
             request_sent: self.trace.is_some().then_some(fault.request_sent),
+            extra: fault.extra.iter().cloned().map(Into::into).collect(),
             instance,
         }
     }

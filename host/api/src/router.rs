@@ -70,6 +70,7 @@ pub(crate) fn router(api: Host) -> Router {
         .mount(&endpoint::AUDIT_LIST, audit::list)
         .mount(&endpoint::HEALTH, health::alive)
         .mount(&endpoint::READY, health::ready)
+        .mount(&endpoint::CODE_GET, health::code)
         .mount(&endpoint::METRICS, health::metrics)
         .mount(&endpoint::OPENAPI, health::openapi);
     let routes = mounted.routes;

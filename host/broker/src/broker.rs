@@ -140,6 +140,10 @@ impl Inner {
         let (slot, url) = (request.slot.take(), std::mem::take(&mut request.url));
         sketch.wanted(&request.method, &url);
         let foreseen = foreseen(policy, origin, slot.is_some(), &url, progress)?;
+        // In the log it has its host, also where it goes no further.
+        if let Some(target) = &foreseen {
+            sketch.wanted(&request.method, target.as_str());
+        }
         let (mut parts, mut payload) = Parts::parse(request, descriptor, limits)?;
 
         // Inject: the secret is fetched once, and before a lookup or a connection could be for nothing.

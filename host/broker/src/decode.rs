@@ -1,7 +1,13 @@
 //! Undoes `content-encoding`, within limits: the size of what comes out, and how much larger it is than
 //! what came in.
+//!
+//! Servers write into the field what is no coding, and name a coding that they did not apply. Bodies are read as
+//! browsers read them: a name that is no coding is passed over, a body that cannot be of the coding named is taken as it
+//! is, and what follows the end of a coded body is ignored.
 
-use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
+use async_compression::tokio::bufread::{
+    BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
+};
 use async_compression::zstd::DParameter;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderMap};
@@ -16,6 +22,35 @@ const STEP_BYTES: usize = 64 << 10;
 /// Log2 of the largest zstd window: 8 MiB, as RFC 9659 has it for HTTP. A frame may ask for 128 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// How gzip begins (RFC 1952 section 2.3.1).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// How a frame of zstd begins, and one to be skipped, whose last four bits are free (RFC 8878 section 3.1).
+const ZSTD_MAGIC: u32 = 0xfd2f_b528;
+const ZSTD_SKIPPED_MAGIC: u32 = 0x184d_2a50;
+
+/// Names in IANA's registry of content codings that this host cannot undo. Whatever else stands in the field, such as a
+/// character set or a storage service's `aws-chunked`, says nothing of the bytes.
+const UNKNOWN_CODINGS: [&str; 7] =
+    ["aes128gcm", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress"];
+
+/// What can be undone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Coding {
+    Gzip,
+    Brotli,
+    Zstd,
+    /// With the zlib data format around it, as the standard has it, or without.
+    Deflate,
+}
+
+/// A body as far as it is decoded.
+struct Inflated<'l> {
+    bytes: Vec<u8>,
+    grown_max: usize,
+    limits: &'l Limits,
+}
+
 /// The body without its coding. Without one it is the same bytes.
 pub(crate) async fn decode(
     headers: &HeaderMap,
@@ -24,45 +59,40 @@ pub(crate) async fn decode(
 ) -> Result<Bytes, Stop> {
     let Some(coding) = coding(headers)? else { return Ok(body) };
     // A response to HEAD says how the body would be coded.
-    if body.is_empty() {
+    if body.is_empty() || !coding.begins(&body) {
         return Ok(body);
     }
     // Boxed: a decoder is large, and most bodies have none.
-    Box::pin(undo(&coding, &body, limits)).await
+    let decoded = Box::pin(coding.undo(&body, limits)).await;
+    // To a coding that does not mark its beginning, a brace is a whole body, and what follows it a trail.
+    let doubtful = match &decoded {
+        Err(stop) => stop.reason == Reason::EncodingMalformed,
+        Ok((_, trail)) => *trail && !coding.marked(),
+    };
+    if doubtful && text(&body) {
+        return Ok(body);
+    }
+    decoded.map(|(bytes, _)| bytes)
 }
 
-async fn undo(coding: &str, input: &[u8], limits: &Limits) -> Result<Bytes, Stop> {
-    match coding {
-        "gzip" | "x-gzip" => {
-            let mut decoder = GzipDecoder::new(input);
-            decoder.multiple_members(true);
-            inflate(decoder, input.len(), limits).await
-        }
-        "br" => inflate(BrotliDecoder::new(input), input.len(), limits).await,
-        "zstd" => {
-            let window = [DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX)];
-            inflate(ZstdDecoder::with_params(input, &window), input.len(), limits).await
-        }
-        "deflate" => inflate(ZlibDecoder::new(input), input.len(), limits).await,
-        _ => Err(Stop::new(
-            Reason::EncodingRefused,
-            "upstream's body has a coding that was not asked for",
-        )),
-    }
+/// Whether anything is done to a body on its way: secrets cannot be seen in one that is coded.
+pub(crate) fn coded(headers: &HeaderMap) -> bool {
+    !matches!(coding(headers), Ok(None))
 }
 
 /// The one coding there is. Two would multiply what one may inflate, and nobody sends two.
-fn coding(headers: &HeaderMap) -> Result<Option<String>, Stop> {
+fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Stop> {
     let refuse = |detail| Stop::new(Reason::EncodingRefused, detail);
     let mut found = None;
     for value in headers.get_all(CONTENT_ENCODING) {
-        let text =
-            value.to_str().map_err(|_| refuse("upstream's body has an unreadable coding"))?;
-        for name in text.split(',').map(str::trim) {
-            if name.is_empty() || name.eq_ignore_ascii_case("identity") {
-                continue;
+        // Bytes that are not text name no coding.
+        for name in String::from_utf8_lossy(value.as_bytes()).split(',').map(str::trim) {
+            let name = name.to_ascii_lowercase();
+            if UNKNOWN_CODINGS.contains(&name.as_str()) {
+                return Err(refuse("upstream's body has a coding that was not asked for"));
             }
-            if found.replace(name.to_ascii_lowercase()).is_some() {
+            let Some(coding) = Coding::named(&name) else { continue };
+            if found.replace(coding).is_some() {
                 return Err(refuse("upstream's body is coded more than once"));
             }
         }
@@ -70,50 +100,143 @@ fn coding(headers: &HeaderMap) -> Result<Option<String>, Stop> {
     Ok(found)
 }
 
-async fn inflate(
-    decoder: impl AsyncRead,
-    coded_bytes: usize,
-    limits: &Limits,
-) -> Result<Bytes, Stop> {
-    let mut decoder = std::pin::pin!(decoder);
-    let grown_max =
-        coded_bytes.saturating_mul(limits.inflation_max).max(limits.inflation_free_bytes);
-    let mut decoded =
-        Vec::with_capacity(coded_bytes.saturating_mul(4).min(limits.response_body_bytes_max));
-    loop {
-        let start = decoded.len();
-        decoded.reserve(STEP_BYTES);
-        let mut step = (&mut decoder).take(STEP_BYTES as u64);
-        while step.limit() > 0 {
-            let read = step.read_buf(&mut decoded).await.map_err(|error| {
-                tracing::debug!(%error, "body does not decode");
-                Stop::new(Reason::EncodingMalformed, "upstream's body does not decode")
-            })?;
-            if read == 0 {
-                break;
+/// Whether the bytes are text that nothing was done to: UTF-8 without control characters. What a compressor makes is
+/// not, but for a few bytes by chance.
+fn text(bytes: &[u8]) -> bool {
+    let control = |c: char| c.is_control() && !c.is_ascii_whitespace();
+    std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(control))
+}
+
+// === impl Coding ===
+
+impl Coding {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "gzip" | "x-gzip" => Self::Gzip,
+            "br" => Self::Brotli,
+            "zstd" => Self::Zstd,
+            "deflate" => Self::Deflate,
+            _ => return None,
+        })
+    }
+
+    /// Whether bytes can be the beginning of what the coding makes. Only some mark their beginning.
+    fn begins(self, input: &[u8]) -> bool {
+        match self {
+            Self::Gzip => input.starts_with(&GZIP_MAGIC),
+            Self::Zstd => zstd_frame(input),
+            Self::Brotli | Self::Deflate => true,
+        }
+    }
+
+    /// Whether a body of it says by its first bytes that it is one.
+    const fn marked(self) -> bool {
+        matches!(self, Self::Gzip | Self::Zstd)
+    }
+
+    /// What was coded, and whether something follows it.
+    async fn undo(self, mut input: &[u8], limits: &Limits) -> Result<(Bytes, bool), Stop> {
+        let mut inflated = Inflated::of(input.len(), limits);
+        loop {
+            input = match self {
+                Self::Gzip => {
+                    inflated.take(GzipDecoder::new(input), GzipDecoder::into_inner).await?
+                }
+                Self::Brotli => {
+                    inflated.take(BrotliDecoder::new(input), BrotliDecoder::into_inner).await?
+                }
+                Self::Zstd => {
+                    let window = [DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX)];
+                    let decoder = ZstdDecoder::with_params(input, &window);
+                    inflated.take(decoder, ZstdDecoder::into_inner).await?
+                }
+                Self::Deflate if zlib(input) => {
+                    inflated.take(ZlibDecoder::new(input), ZlibDecoder::into_inner).await?
+                }
+                // RFC 9110 section 8.4.1.2: some send it without the zlib data format around it.
+                Self::Deflate => {
+                    inflated.take(DeflateDecoder::new(input), DeflateDecoder::into_inner).await?
+                }
+            };
+            // Both formats may go on with another of the same (RFC 1952 section 2.2, RFC 8878 section 3.1).
+            if !(self.marked() && self.begins(input)) {
+                return Ok((inflated.bytes.into(), !input.is_empty()));
             }
         }
-        if decoded.len() > limits.response_body_bytes_max {
-            let detail =
-                format!("upstream's body is over {} bytes", limits.response_body_bytes_max);
+    }
+}
+
+/// Whether bytes begin as zlib's data format does (RFC 1950 section 2.2): the method is deflate, and the first two are a
+/// multiple of 31.
+fn zlib(input: &[u8]) -> bool {
+    let &[method, flags, ..] = input else { return false };
+    method & 0x0f == 8 && u16::from_be_bytes([method, flags]).is_multiple_of(31)
+}
+
+/// Whether bytes begin a frame of zstd, or one to be skipped (RFC 8878 section 3.1).
+fn zstd_frame(input: &[u8]) -> bool {
+    let magic = input.first_chunk().map(|magic| u32::from_le_bytes(*magic));
+    magic.is_some_and(|magic| magic == ZSTD_MAGIC || magic & !0xf == ZSTD_SKIPPED_MAGIC)
+}
+
+// === impl Inflated ===
+
+impl<'l> Inflated<'l> {
+    fn of(coded_bytes: usize, limits: &'l Limits) -> Self {
+        let room = coded_bytes.saturating_mul(4).min(limits.response_body_bytes_max);
+        let grown_max =
+            coded_bytes.saturating_mul(limits.inflation_max).max(limits.inflation_free_bytes);
+        Self { bytes: Vec::with_capacity(room), grown_max, limits }
+    }
+
+    /// All that a decoder gives; what it left unread.
+    async fn take<'i, D: AsyncRead + Unpin>(
+        &mut self,
+        mut decoder: D,
+        rest: impl FnOnce(D) -> &'i [u8],
+    ) -> Result<&'i [u8], Stop> {
+        loop {
+            let start = self.bytes.len();
+            self.bytes.reserve(STEP_BYTES);
+            let mut step = (&mut decoder).take(STEP_BYTES as u64);
+            while step.limit() > 0 {
+                let read = step.read_buf(&mut self.bytes).await.map_err(|error| {
+                    tracing::debug!(%error, "body does not decode");
+                    Stop::new(Reason::EncodingMalformed, "upstream's body does not decode")
+                })?;
+                if read == 0 {
+                    break;
+                }
+            }
+            self.check()?;
+            if self.bytes.len() == start {
+                return Ok(rest(decoder));
+            }
+            // The decoder never waits, so without this one body could hold a thread for its whole length.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn check(&self) -> Result<(), Stop> {
+        let (size, most) = (self.bytes.len(), self.limits.response_body_bytes_max);
+        if size > most {
+            let detail = format!("upstream's body is over {most} bytes");
             return Err(Stop::new(Reason::ResponseBodyTooLarge, detail));
         }
-        if decoded.len() > grown_max {
-            let detail =
-                format!("upstream's body grows over {} times when decoded", limits.inflation_max);
+        if size > self.grown_max {
+            let times = self.limits.inflation_max;
+            let detail = format!("upstream's body grows over {times} times when decoded");
             return Err(Stop::new(Reason::InflationTooLarge, detail));
         }
-        if decoded.len() == start {
-            return Ok(decoded.into());
-        }
-        // The decoder never waits, so without this one body could hold a thread for its whole length.
-        tokio::task::yield_now().await;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder};
+    use async_compression::tokio::bufread::{
+        BrotliEncoder, DeflateEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder,
+    };
     use http::HeaderValue;
 
     use super::*;
@@ -162,17 +285,115 @@ mod tests {
                 Err(Reason::EncodingMalformed),
                 "{coding}"
             );
-            let junk = Bytes::from_static(b"\x01junk that is in no format at all");
+            let junk = [&body[..body.len() / 2], b"\xffjunk that is in no format at all"].concat();
             assert_eq!(
-                attempt(coding, junk, &limits).await,
+                attempt(coding, junk.into(), &limits).await,
                 Err(Reason::EncodingMalformed),
                 "{coding}"
             );
         }
         let plain = Bytes::from_static(b"plain");
-        assert_eq!(attempt("identity", plain.clone(), &limits).await, Ok(plain.clone()));
-        for coding in ["gzip, gzip", "gzip, br", "compress", "aws-chunked"] {
+        for coding in ["gzip, gzip", "gzip, br", "compress", "gzip, dcb"] {
             assert_eq!(attempt(coding, plain.clone(), &limits).await, Err(Reason::EncodingRefused));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_no_coding_says_nothing() {
+        let limits = Limits::default();
+        let plain = Bytes::from_static(b"\x01plain\xff");
+        for name in [
+            "identity",
+            "",
+            "utf-8",
+            "UTF-8",
+            "none",
+            "None",
+            "null",
+            "binary",
+            "text/plain",
+            ",",
+            "aws-chunked",
+        ] {
+            assert_eq!(attempt(name, plain.clone(), &limits).await, Ok(plain.clone()), "{name}");
+        }
+        let coded = encode("gzip", b"text").await;
+        for name in ["gzip, utf-8", "identity,GZIP", "aws-chunked, x-gzip", ",gzip,"] {
+            assert_eq!(attempt(name, coded.clone(), &limits).await.unwrap(), "text", "{name}");
+        }
+        let headers = HeaderMap::from_iter([
+            (CONTENT_ENCODING, HeaderValue::from_static("none")),
+            (CONTENT_ENCODING, HeaderValue::from_bytes(b"\xff").unwrap()),
+        ]);
+        assert_eq!(decode(&headers, plain.clone(), &limits).await.unwrap(), plain);
+        assert!(!super::coded(&headers));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_coded_although_it_says_so_is_taken_as_it_is() {
+        let limits = Limits::default();
+        for coding in ["gzip", "br", "zstd", "deflate"] {
+            for plain in [
+                r#"{"id":"é"}"#,
+                "[]",
+                "x",
+                "<html>\r\n\t</html>",
+                "{\"n\":12345678901234567.89}\n",
+            ] {
+                let plain = Bytes::from_static(plain.as_bytes());
+                assert_eq!(attempt(coding, plain.clone(), &limits).await, Ok(plain), "{coding}");
+            }
+        }
+        // An image, whose own beginning says what it is not.
+        let image = Bytes::from_static(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
+        for coding in ["gzip", "zstd"] {
+            assert_eq!(
+                attempt(coding, image.clone(), &limits).await,
+                Ok(image.clone()),
+                "{coding}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn deflate_comes_with_the_zlib_format_and_without() {
+        let limits = Limits::default();
+        for text in [&b"x"[..], br#"{"id":1}"#, &text(100_000)] {
+            for body in [read(ZlibEncoder::new(text)).await, read(DeflateEncoder::new(text)).await]
+            {
+                assert_eq!(attempt("deflate", body, &limits).await.unwrap(), text);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_end_is_ignored_unless_it_is_more_of_the_same() {
+        let limits = Limits::default();
+        let (one, two) = (text(1_000), text(70_000));
+        for coding in ["gzip", "br", "zstd", "deflate"] {
+            let body = encode(coding, &one).await;
+            for trail in [&b"\0"[..], &[0; 512], b"\r\n", b"trailing", b"\x1f", b"\x28\xb5"] {
+                let body = [&body, trail].concat();
+                let decoded = attempt(coding, body.into(), &limits).await;
+                assert_eq!(decoded.unwrap(), one, "{coding} {trail:?}");
+            }
+        }
+        for coding in ["gzip", "zstd"] {
+            let (first, second) = (encode(coding, &one).await, encode(coding, &two).await);
+            let both = [&first[..], &second].concat();
+            let whole = [&one[..], &two].concat();
+            assert_eq!(
+                attempt(coding, both.clone().into(), &limits).await.unwrap(),
+                whole,
+                "{coding}"
+            );
+            // More of the same that is cut off is a loss, and no trail.
+            let cut = both[..both.len() - 100].to_vec();
+            assert_eq!(
+                attempt(coding, cut.into(), &limits).await,
+                Err(Reason::EncodingMalformed),
+                "{coding}"
+            );
         }
     }
 

@@ -193,6 +193,7 @@ impl Stop {
             message: self.detail.into_owned(),
             retry_after: self.retry_after,
             request_sent,
+            extra: Vec::new(),
         }
     }
 }
@@ -201,7 +202,26 @@ impl Stop {
 mod tests {
     use std::collections::HashSet;
 
+    use keyway_core::{Code, Fault};
+
     use super::*;
+
+    #[test]
+    fn lengths_have_codes_of_their_own() {
+        for reason in Reason::ALL.iter().copied() {
+            let length = ["too-large", "too-long"].iter().any(|end| reason.as_str().ends_with(end));
+            let fault = Fault::from(Stop::new(reason, "x").failure(false));
+            let expected = match reason.kind() {
+                FailureKind::Denied if length => Code::RequestTooLarge,
+                FailureKind::Contract if length => Code::ResponseTooLarge,
+                _ => {
+                    assert!(!length, "{reason:?} is a length of another kind");
+                    continue;
+                }
+            };
+            assert_eq!(fault.code, expected, "{reason:?}");
+        }
+    }
 
     #[test]
     fn codes_are_unique() {

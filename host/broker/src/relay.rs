@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -22,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use crate::broker::{self, Broker, foreseen, late, settled};
 use crate::budget::Permit;
+use crate::decode;
 use crate::dial::Connection;
 use crate::inject::{self, Loan};
 use crate::ledger::{self, Sketch};
@@ -117,6 +117,9 @@ impl broker::Inner {
 
         sketch.wanted(request.method.as_str(), &request.url);
         let foreseen = foreseen(policy, origin, request.slot.is_some(), &request.url, progress)?;
+        if let Some(target) = &foreseen {
+            sketch.wanted(request.method.as_str(), target.as_str());
+        }
         let parts = Parts::relayed(request.method, request.headers, descriptor, limits)?;
         let mut payload = Payload::streamed(request.body);
 
@@ -304,11 +307,7 @@ impl Drop for Flow {
 impl Mask {
     fn of(scrubber: &Scrubber, headers: &HeaderMap) -> Option<Self> {
         // Inside compressed bytes nothing can be seen.
-        let coded = headers
-            .get_all(CONTENT_ENCODING)
-            .iter()
-            .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-        let masks = !scrubber.is_empty() && !coded;
+        let masks = !scrubber.is_empty() && !decode::coded(headers);
         masks.then(|| Self { scrubber: scrubber.clone(), held: BytesMut::new() })
     }
 

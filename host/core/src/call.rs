@@ -13,6 +13,10 @@ use crate::ids::{Action, Object};
 /// JSON text (RFC 8259).
 pub type Json = String;
 
+/// Names and values beside what the contract fixes: its `extra`. In their order; a name may come more than once. Bounded by
+/// [`crate::limits::EXTRA_PAIRS_MAX`] and [`crate::limits::EXTRA_BYTES_MAX`].
+pub type Extra = Vec<(String, String)>;
+
 /// What a caller asks of a connector.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Operation {
@@ -49,6 +53,8 @@ pub struct ReadRequest {
     pub until: Option<String>,
     /// Records wanted.
     pub page_size: u32,
+    /// Names and values beside these.
+    pub extra: Extra,
 }
 
 /// One page, read.
@@ -58,6 +64,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// Cursor of the next page; none ends the run.
     pub next: Option<Json>,
+    /// Names and values beside these.
+    pub extra: Extra,
 }
 
 /// One provider object.
@@ -71,6 +79,8 @@ pub struct Record {
     pub deleted: bool,
     /// The object.
     pub data: Json,
+    /// Names and values beside these.
+    pub extra: Extra,
 }
 
 /// One batch of writes, wanted.
@@ -86,6 +96,8 @@ pub struct WriteRequest {
     pub items: Vec<WriteItem>,
     /// Refuse all if one fails, where the provider can.
     pub all_or_none: bool,
+    /// Names and values beside these.
+    pub extra: Extra,
 }
 
 /// One write.
@@ -99,6 +111,8 @@ pub struct WriteItem {
     pub data: Json,
     /// Stable across retries and releases.
     pub idempotency_key: String,
+    /// Names and values beside these.
+    pub extra: Extra,
 }
 
 /// What became of one write.
@@ -117,6 +131,8 @@ pub struct Written {
     pub id: String,
     /// The provider's view of the record.
     pub data: Option<Json>,
+    /// Names and values beside these.
+    pub extra: Extra,
 }
 
 /// What a connector answers.
@@ -143,6 +159,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// False only when nothing can have reached the provider.
     pub request_sent: bool,
+    /// Names and values beside these.
+    pub extra: Extra,
 }
 
 /// The contract's `failure-kind`.
@@ -218,6 +236,7 @@ impl Failure {
             message: message.into(),
             retry_after: None,
             request_sent: false,
+            extra: Extra::new(),
         }
     }
 }
@@ -235,14 +254,26 @@ const CONNECTION_CODES: [Code; 8] = [
     Code::TokenEndpointFailed,
 ];
 
+/// What the broker says of lengths. They have codes of their own: whoever reads `denied` is to think of what a connector
+/// may do, and whoever reads `contract-drift` of what the provider has changed.
+const LENGTH_CODES: [(FailureKind, &str, Code); 6] = [
+    (FailureKind::Denied, "url-too-long", Code::RequestTooLarge),
+    (FailureKind::Denied, "headers-too-large", Code::RequestTooLarge),
+    (FailureKind::Denied, "request-body-too-large", Code::RequestTooLarge),
+    (FailureKind::Contract, "response-headers-too-large", Code::ResponseTooLarge),
+    (FailureKind::Contract, "response-body-too-large", Code::ResponseTooLarge),
+    (FailureKind::Contract, "inflation-too-large", Code::ResponseTooLarge),
+];
+
 /// The one place where a guest's failure becomes an error of Keyway's.
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
-        let own = failure
-            .code
-            .as_deref()
-            .and_then(|said| CONNECTION_CODES.iter().copied().find(|code| code.as_str() == said));
-        let code = own.filter(|_| !failure.request_sent).unwrap_or_else(|| failure.kind.code());
+        let said = failure.code.as_deref().unwrap_or_default();
+        let own = CONNECTION_CODES.iter().copied().find(|code| code.as_str() == said);
+        let length =
+            LENGTH_CODES.iter().find(|(kind, text, _)| *kind == failure.kind && *text == said);
+        let code = own.filter(|_| !failure.request_sent).or(length.map(|(_, _, code)| *code));
+        let code = code.unwrap_or_else(|| failure.kind.code());
         let mut fault = Self::new(code, failure.message);
         // A wait of nothing would have whoever keeps to it come again at once, for ever.
         if let Some(wait) = failure.retry_after.filter(|wait| !wait.is_zero()) {
@@ -250,6 +281,7 @@ impl From<Failure> for Fault {
         }
         fault.provider_code = failure.code;
         fault.request_sent = failure.request_sent;
+        fault.extra = failure.extra;
         fault
     }
 }

@@ -169,6 +169,10 @@ codes! {
     CredentialMissing = "credential-missing", 409, Tenant, No;
     /// The host refused what the connector asked for.
     Denied = "denied", 502, Connector, No;
+    /// A request that the connector asked for is longer than the host sends.
+    RequestTooLarge = "request-too-large", 502, Connector, No;
+    /// The provider's answer is longer than the host reads.
+    ResponseTooLarge = "response-too-large", 502, Upstream, No;
     /// The provider rejected the credential.
     Unauthenticated = "unauthenticated", 424, Tenant, No;
     /// The provider accepted the credential and refused the operation.

@@ -8,8 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call::Extra;
 use crate::code::Code;
 use crate::quota::Standing;
+
+/// Names that a refusal lists of what there is: enough to see a slip of the pen, few enough to read.
+const LISTED_MAX: usize = 10;
 
 /// Whose fault a failed call is: decides who is alerted and what counts against a release.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -48,6 +52,8 @@ pub struct Fault {
     pub provider_code: Option<String>,
     /// False only when nothing can have reached the provider.
     pub request_sent: bool,
+    /// What a connector said beside that, such as the provider's own id of the request.
+    pub extra: Extra,
     /// How the provider's rate limit stands, where that is what the call ran into.
     pub rate_limit: Option<Arc<Standing>>,
     /// Whose fault it is; starts as the code's own answer.
@@ -84,6 +90,7 @@ impl Fault {
             retry: code.retry(),
             provider_code: None,
             request_sent: false,
+            extra: Extra::new(),
             rate_limit: None,
             whose: code.whose(),
             source: None,
@@ -94,6 +101,22 @@ impl Fault {
     #[must_use]
     pub fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// Says what there is, where what was asked for is not: the first ten names, and how many more there are.
+    #[must_use]
+    pub fn but_there_is<T: fmt::Display>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        let mut names = names.into_iter();
+        let listed: Vec<String> =
+            names.by_ref().take(LISTED_MAX).map(|name| format!("`{name}`")).collect();
+        let more = names.count();
+        self.detail.push_str("; there is ");
+        self.detail.push_str(if listed.is_empty() { "none" } else { "" });
+        self.detail.push_str(&listed.join(", "));
+        if more > 0 {
+            self.detail.push_str(&format!(" and {more} more"));
+        }
         self
     }
 
@@ -138,5 +161,22 @@ impl fmt::Display for Fault {
 impl Error for Fault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|error| error as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_is_is_listed_up_to_ten_names() {
+        let said = |count: usize| {
+            let fault = Fault::new(Code::UnknownAction, "no action `x`");
+            fault.but_there_is((0..count).map(|at| format!("n{at}"))).detail
+        };
+        assert_eq!(said(0), "no action `x`; there is none");
+        assert_eq!(said(2), "no action `x`; there is `n0`, `n1`");
+        assert!(said(10).ends_with("`n8`, `n9`"), "{}", said(10));
+        assert!(said(12).ends_with("`n8`, `n9` and 2 more"), "{}", said(12));
     }
 }

@@ -33,6 +33,14 @@ pub const OUTPUT_BYTES_MAX: usize = 32 << 20;
 /// as the ceiling of the page size that a descriptor declares it is no setting.
 pub const BATCH_ITEMS_MAX: u32 = 1_000;
 
+/// Pairs in one `extra` of the contract. A dozen of a provider's own fields, and as many again; lists belong into the data.
+/// Part of the contract and no setting.
+pub const EXTRA_PAIRS_MAX: usize = 32;
+
+/// Bytes of the names and values in one `extra`. The longest thing that has no other place is a cursor of an
+/// incremental API, of a KiB or two; a caller keeps it beside its own rows. Part of the contract and no setting.
+pub const EXTRA_BYTES_MAX: usize = 8 << 10;
+
 /// Depth of nested JSON that is read, as in `serde_json`.
 pub const JSON_DEPTH_MAX: usize = 128;
 

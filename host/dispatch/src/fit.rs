@@ -3,10 +3,10 @@
 //! Refusing here costs no instance and gives the caller the name that is wrong. What a connector can do
 //! beyond its descriptor does not exist for callers.
 
-use keyway_core::call::{Operation, ReadRequest, WriteRequest};
+use keyway_core::call::{Extra, Operation, ReadRequest, WriteRequest};
 use keyway_core::descriptor::{ObjectSpec, ReadSpec};
 use keyway_core::ids::Object;
-use keyway_core::limits::{BATCH_ITEMS_MAX, INPUT_BYTES_MAX};
+use keyway_core::limits::{BATCH_ITEMS_MAX, EXTRA_BYTES_MAX, EXTRA_PAIRS_MAX, INPUT_BYTES_MAX};
 use keyway_core::{Code, Descriptor, Fault};
 
 /// What an operation may carry.
@@ -34,7 +34,8 @@ pub fn check(
         Operation::Invoke { action, input } => {
             if !descriptor.actions.contains_key(&action) {
                 let detail = format!("{} declares no action `{action}`", descriptor.name);
-                return Err(Fault::new(Code::UnknownAction, detail));
+                let fault = Fault::new(Code::UnknownAction, detail);
+                return Err(fault.but_there_is(descriptor.actions.keys()));
             }
             within(input.len(), limits.input_bytes_max, "input")?;
             Ok(Operation::Invoke { action, input })
@@ -55,7 +56,7 @@ fn known<'d>(descriptor: &'d Descriptor, object: &Object) -> Result<Option<&'d O
     match descriptor.objects.get(object) {
         None if !descriptor.custom_objects => {
             let detail = format!("{} declares no object `{object}`", descriptor.name);
-            Err(Fault::new(Code::UnknownObject, detail))
+            Err(Fault::new(Code::UnknownObject, detail).but_there_is(descriptor.objects.keys()))
         }
         spec => Ok(spec),
     }
@@ -87,6 +88,7 @@ fn read(
         return Err(Fault::new(Code::Unsupported, detail));
     }
     within(request.cursor.as_ref().map_or(0, String::len), limits.input_bytes_max, "`cursor`")?;
+    extra(&request.extra)?;
     Ok(request)
 }
 
@@ -116,12 +118,23 @@ fn write(
         limits.input_bytes_max,
         "batch",
     )?;
+    extra(&request.extra)?;
+    request.items.iter().try_for_each(|item| extra(&item.extra))?;
     Ok(request)
+}
+
+fn extra(extra: &Extra) -> Result<(), Fault> {
+    if extra.len() > EXTRA_PAIRS_MAX {
+        let detail = format!("`extra` has more than {EXTRA_PAIRS_MAX} pairs");
+        return Err(Fault::new(Code::InputInvalid, detail));
+    }
+    let bytes = extra.iter().map(|(name, value)| name.len() + value.len()).sum();
+    within(bytes, EXTRA_BYTES_MAX, "`extra`")
 }
 
 fn within(bytes: usize, max: usize, what: &str) -> Result<(), Fault> {
     if bytes > max {
-        return Err(Fault::new(Code::InputInvalid, format!("{what} is over {max} bytes")));
+        return Err(Fault::new(Code::BodyTooLarge, format!("{what} is over {max} bytes")));
     }
     Ok(())
 }
@@ -149,6 +162,7 @@ mod tests {
             since: None,
             until: None,
             page_size,
+            extra: vec![],
         })
     }
 
@@ -158,6 +172,7 @@ mod tests {
             id: None,
             data: "{}".to_owned(),
             idempotency_key: (*reference).to_owned(),
+            extra: vec![],
         };
         Operation::Write(WriteRequest {
             object: "things".parse().unwrap(),
@@ -165,6 +180,7 @@ mod tests {
             match_on: None,
             items: references.iter().map(item).collect(),
             all_or_none: false,
+            extra: vec![],
         })
     }
 
@@ -179,7 +195,7 @@ mod tests {
             input: "1".repeat(bytes),
         };
         assert_eq!(code(invoke("go", INPUT_BYTES_MAX)), None);
-        assert_eq!(code(invoke("go", INPUT_BYTES_MAX + 1)), Some(Code::InputInvalid));
+        assert_eq!(code(invoke("go", INPUT_BYTES_MAX + 1)), Some(Code::BodyTooLarge));
         assert_eq!(code(invoke("stop", 1)), Some(Code::UnknownAction));
         assert_eq!(code(read_of("things", BATCH_ITEMS_MAX)), None);
         assert_eq!(code(read_of("things", BATCH_ITEMS_MAX + 1)), Some(Code::InputInvalid));
@@ -189,6 +205,32 @@ mod tests {
         assert_eq!(code(write_of(WriteOperation::Delete, &["a"])), Some(Code::UnknownObject));
         assert_eq!(code(write_of(WriteOperation::Create, &["a", "a"])), Some(Code::InputInvalid));
         assert_eq!(code(write_of(WriteOperation::Create, &[])), Some(Code::InputInvalid));
+    }
+
+    #[test]
+    fn extra_is_held_at_the_limits() {
+        let each = EXTRA_BYTES_MAX / EXTRA_PAIRS_MAX;
+        let pairs =
+            |count: usize, bytes: usize| vec![("n".to_owned(), "v".repeat(bytes - 1)); count];
+        let too_many =
+            [pairs(EXTRA_PAIRS_MAX, each), vec![(String::new(), String::new())]].concat();
+        for (extra, expected) in [
+            (pairs(EXTRA_PAIRS_MAX, each), None),
+            (too_many, Some(Code::InputInvalid)),
+            (pairs(EXTRA_PAIRS_MAX, each + 1), Some(Code::BodyTooLarge)),
+        ] {
+            let Operation::Read(mut read) = read_of("things", 1) else { unreachable!("it is one") };
+            let Operation::Write(mut write) = write_of(WriteOperation::Create, &["a"]) else {
+                unreachable!("it is one")
+            };
+            let mut with_item = write.clone();
+            read.extra.clone_from(&extra);
+            write.extra.clone_from(&extra);
+            with_item.items[0].extra = extra;
+            assert_eq!(code(Operation::Read(read)), expected);
+            assert_eq!(code(Operation::Write(write)), expected);
+            assert_eq!(code(Operation::Write(with_item)), expected);
+        }
     }
 
     #[test]

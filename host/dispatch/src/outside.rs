@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use keyway_core::Descriptor;
 use keyway_core::call::{Failure, Json};
 use keyway_core::exchange::{Origin, Pace, Request, Response};
-use keyway_core::ids::{CallId, Installation, User};
-use keyway_core::ports::{Clock, Egress, LogLevel, Outside, Route};
+use keyway_core::ids::{CallId, Installation, Slot, User};
+use keyway_core::ports::{Clock, Egress, Granted, LogLevel, Outside, Route, Settings};
 use keyway_core::quota::LimitMet;
 use rand::RngCore as _;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// A live call's outside.
 pub struct Live {
@@ -82,19 +83,7 @@ impl Outside for Live {
     }
 
     fn connection(&self) -> Json {
-        let descriptor = self.route.connector.descriptor();
-        let settings = &self.route.settings;
-        let base_url = settings.base_url.as_deref().or(descriptor.base_url.as_deref());
-        let slots: serde_json::Map<_, _> = settings
-            .connections
-            .iter()
-            .filter(|(slot, _)| descriptor.slots.contains_key(*slot))
-            .map(|(slot, granted)| {
-                let facts = json!({"kind": &*granted.kind, "scopes": granted.scopes.as_deref()});
-                (slot.to_string(), facts)
-            })
-            .collect();
-        json!({"base_url": base_url, "slots": slots}).to_string()
+        facts(self.route.connector.descriptor(), &self.route.settings)
     }
 
     fn log(&self, level: LogLevel, message: &str, fields: &str) {
@@ -112,5 +101,82 @@ impl Outside for Live {
                 guest_level = ?level, guest_message = message, guest_fields = fields, "guest log"
             ),
         }
+    }
+}
+
+/// What a connector is told of its connection, as JSON. What is not known is left out: to say `null` for it would be a
+/// value of another type to whoever reads a list or a text.
+fn facts(descriptor: &Descriptor, settings: &Settings) -> Json {
+    let base_url = settings.base_url.as_deref().or(descriptor.base_url.as_deref());
+    let declared = |(slot, _): &(&Slot, &Granted)| descriptor.slots.contains_key(*slot);
+    let slots = settings.connections.iter().filter(declared).map(|(slot, granted)| {
+        let mut facts = Map::from_iter([("kind".to_owned(), json!(&*granted.kind))]);
+        facts.extend(granted.scopes.as_deref().map(|scopes| ("scopes".to_owned(), json!(scopes))));
+        (slot.to_string(), facts.into())
+    });
+    let slots: Map<String, Value> = slots.collect();
+    let mut facts = Map::from_iter([("slots".to_owned(), slots.into())]);
+    facts.extend(base_url.map(|base_url| ("base_url".to_owned(), base_url.into())));
+    Value::from(facts).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// What the SDK holds itself to.
+    const SENT: &str = include_str!("../../../sdk/src/testing/connection.json");
+
+    fn descriptor(base_url: Option<&str>) -> Descriptor {
+        let slots = json!({
+            "token": {"scheme": {"kind": "bearer"}},
+            "key": {"scheme": {"kind": "bearer"}},
+            "login": {"scheme": {"kind": "bearer"}},
+        });
+        let mut text = json!({"format": 1, "name": "a/b", "version": "1.0.0", "slots": slots});
+        if let Some(base_url) = base_url {
+            text["base-url"] = base_url.into();
+            text["hosts"] = json!(["api.example.com"]);
+        }
+        Descriptor::parse(&text.to_string()).unwrap()
+    }
+
+    /// The settings of which `facts` are said.
+    fn settings(facts: &Value) -> Settings {
+        let granted = |(slot, facts): (&String, &Value)| {
+            let kind = facts["kind"].as_str().unwrap().into();
+            let scopes =
+                facts.get("scopes").map(|scopes| serde_json::from_value(scopes.clone()).unwrap());
+            (
+                slot.parse().unwrap(),
+                Granted { kind, scopes: scopes.map(|scopes: Vec<String>| scopes.into()) },
+            )
+        };
+        let connections: BTreeMap<Slot, Granted> =
+            facts["slots"].as_object().unwrap().iter().map(granted).collect();
+        let base_url = facts["base_url"].as_str().map(Into::into);
+        Settings { config: "{}".to_owned(), base_url, connections }
+    }
+
+    #[test]
+    fn facts_have_the_shape_that_the_sdk_reads() {
+        let all: Vec<Value> = serde_json::from_str(SENT).unwrap();
+        assert!(all.len() > 3, "{all:?}");
+        for said in all {
+            let sent = facts(&descriptor(None), &settings(&said));
+            assert_eq!(serde_json::from_str::<Value>(&sent).unwrap(), said);
+        }
+    }
+
+    #[test]
+    fn the_descriptors_base_url_stands_where_none_is_set_and_other_slots_are_not_told() {
+        let mut settings = settings(&json!({"slots": {"token": {"kind": "bearer"}}}));
+        settings.connections.insert("old".parse().unwrap(), Granted::default());
+        let sent = facts(&descriptor(Some("https://api.example.com")), &settings);
+        let said =
+            json!({"base_url": "https://api.example.com", "slots": {"token": {"kind": "bearer"}}});
+        assert_eq!(serde_json::from_str::<Value>(&sent).unwrap(), said);
     }
 }

@@ -61,7 +61,10 @@ impl Shared {
         let result = self.ways.proxy.relay(&origin, request).await.map_err(|failure| {
             let fault = limit::explain(Fault::from(failure), &origin.limit_met);
             // There is no connector in it: what the host refused, the caller asked for.
-            if fault.code == Code::Denied { fault.blame(Whose::Tenant) } else { fault }
+            match fault.code {
+                Code::Denied | Code::RequestTooLarge => fault.blame(Whose::Tenant),
+                _ => fault,
+            }
         });
         drop(running);
         let fault = result.as_ref().err();
@@ -79,7 +82,8 @@ fn slot(descriptor: &Descriptor, named: Option<Slot>) -> Result<Option<Slot>, Fa
             return Ok(Some(slot));
         }
         let detail = format!("{} declares no slot `{slot}`", descriptor.name);
-        return Err(Fault::new(Code::UnknownSlot, detail));
+        let fault = Fault::new(Code::UnknownSlot, detail);
+        return Err(fault.but_there_is(descriptor.slots.keys()));
     }
     let mut slots = descriptor.slots.keys();
     match (slots.next(), slots.next()) {

@@ -17,6 +17,9 @@ use crate::kept::{Kept, Position};
 /// Media type of the format: not registered, but what tools use.
 pub const MEDIA_TYPE: &str = "application/har+json";
 
+/// Stands for a host that is not known.
+const NOWHERE: &str = "https://unknown.invalid/";
+
 /// What the format calls a size, or a time, that is not known.
 const UNKNOWN: i64 = -1;
 
@@ -192,24 +195,36 @@ fn started(at: OffsetDateTime) -> String {
 }
 
 fn request(kept: &Kept) -> Request {
-    let url = Url::parse(&kept.url).ok();
-    let query = url.as_ref().map(|url| url.query_pairs().map(Pair::from).collect());
+    let url = absolute(&kept.url);
+    let query = url.query_pairs().map(Pair::from).collect();
     let post_data = kept.request_body.as_deref().map(|body| {
         let (text, encoding) = text(body);
         PostData { mime_type: mime_type(&kept.request_headers), text, encoding }
     });
     Request {
         method: kept.method.clone(),
-        // Without a fragment, as the format has it.
-        url: kept.url.split('#').next().unwrap_or_default().to_owned(),
+        url: shown(&kept.url, &url),
         http_version: "unknown",
         cookies: [],
         headers: pairs(&kept.request_headers),
-        query_string: query.unwrap_or_default(),
+        query_string: query,
         post_data,
         headers_size: UNKNOWN,
         body_size: kept.request_bytes,
     }
+}
+
+/// The URL as the format wants it: absolute. What was refused before anybody knew where it leads has only a path, or
+/// nothing; a name that leads nowhere (RFC 2606 section 2) stands for the host.
+fn absolute(url: &str) -> Url {
+    let nowhere = || Url::parse(NOWHERE).expect("a URL of our own");
+    Url::parse(url).or_else(|_| nowhere().join(url)).unwrap_or_else(|_| nowhere())
+}
+
+/// As it was written where it was absolute; without a fragment, as the format has it.
+fn shown(written: &str, absolute: &Url) -> String {
+    let whole = if Url::parse(written).is_ok() { written } else { absolute.as_str() };
+    whole.split('#').next().unwrap_or_default().to_owned()
 }
 
 fn response(kept: Kept) -> Response {

@@ -1,5 +1,6 @@
 //! Finding a release by what an operator types: `1.4.0`, `sha256:…`, or a unique prefix of a digest.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -68,10 +69,16 @@ pub async fn release(
     };
     match found {
         Some(release) => Ok(release),
-        None if store.releases(Some(connector)).await?.is_empty() => Err(Fault::new(
-            Code::UnknownConnector,
-            format!("no release of {connector} was published"),
-        )),
+        None if store.releases(Some(connector)).await?.is_empty() => {
+            let detail = format!("no release of {connector} was published");
+            let there: BTreeSet<String> = store
+                .releases(None)
+                .await?
+                .into_iter()
+                .map(|release| release.reference.connector.to_string())
+                .collect();
+            Err(Fault::new(Code::UnknownConnector, detail).but_there_is(there))
+        }
         None => {
             Err(Fault::new(Code::UnknownRelease, format!("{connector} has no release {selector}")))
         }

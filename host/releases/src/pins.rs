@@ -216,14 +216,16 @@ impl Releases {
         Ok(default)
     }
 
-    /// Sets an installation's configuration, held against the schema of what it runs.
+    /// Sets an installation's configuration, held against the schema of what it runs. `json` is kept; `value` is the same
+    /// to look at, and may be less exact.
     pub async fn set_config(
         &self,
         installation: Installation,
+        json: &str,
         value: &serde_json::Value,
         actor: Actor,
     ) -> Result<Config, Fault> {
-        let json = value.to_string();
+        let json = json.to_owned();
         if json.len() > CONFIG_BYTES_MAX {
             let detail = format!("configuration is over {CONFIG_BYTES_MAX} bytes");
             return Err(Fault::new(Code::BodyTooLarge, detail));

@@ -135,8 +135,8 @@ impl Connector for Loaded {
             let idle = fault.code == Code::DeadlineExceeded && !request_sent;
             if idle { fault.blame(Whose::Connector) } else { fault }
         };
-        let output = answer.map_err(sent)??;
-        expected.check(&output, &self.bounds.limits.call).map_err(sent)?;
+        let mut output = answer.map_err(sent)??;
+        expected.check(&mut output, &self.bounds.limits.call).map_err(sent)?;
         Ok(output)
     }
 }

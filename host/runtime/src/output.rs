@@ -1,13 +1,21 @@
 //! Whether what a guest answered is what the contract promises.
 //!
 //! JSON is checked to be JSON, of bearable depth, without building anything from it; what it means is
-//! for others. A page must be no larger than pages are, and outcomes must match the items written.
+//! for others, and its text goes on as it is. Two things are mended that every reader behind would stumble over: a byte
+//! order mark is dropped, and half a surrogate pair becomes U+FFFD. A page must be no larger than pages are, and outcomes
+//! must match the items written.
 
-use keyway_core::call::{Operation, Outcome, Output, Page};
+use keyway_core::call::{Extra, Json, Operation, Outcome, Output, Page};
 use keyway_core::{Code, Fault, limits};
 use serde::de::IgnoredAny;
 
 use crate::limits::Call;
+
+/// UTF-8's byte order mark, which readers of JSON may skip (RFC 8259 section 8.1).
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// U+FFFD, which stands for what is no character, as an escape.
+const REPLACEMENT: &str = "\\ufffd";
 
 /// What an answer is checked against. Taken before the call, which consumes the operation.
 pub(crate) enum Expected {
@@ -33,7 +41,8 @@ impl Expected {
         }
     }
 
-    pub(crate) fn check(&self, output: &Output, limits: &Call) -> Result<(), Fault> {
+    /// Checks an answer, and mends its JSON where that is all that is wrong with it.
+    pub(crate) fn check(&self, output: &mut Output, limits: &Call) -> Result<(), Fault> {
         let bytes = bytes(output);
         if bytes > limits.output_bytes_max {
             return Err(too_large(limits));
@@ -57,33 +66,55 @@ fn invalid(detail: String) -> Fault {
     Fault::new(Code::GuestOutputInvalid, detail)
 }
 
-fn page(page: &Page, limits: &Call) -> Result<(), Fault> {
+fn page(page: &mut Page, limits: &Call) -> Result<(), Fault> {
     let most = limits.batch_items_max as usize;
     if page.records.len() > most {
         let count = page.records.len();
         return Err(invalid(format!("a page of {count} records; {most} is the most")));
     }
-    for record in &page.records {
-        json(&record.data, "a record")?;
+    for record in &mut page.records {
+        json(&mut record.data, "a record")?;
+        extra(&record.extra, "a record")?;
     }
-    page.next.as_deref().map_or(Ok(()), |next| json(next, "the next cursor"))
+    extra(&page.extra, "the page")?;
+    page.next.as_mut().map_or(Ok(()), |next| json(next, "the next cursor"))
 }
 
-fn all(expected: &[String], outcomes: &[Outcome]) -> Result<(), Fault> {
+fn all(expected: &[String], outcomes: &mut [Outcome]) -> Result<(), Fault> {
     let mut answered: Vec<_> = outcomes.iter().map(|outcome| outcome.reference.as_str()).collect();
     answered.sort_unstable();
     if answered != expected {
         let (items, count) = (expected.len(), outcomes.len());
         return Err(invalid(format!("{count} outcomes that do not match the {items} items")));
     }
-    let written = outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok());
-    for data in written.filter_map(|written| written.data.as_deref()) {
-        json(data, "a written record")?;
+    let written = outcomes.iter_mut().filter_map(|outcome| outcome.result.as_mut().ok());
+    for written in written {
+        written.data.as_mut().map_or(Ok(()), |data| json(data, "a written record"))?;
+        extra(&written.extra, "a written record")?;
     }
     Ok(())
 }
 
-fn json(text: &str, what: &str) -> Result<(), Fault> {
+/// Refuses an `extra` that no caller would be given whole. That of a failure is cut instead: it is read by people.
+fn extra(extra: &Extra, of: &str) -> Result<(), Fault> {
+    let (pairs, bytes) = (extra.len(), extra_bytes(extra));
+    let (pairs_max, bytes_max) = (limits::EXTRA_PAIRS_MAX, limits::EXTRA_BYTES_MAX);
+    if pairs > pairs_max || bytes > bytes_max {
+        return Err(invalid(format!(
+            "`extra` of {of} has {pairs} pairs and {bytes} bytes; {pairs_max} and {bytes_max} are the most"
+        )));
+    }
+    Ok(())
+}
+
+fn extra_bytes(extra: &Extra) -> usize {
+    extra.iter().map(|(name, value)| name.len() + value.len()).sum()
+}
+
+fn json(text: &mut Json, what: &str) -> Result<(), Fault> {
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len_utf8());
+    }
     if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
         return Err(invalid(format!("{what} is no JSON")).caused_by(error));
     }
@@ -94,7 +125,39 @@ fn json(text: &str, what: &str) -> Result<(), Fault> {
             limits::JSON_DEPTH_MAX - 1
         )));
     }
+    mend(text);
     Ok(())
+}
+
+/// Replaces each half of a surrogate pair in valid JSON text. To ignore a string, as the check does, is not to look at
+/// what its escapes stand for; whoever reads it does, and refuses the whole text.
+fn mend(text: &mut Json) {
+    let halves = halves(text.as_bytes());
+    for at in halves {
+        // As long as what it replaces, so the other places stay what they are.
+        text.replace_range(at..at + REPLACEMENT.len(), REPLACEMENT);
+    }
+}
+
+/// Where escapes stand for half a surrogate pair (RFC 8259 section 8.2).
+fn halves(text: &[u8]) -> Vec<usize> {
+    let (mut halves, mut at) = (Vec::new(), 0);
+    while let Some(found) = memchr::memchr(b'\\', &text[at..]) {
+        let start = at + found;
+        at = start + 2;
+        match (unit(text, start), unit(text, start + REPLACEMENT.len())) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at = start + 2 * REPLACEMENT.len(),
+            (Some(0xd800..=0xdfff), _) => halves.push(start),
+            _ => {}
+        }
+    }
+    halves
+}
+
+/// The code unit of the `\uXXXX` that stands there, if one does.
+fn unit(text: &[u8], at: usize) -> Option<u16> {
+    let digits = text.get(at..at + REPLACEMENT.len())?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// How deep a valid JSON text is nested.
@@ -135,14 +198,21 @@ fn bytes(output: &Output) -> usize {
         Output::Json(text) => text.len(),
         Output::Page(page) => {
             let record = |record: &keyway_core::call::Record| {
-                record.id.len() + optional(&record.updated_at) + record.data.len()
+                record.id.len()
+                    + optional(&record.updated_at)
+                    + record.data.len()
+                    + extra_bytes(&record.extra)
             };
-            page.records.iter().map(record).sum::<usize>() + optional(&page.next)
+            page.records.iter().map(record).sum::<usize>()
+                + optional(&page.next)
+                + extra_bytes(&page.extra)
         }
         Output::Outcomes(outcomes) => {
             let result = |outcome: &Outcome| match &outcome.result {
-                Ok(written) => written.id.len() + optional(&written.data),
-                Err(failure) => failure.message.len(),
+                Ok(written) => {
+                    written.id.len() + optional(&written.data) + extra_bytes(&written.extra)
+                }
+                Err(failure) => failure.message.len() + extra_bytes(&failure.extra),
             };
             outcomes.iter().map(|outcome| outcome.reference.len() + result(outcome)).sum()
         }
@@ -157,11 +227,12 @@ mod tests {
     use super::*;
 
     fn code(expected: &Expected, output: &Output, limits: &Call) -> Option<Code> {
-        expected.check(output, limits).err().map(|fault| fault.code)
+        expected.check(&mut output.clone(), limits).err().map(|fault| fault.code)
     }
 
     fn record(data: &str) -> Record {
-        Record { id: "1".into(), updated_at: None, deleted: false, data: data.into() }
+        let (id, data) = ("1".into(), data.into());
+        Record { id, updated_at: None, deleted: false, data, extra: Extra::new() }
     }
 
     #[test]
@@ -171,9 +242,58 @@ mod tests {
         for text in ["{}", "[1,\"]\\\"]\"]", "null", "\"x\"", "1e5"] {
             assert_eq!(check(text), None, "{text}");
         }
-        for text in ["", "{", "{}x", "nul", "{'a':1}", "[1,]", "\u{feff}{}"] {
+        for text in [
+            "",
+            "{",
+            "{}x",
+            "nul",
+            "{'a':1}",
+            "[1,]",
+            r#""\x""#,
+            r#""\u12""#,
+            "\u{feff}",
+            "{}\u{feff}",
+        ] {
             assert_eq!(check(text), Some(Code::GuestOutputInvalid), "{text}");
         }
+    }
+
+    #[test]
+    fn what_every_reader_would_stumble_over_is_mended_and_nothing_else_is_touched() {
+        let mended = |text: &str| {
+            let mut output = Output::Json(text.into());
+            Expected::Json.check(&mut output, &Call::default()).unwrap();
+            let Output::Json(text) = output else { unreachable!("it stays what it is") };
+            assert!(serde_json::from_str::<IgnoredAny>(&text).is_ok());
+            text
+        };
+        for (text, expected) in [
+            (r#"["\ud800"]"#, r#"["\ufffd"]"#),
+            (r#"{"\uDFFF\ud83d":"\udc00\ud800"}"#, r#"{"\ufffd\ufffd":"\ufffd\ufffd"}"#),
+            (r#""\ud83d\ud83d\ude00x\ud83d""#, r#""\ufffd\ud83d\ude00x\ufffd""#),
+            ("\u{feff}{}", "{}"),
+            ("\u{feff}\"\\ud800\"", r#""\ufffd""#),
+        ] {
+            assert_eq!(mended(text), expected, "{text}");
+            assert!(serde_json::from_str::<serde_json::Value>(expected).is_ok(), "{expected}");
+        }
+        for text in [
+            r#" { "z" : 1.0 , "a" : [ 12345678901234567.89, 1E400, -0, 123456789012345678901234567890 ] } "#,
+            r#""\ud83d\ude00 \\ud800 \\\u0041 \u00e9""#,
+        ] {
+            assert_eq!(mended(text), text);
+        }
+        let mut page = Output::Page(Page {
+            records: vec![record(r#""\ud800""#)],
+            next: Some(r#""\udc00""#.into()),
+            extra: Extra::new(),
+        });
+        Expected::Page.check(&mut page, &Call::default()).unwrap();
+        let Output::Page(page) = page else { unreachable!("it stays what it is") };
+        assert_eq!(
+            (page.records[0].data.as_str(), page.next.as_deref()),
+            (r#""\ufffd""#, Some(r#""\ufffd""#))
+        );
     }
 
     #[test]
@@ -193,7 +313,9 @@ mod tests {
         let text = |length: usize| Output::Json(format!("\"{}\"", "x".repeat(length - 2)));
         assert_eq!(code(&Expected::Json, &text(10), &limits), None);
         assert_eq!(code(&Expected::Json, &text(11), &limits), Some(Code::GuestOutputTooLarge));
-        let page = |records| Output::Page(Page { records, next: Some("\"abc\"".into()) });
+        let page = |records| {
+            Output::Page(Page { records, next: Some("\"abc\"".into()), extra: Extra::new() })
+        };
         assert_eq!(code(&Expected::Page, &page(vec![record("null")]), &limits), None);
         let two = page(vec![record("null"), record("1")]);
         assert_eq!(code(&Expected::Page, &two, &limits), Some(Code::GuestOutputTooLarge));
@@ -203,7 +325,8 @@ mod tests {
     fn pages_are_held_to_count_and_json() {
         let limits = Call { batch_items_max: 2, ..Call::default() };
         let page = |records, next: Option<&str>| {
-            let output = Output::Page(Page { records, next: next.map(Into::into) });
+            let output =
+                Output::Page(Page { records, next: next.map(Into::into), extra: Extra::new() });
             code(&Expected::Page, &output, &limits)
         };
         assert_eq!(page(vec![record("{}"); 2], Some("{\"after\":1}")), None);
@@ -213,12 +336,44 @@ mod tests {
     }
 
     #[test]
+    fn extra_is_held_at_the_limits_wherever_it_comes() {
+        let pairs = |count: usize, bytes: usize| -> Extra {
+            vec![("n".repeat(4), "v".repeat(bytes - 4)); count]
+        };
+        let most =
+            pairs(limits::EXTRA_PAIRS_MAX, limits::EXTRA_BYTES_MAX / limits::EXTRA_PAIRS_MAX);
+        let longer = [most.clone(), vec![(String::new(), String::new())]].concat();
+        let larger =
+            pairs(limits::EXTRA_PAIRS_MAX, limits::EXTRA_BYTES_MAX / limits::EXTRA_PAIRS_MAX + 1);
+        for (extra, expected) in [
+            (most, None),
+            (longer, Some(Code::GuestOutputInvalid)),
+            (larger, Some(Code::GuestOutputInvalid)),
+        ] {
+            let of_page = Page { records: vec![], next: None, extra: extra.clone() };
+            let records = vec![Record { extra: extra.clone(), ..record("1") }];
+            let of_record = Page { records, next: None, extra: Extra::new() };
+            for page in [of_page, of_record] {
+                assert_eq!(code(&Expected::Page, &Output::Page(page), &Call::default()), expected);
+            }
+            let written = Written { id: "1".into(), data: None, extra };
+            let outcome = Outcome { reference: "a".into(), result: Ok(written) };
+            let written = Expected::Outcomes(vec!["a".to_owned()]);
+            assert_eq!(
+                code(&written, &Output::Outcomes(vec![outcome]), &Call::default()),
+                expected
+            );
+        }
+    }
+
+    #[test]
     fn outcomes_match_items_in_any_order() {
         let item = |reference: &str| WriteItem {
             reference: reference.into(),
             id: None,
             data: "{}".into(),
             idempotency_key: String::new(),
+            extra: Extra::new(),
         };
         let expected = Expected::of(&Operation::Write(WriteRequest {
             object: "contacts".parse().unwrap(),
@@ -226,11 +381,12 @@ mod tests {
             match_on: None,
             items: vec![item("a"), item("b")],
             all_or_none: false,
+            extra: Extra::new(),
         }));
         let check = |references: &[&str]| {
             let outcome = |reference: &&str| Outcome {
                 reference: (*reference).into(),
-                result: Ok(Written { id: "1".into(), data: None }),
+                result: Ok(Written { id: "1".into(), data: None, extra: Extra::new() }),
             };
             let output = Output::Outcomes(references.iter().map(outcome).collect());
             code(&expected, &output, &Call::default())

@@ -12,13 +12,16 @@ use keyway_api::contract::connection::{
     Client, ClientList, Connection, ConnectionList, Imported, LineOutcome, PauseReceipt, Replaced,
     Scopes, SlotScopes, Standing, StandingList, TokenPhase, TokenState, Watch, WatchState,
 };
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::answer::Answer;
 use crate::args;
 use crate::args::{ClientCommand, ConnectionCommand, Which};
 use crate::commands::pins::timestamp;
 use crate::commands::remote::{Session, connector_path, encoded};
-use crate::commands::settings::standard_input;
+use crate::commands::settings::{standard_input, text_of};
 use crate::exit::Exit;
 use crate::output;
 
@@ -136,7 +139,7 @@ async fn obtain(
 async fn pause(session: &Session, which: &Which, wait: u32) -> anyhow::Result<Exit> {
     let mark = if which.for_user.is_some() { '&' } else { '?' };
     let path = format!("{}{mark}wait_seconds={wait}", path(session, which, "/pause"));
-    let json = session.text(Method::POST, &path, String::new()).await?.json;
+    let json = session.text(Method::POST, &path, String::new()).await?.answer()?;
     session.show(json, |receipt: PauseReceipt| {
         let at = timestamp(receipt.drained_at);
         output::line(format!("{} is paused, and idle since {at}", name(which)));
@@ -145,7 +148,7 @@ async fn pause(session: &Session, which: &Which, wait: u32) -> anyhow::Result<Ex
 
 async fn switch(session: &Session, which: &Which, verb: &str, done: &str) -> anyhow::Result<Exit> {
     let path = path(session, which, &format!("/{verb}"));
-    let json = session.text(Method::POST, &path, String::new()).await?.json;
+    let json = session.text(Method::POST, &path, String::new()).await?.answer()?;
     session.show(json, |connection: Connection| {
         let generation = connection.generation;
         output::line(format!("{} {done}, generation {generation}", name(which)));
@@ -156,7 +159,7 @@ async fn import(session: &Session, file: &Path, dry: bool, replace: bool) -> any
     let text = if file == Path::new("-") {
         standard_input()?
     } else {
-        std::fs::read_to_string(file).with_context(|| format!("import {}", file.display()))?
+        text_of(file).with_context(|| format!("import {}", file.display()))?
     };
     let environment = encoded(session.environment());
     let query = format!("dry_run={dry}&replace={replace}");
@@ -181,12 +184,14 @@ async fn import(session: &Session, file: &Path, dry: bool, replace: bool) -> any
             0 => reply?,
             _ => reply.with_context(|| format!("lines {} and on", before + 1))?,
         };
-        for mut outcome in outcomes(reply.json)? {
-            if !outcome["problem"].is_null() {
+        for outcome in reply.body.lines().filter(|line| !line.trim().is_empty()) {
+            let mut outcome = Answer::read(outcome)?.members()?;
+            if outcome.get("problem").is_some() {
                 exit = Exit::Refused;
             }
-            outcome["line"] = (outcome["line"].as_u64().unwrap_or(0) + before as u64).into();
-            session.show(outcome, said)?;
+            let line: u64 = outcome.read("line")?.unwrap_or_default();
+            outcome.set("line", &(line + before as u64))?;
+            session.show(Answer::of(&outcome)?, said)?;
         }
     }
     Ok(exit)
@@ -209,18 +214,6 @@ fn check_apart(lines: &[&str]) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// What came of each line: one is JSON, several are text.
-fn outcomes(answer: Value) -> anyhow::Result<Vec<Value>> {
-    match answer {
-        Value::String(text) => text
-            .lines()
-            .map(serde_json::from_str)
-            .collect::<Result<_, _>>()
-            .context("answer of another shape than this version's"),
-        one => Ok(vec![one]),
-    }
 }
 
 fn said(outcome: LineOutcome) {
@@ -280,9 +273,11 @@ async fn export(
 ) -> anyhow::Result<Exit> {
     let body = recipient.map_or(json!({}), |recipient| json!({ "recipient": recipient }));
     let json = session.value(Method::POST, &path(session, which, "/export"), &body).await?;
-    session.show(json, |exported: Value| match &exported["sealed"] {
-        Value::String(armor) => output::page(armor),
-        _ => output::json(&exported["clear"], false),
+    let exported = json.members()?;
+    let armor: Option<String> = exported.read("sealed")?;
+    session.show(json, |_: IgnoredAny| match armor {
+        Some(armor) => output::page(&armor),
+        None => output::json(exported.get("clear").map_or("null", RawValue::get), false),
     })
 }
 
@@ -371,7 +366,7 @@ pub(crate) async fn client(session: &Session, command: ClientCommand) -> anyhow:
                 body["client_secret"] = secret(secret_file.as_deref())?.into();
             }
             let json = session.value(Method::PUT, &path(&connector, &slot), &body).await?;
-            if let Some(warning) = json["warning"].as_str() {
+            if let Some(warning) = json.members()?.read::<String>("warning")? {
                 output::note(format!("keyway: warning: {warning}"));
             }
             session.show(json, |client: Client| {
@@ -431,7 +426,7 @@ pub(crate) async fn granted(
     tenant: &str,
     connector: &str,
     release: Option<&str>,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<Answer> {
     let query = release.map_or(String::new(), |release| format!("?release={}", encoded(release)));
     session.get(&session.installation(tenant, connector, &format!("/scopes{query}"))).await
 }

@@ -1,13 +1,10 @@
 //! `keyway explain`: the page of an error code, from the binary itself.
 
-use include_dir::{Dir, include_dir};
+use keyway_api::pages::page;
 use keyway_core::Code;
 
 use crate::exit::Exit;
 use crate::output;
-
-/// `docs/codes`, a page for each code; a test holds the two together.
-static PAGES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../docs/codes");
 
 /// Prints the page of a code, or lists the codes.
 pub(crate) fn explain(code: Option<&str>) -> Exit {
@@ -21,7 +18,7 @@ pub(crate) fn explain(code: Option<&str>) -> Exit {
         output::table(["CODE", "STATUS", "WHOSE"], &rows);
         return Exit::Success;
     };
-    match PAGES.get_file(format!("{code}.md")).and_then(|page| page.contents_utf8()) {
+    match page(code) {
         Some(page) => {
             output::page(page);
             Exit::Success

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use keyway_api::contract::exchange::{Exchange, ExchangeLine, ExchangeList};
-use serde_json::{Value, json};
+use serde_json::value::RawValue;
 use time::macros::format_description;
 
+use crate::answer::{Answer, Members};
 use crate::args::LoggedExchanges;
 use crate::commands::remote::{Session, encoded};
 use crate::exit::Exit;
@@ -22,10 +23,10 @@ const PAGE_MAX: usize = 1_000;
 const LIMIT: usize = 100;
 const LIMIT_BEFORE_NEW: usize = 10;
 
-const HEADER: [&str; 7] = ["TIME", "TENANT", "METHOD", "URL", "STATUS", "MS", "RELEASE"];
+const HEADER: [&str; 8] = ["TIME", "TENANT", "METHOD", "URL", "STATUS", "MS", "RELEASE", "CALL"];
 
-/// Widths of the columns of rows that are printed one by one; the last has what it needs.
-const WIDTHS: [usize; 6] = [24, 16, 6, 60, 6, 6];
+/// Widths of the columns of rows that are printed one by one.
+const WIDTHS: [usize; 8] = [24, 16, 6, 60, 6, 6, 20, 37];
 
 /// Shows exchanges.
 pub(crate) async fn exchanges(session: &Session, typed: LoggedExchanges) -> anyhow::Result<Exit> {
@@ -34,7 +35,9 @@ pub(crate) async fn exchanges(session: &Session, typed: LoggedExchanges) -> anyh
         None if typed.follow => follow(session, &typed).await,
         None => {
             let exchanges = newest(session, &typed, typed.limit.unwrap_or(LIMIT)).await?;
-            session.show(json!({ "exchanges": exchanges }), |list: ExchangeList| {
+            let mut whole = Members::default();
+            whole.set("exchanges", &exchanges)?;
+            session.show(Answer::of(&whole)?, |list: ExchangeList| {
                 output::table(HEADER, &list.exchanges.iter().map(row).collect::<Vec<_>>());
             })
         }
@@ -46,14 +49,13 @@ async fn newest(
     session: &Session,
     typed: &LoggedExchanges,
     limit: usize,
-) -> anyhow::Result<Vec<Value>> {
+) -> anyhow::Result<Vec<Box<RawValue>>> {
     let mut pages = Pages::new(session, typed, limit);
     let mut exchanges = Vec::new();
-    while let Some(mut page) = pages.next(exchanges.len(), "json").await? {
-        pages.after = page["next"].as_u64();
-        if let Value::Array(more) = page["exchanges"].take() {
-            exchanges.extend(more);
-        }
+    while let Some(page) = pages.next(exchanges.len(), "json").await? {
+        let page = page.members()?;
+        pages.after = page.read("next")?;
+        exchanges.extend(page.read::<Vec<_>>("exchanges")?.unwrap_or_default());
     }
     exchanges.reverse();
     Ok(exchanges)
@@ -62,34 +64,35 @@ async fn newest(
 /// Writes the newest that fit to a file, as one archive.
 async fn archive(session: &Session, typed: &LoggedExchanges, file: &Path) -> anyhow::Result<Exit> {
     let mut pages = Pages::new(session, typed, typed.limit.unwrap_or(LIMIT));
-    let (mut har, mut entries) = (Value::Null, Vec::new());
-    while let Some(mut page) = pages.next(entries.len(), "har").await? {
-        let log = &mut page["log"];
-        pages.after = log["_keyway"]["next"].as_u64();
-        log["_keyway"] = json!({});
+    let (mut har, mut log, mut entries) =
+        (Members::default(), Members::default(), Vec::<Box<RawValue>>::new());
+    while let Some(page) = pages.next(entries.len(), "har").await? {
+        har = page.members()?;
+        log = har.read("log")?.unwrap_or_default();
+        pages.after = log.read::<Members>("_keyway")?.unwrap_or_default().read("next")?;
+        log.set("_keyway", &Members::default())?;
         // Oldest first in a page, while the pages go towards older ones.
-        if let Value::Array(more) = log["entries"].take() {
-            entries.extend(more.into_iter().rev());
-        }
-        har = page;
+        entries.extend(log.read::<Vec<_>>("entries")?.unwrap_or_default().into_iter().rev());
     }
     entries.reverse();
     let count = entries.len();
-    har["log"]["entries"] = Value::Array(entries);
+    log.set("entries", &entries)?;
+    har.set("log", &log)?;
+    let har = Answer::of(&har)?;
     if file == Path::new("-") {
-        output::json(&har, true);
+        output::json(har.text(), true);
         return Ok(Exit::Success);
     }
-    write(file, &har).with_context(|| format!("archive {}", file.display()))?;
+    write(file, har.text()).with_context(|| format!("archive {}", file.display()))?;
     output::note(format!("{count} exchanges in {}", file.display()));
     Ok(Exit::Success)
 }
 
 /// For the owner's eyes: what was asked of providers is the tenants' business.
-fn write(file: &Path, har: &Value) -> anyhow::Result<()> {
+fn write(file: &Path, har: &str) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     let mut to = options.write(true).create(true).truncate(true).mode(0o600).open(file)?;
-    Ok(to.write_all(format!("{har:#}\n").as_bytes())?)
+    Ok(to.write_all(format!("{}\n", output::json_text(har, true)).as_bytes())?)
 }
 
 /// Shows the newest, and goes on with what is new.
@@ -101,11 +104,13 @@ async fn follow(session: &Session, typed: &LoggedExchanges) -> anyhow::Result<Ex
     let before = newest(session, typed, typed.limit.unwrap_or(LIMIT_BEFORE_NEW)).await?;
     let mut printer = Printer::begin(session.json());
     for exchange in before {
-        printer.line(json!({ "exchange": exchange }))?;
+        let mut line = Members::default();
+        line.set("exchange", &exchange)?;
+        printer.line(&Answer::of(&line)?)?;
     }
     let mut next = begun;
     while let Some(line) = next {
-        printer.line(serde_json::from_str(&line).context("a line of the stream")?)?;
+        printer.line(&Answer::read(&line).context("a line of the stream")?)?;
         if output::unread() {
             return Ok(Exit::Success);
         }
@@ -143,7 +148,7 @@ impl<'a> Pages<'a> {
 
     /// The next page, if there is one and more than `had` are wanted. The first is always asked for, so that what
     /// the host would refuse is refused.
-    async fn next(&mut self, had: usize, format: &str) -> anyhow::Result<Option<Value>> {
+    async fn next(&mut self, had: usize, format: &str) -> anyhow::Result<Option<Answer>> {
         let first = !std::mem::replace(&mut self.begun, true);
         let left = self.limit.saturating_sub(had);
         if !first && (left == 0 || self.after.is_none()) {
@@ -161,26 +166,26 @@ impl<'a> Pages<'a> {
 impl Printer {
     fn begin(json: bool) -> Self {
         if !json {
-            output::line(columns(HEADER.map(str::to_owned)));
+            output::row(&HEADER.map(str::to_owned), WIDTHS);
         }
         Self { json, last: 0 }
     }
 
-    fn line(&mut self, line: Value) -> anyhow::Result<()> {
-        let id = line["exchange"]["id"].as_u64();
+    fn line(&mut self, text: &Answer) -> anyhow::Result<()> {
+        let line: ExchangeLine = text.to()?;
+        let id = line.exchange.as_ref().map(|exchange| exchange.id);
         let again = id.is_some_and(|id| id <= self.last);
-        if again || line == json!({}) {
+        // A line of nothing says that the stream goes on.
+        if again || (id.is_none() && line.missed.is_none()) {
             return Ok(());
         }
         self.last = id.unwrap_or(self.last);
         if self.json {
-            output::json(&line, false);
+            output::json(text.text(), false);
             return Ok(());
         }
-        let line: ExchangeLine =
-            serde_json::from_value(line).context("a line of another shape than this version's")?;
         if let Some(exchange) = line.exchange {
-            output::line(columns(row(&exchange)));
+            output::row(&row(&exchange), WIDTHS);
         }
         if let Some(missed) = line.missed {
             output::note(format!("{missed} exchanges went by unread; they are in the log"));
@@ -215,7 +220,7 @@ fn path(session: &Session, rest: &str, query: &[String]) -> String {
     format!("/v1/environments/{environment}/exchanges{rest}?{}", query.join("&"))
 }
 
-fn row(exchange: &Exchange) -> [String; 7] {
+fn row(exchange: &Exchange) -> [String; 8] {
     let status = exchange.response.as_ref().map(|response| response.status.to_string());
     let outcome: Vec<String> = status.into_iter().chain(exchange.stopped.clone()).collect();
     let or_none = |text: Option<String>| text.unwrap_or("-".to_owned());
@@ -229,6 +234,7 @@ fn row(exchange: &Exchange) -> [String; 7] {
         outcome.join(" "),
         format!("{:.0}", exchange.timings.total_ms),
         or_none(exchange.release.as_ref().map(|it| format!("{}@{}", it.connector, it.version))),
+        or_none(exchange.call.clone()),
     ]
 }
 
@@ -237,11 +243,4 @@ fn timestamp(at: time::OffsetDateTime) -> String {
     let format =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_else(|_| at.to_string())
-}
-
-/// A row of a table whose other rows are not known yet.
-fn columns(row: [String; 7]) -> String {
-    let width = |at: usize| WIDTHS.get(at).copied().unwrap_or_default();
-    let cells = row.into_iter().enumerate().map(|(at, cell)| format!("{cell:0$}", width(at)));
-    cells.collect::<Vec<_>>().join("  ")
 }

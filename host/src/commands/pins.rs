@@ -5,8 +5,9 @@ use keyway_api::contract::installation::{
     Declared, EnvironmentDefault, Executed, History, Matrix, Pin, Revert, Row, SetDefault, SetPin,
 };
 use keyway_api::contract::release::ReleaseRef;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
+use crate::answer::{Answer, Members};
 use crate::args::DefaultCommand;
 use crate::commands::releases::short;
 use crate::commands::remote::{Session, connector_path, encoded};
@@ -22,7 +23,7 @@ pub(crate) async fn pin(
 ) -> anyhow::Result<Exit> {
     let path = session.installation(tenant, connector, "/pin");
     let json = session.value(Method::PUT, &path, request).await?;
-    warn(&json);
+    warn(&json)?;
     session.show(json, changed)
 }
 
@@ -35,15 +36,16 @@ pub(crate) async fn revert(
 ) -> anyhow::Result<Exit> {
     let path = session.installation(tenant, connector, "/revert");
     let json = session.value(Method::POST, &path, request).await?;
-    warn(&json);
+    warn(&json)?;
     session.show(json, changed)
 }
 
 /// Says what the host has warned of.
-fn warn(answer: &Value) {
-    for warning in answer["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+fn warn(answer: &Answer) -> anyhow::Result<()> {
+    for warning in answer.members()?.read::<Vec<String>>("warnings")?.unwrap_or_default() {
         output::note(format!("keyway: warning: {warning}"));
     }
+    Ok(())
 }
 
 fn changed(pin: Pin) {
@@ -118,20 +120,20 @@ pub(crate) async fn history(
     connector: &str,
 ) -> anyhow::Result<Exit> {
     let path = session.installation(tenant, connector, "/history");
-    let mut pins: Vec<Value> = Vec::new();
+    let mut pins: Vec<Box<RawValue>> = Vec::new();
     let mut before: Option<u64> = None;
     loop {
         let query = before.map_or(String::new(), |before| format!("?before={before}"));
-        let mut page = session.get(&format!("{path}{query}")).await?;
-        if let Value::Array(more) = page["pins"].take() {
-            pins.extend(more);
-        }
-        before = page["next"].as_u64();
+        let page = session.get(&format!("{path}{query}")).await?.members()?;
+        pins.extend(page.read::<Vec<_>>("pins")?.unwrap_or_default());
+        before = page.read("next")?;
         if before.is_none() {
             break;
         }
     }
-    session.show(serde_json::json!({ "pins": pins }), |history: History| {
+    let mut whole = Members::default();
+    whole.set("pins", &pins)?;
+    session.show(Answer::of(&whole)?, |history: History| {
         let rows: Vec<_> = history.pins.into_iter().map(pin_row).collect();
         output::table(["GEN", "RELEASE", "AT", "BY", "REASON"], &rows);
     })
@@ -168,7 +170,7 @@ pub(crate) async fn default(session: &Session, command: DefaultCommand) -> anyho
             session.value(Method::PUT, &path(&connector), &request).await?
         }
     };
-    warn(&json);
+    warn(&json)?;
     session.show(json, |default: EnvironmentDefault| {
         let ReleaseRef { connector, version, digest } = &default.release;
         let environment = &default.environment;

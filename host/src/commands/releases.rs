@@ -6,19 +6,18 @@ use anyhow::Context as _;
 use http::Method;
 use keyway_api::contract::connection::Scopes;
 use keyway_api::contract::release::{Diff, Release, ReleaseList, ReleaseRef, ReleaseSummary};
+use keyway_core::Code;
 use serde_json::Value;
 
+use crate::answer::Answer;
 use crate::args::ReleaseName;
 use crate::commands::connections;
-use crate::commands::remote::{Session, connector_path, encoded};
+use crate::commands::remote::{Session, Unfit, connector_path, encoded};
 use crate::exit::Exit;
 use crate::output;
 
 /// Hexadecimal digits that lists show: enough to be typed back, few enough to read.
 const DIGITS_SHOWN: usize = "sha256:".len() + 12;
-
-/// What a host of another version is told by.
-const OTHER_SHAPE: &str = "answer of another shape than this version's";
 
 /// Publishes a component.
 pub(crate) async fn publish(session: &Session, file: &Path) -> anyhow::Result<Exit> {
@@ -26,7 +25,7 @@ pub(crate) async fn publish(session: &Session, file: &Path) -> anyhow::Result<Ex
     let reply =
         session.send(Method::POST, "/v1/releases", "application/wasm", component.into()).await?;
     let fresh = reply.status == http::StatusCode::CREATED;
-    session.show(reply.json, |release: Release| {
+    session.show(reply.answer()?, |release: Release| {
         let ReleaseRef { connector, version, digest } = release.release;
         let note = if fresh { "" } else { " (published before)" };
         output::line(format!("{connector}@{version} {digest}{note}"));
@@ -60,7 +59,7 @@ fn row(summary: ReleaseSummary) -> [String; 6] {
 
 /// Shows a release.
 pub(crate) async fn show(session: &Session, name: &ReleaseName) -> anyhow::Result<Exit> {
-    let Some(release) = resolve(session, name, None).await? else { return Ok(Exit::Refused) };
+    let release = resolve(session, name, None).await?;
     let json = session.get(&path(&release)).await?;
     session.show(json, print)
 }
@@ -75,15 +74,17 @@ pub(crate) async fn show_for(
     let granted = match name.only_connector() {
         Some(connector) => connections::granted(session, tenant, connector, None).await?,
         None => {
-            let Some(named) = resolve(session, name, None).await? else { return Ok(Exit::Refused) };
+            let named = resolve(session, name, None).await?;
             let ReleaseRef { connector, digest, .. } = named;
             connections::granted(session, tenant, &connector, Some(&digest)).await?
         }
     };
-    let scopes: Scopes = serde_json::from_value(granted.clone()).context(OTHER_SHAPE)?;
+    let scopes: Scopes = granted.to()?;
     let mut json = session.get(&path(&scopes.release)).await?;
     if session.json() {
-        json["scopes"] = granted;
+        let mut members = json.members()?;
+        members.set("scopes", &granted)?;
+        json = Answer::of(&members)?;
     }
     session.show(json, |release: Release| {
         print(release);
@@ -101,7 +102,7 @@ fn print(release: Release) {
     output::line(format!("component  {component_bytes} bytes, contract {contract}"));
     output::line(format!("exports    {}", exports.join(", ")));
     output::line(format!("publisher  {published_by}"));
-    output::json(&descriptor, true);
+    output::json(&descriptor.to_string(), true);
 }
 
 /// Shows what differs between two releases of one connector.
@@ -110,14 +111,12 @@ pub(crate) async fn diff(
     before: &ReleaseName,
     after: &ReleaseName,
 ) -> anyhow::Result<Exit> {
-    let Some(before) = resolve(session, before, None).await? else { return Ok(Exit::Refused) };
-    let Some(after) = resolve(session, after, Some(&before.connector)).await? else {
-        return Ok(Exit::Refused);
-    };
+    let before = resolve(session, before, None).await?;
+    let after = resolve(session, after, Some(&before.connector)).await?;
     if before.connector != after.connector {
         let (before, after) = (before.connector, after.connector);
-        output::note(format!("keyway: {before} and {after} are different connectors"));
-        return Ok(Exit::Refused);
+        let detail = format!("{before} and {after} are different connectors");
+        return Err(Unfit { code: Code::InvalidRequest, detail }.into());
     }
     let json = session.get(&format!("{}/diff/{}", path(&before), encoded(&after.digest))).await?;
     session.show(json, |diff: Diff| {
@@ -133,14 +132,13 @@ pub(crate) async fn diff(
     })
 }
 
-/// The one release that a name means, among all that the host has. If it is not one, says so.
+/// The one release that a name means, among all that the host has.
 async fn resolve(
     session: &Session,
     name: &ReleaseName,
     connector: Option<&str>,
-) -> anyhow::Result<Option<ReleaseRef>> {
-    let list: ReleaseList =
-        serde_json::from_value(session.get("/v1/releases").await?).context(OTHER_SHAPE)?;
+) -> anyhow::Result<ReleaseRef> {
+    let list: ReleaseList = session.get("/v1/releases").await?.to()?;
     let connector = name.connector.as_deref().or(connector);
     let fits = |release: &ReleaseRef| {
         connector.is_none_or(|connector| connector == release.connector)
@@ -148,17 +146,20 @@ async fn resolve(
                 || name.release.len() >= DIGITS_SHOWN && release.digest.starts_with(&name.release))
     };
     let mut fitting = list.releases.into_iter().map(|summary| summary.release).filter(fits);
-    match (fitting.next(), fitting.next()) {
-        (Some(release), None) => return Ok(Some(release)),
-        (Some(one), Some(two)) => output::note(format!(
-            "keyway: ambiguous-release: {name} is {}@{} and {}@{}; say `publisher/name@{}`",
-            one.connector, one.version, two.connector, two.version, name.release,
-        )),
+    let unfit = match (fitting.next(), fitting.next()) {
+        (Some(release), None) => return Ok(release),
+        (Some(one), Some(two)) => Unfit {
+            code: Code::AmbiguousRelease,
+            detail: format!(
+                "{name} is {}@{} and {}@{}; say `publisher/name@{}`",
+                one.connector, one.version, two.connector, two.version, name.release,
+            ),
+        },
         (None, _) => {
-            output::note(format!("keyway: unknown-release: the host has no release {name}"))
+            Unfit { code: Code::UnknownRelease, detail: format!("the host has no release {name}") }
         }
-    }
-    Ok(None)
+    };
+    Err(unfit.into())
 }
 
 fn path(release: &ReleaseRef) -> String {

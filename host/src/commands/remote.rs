@@ -6,10 +6,13 @@ use anyhow::Context as _;
 use http::{Method, StatusCode};
 use hyper::body::Bytes;
 use keyway_api::contract::Problem;
+use keyway_api::contract::call::Extra;
+use keyway_core::Code;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
+use crate::answer::{Answer, Members};
 use crate::args::{Calling, Remote};
 use crate::client::{Client, Lines, Reply};
 use crate::exit::Exit;
@@ -27,6 +30,18 @@ pub(crate) struct Session {
 pub(crate) struct Refused {
     status: StatusCode,
     problem: Box<Problem>,
+    /// The document as it came.
+    text: Answer,
+}
+
+/// The command itself found out that there is nothing to do: what was typed names nothing, or more than one thing.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub(crate) struct Unfit {
+    /// As the host would call it.
+    pub(crate) code: Code,
+    /// For people.
+    pub(crate) detail: String,
 }
 
 // === impl Session ===
@@ -34,7 +49,7 @@ pub(crate) struct Refused {
 impl Session {
     /// A session as the command line says.
     pub(crate) fn new(remote: Remote) -> anyhow::Result<Self> {
-        let Remote { host, token, env, json } = remote;
+        let Remote { host, token, env, json, wide: _ } = remote;
         Ok(Self { client: Client::new(host, token)?, environment: env, json })
     }
 
@@ -65,8 +80,8 @@ impl Session {
     }
 
     /// `GET path`.
-    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.send(Method::GET, path, "application/json", Bytes::new()).await.map(|reply| reply.json)
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(Method::GET, path, "application/json", Bytes::new()).await?.answer()
     }
 
     /// Every page of a list, put together: an object with the one field `list`.
@@ -75,8 +90,8 @@ impl Session {
         path: &str,
         filters: &[(&str, Option<&str>)],
         list: &str,
-    ) -> anyhow::Result<Value> {
-        let (mut rows, mut after): (Vec<Value>, Option<String>) = (Vec::new(), None);
+    ) -> anyhow::Result<Answer> {
+        let (mut rows, mut after): (Vec<Box<RawValue>>, Option<String>) = (Vec::new(), None);
         loop {
             let query: Vec<String> = filters
                 .iter()
@@ -84,13 +99,13 @@ impl Session {
                 .chain([("after", after.as_deref())])
                 .filter_map(|(key, value)| Some(format!("{key}={}", encoded(value?))))
                 .collect();
-            let mut page = self.get(&format!("{path}?{}", query.join("&"))).await?;
-            if let Value::Array(more) = page[list].take() {
-                rows.extend(more);
-            }
-            after = page["next"].as_str().map(str::to_owned);
+            let page = self.get(&format!("{path}?{}", query.join("&"))).await?.members()?;
+            rows.extend(page.read::<Vec<_>>(list)?.unwrap_or_default());
+            after = page.read("next")?;
             if after.is_none() {
-                return Ok(serde_json::json!({ list: rows }));
+                let mut whole = Members::default();
+                whole.set(list, &rows)?;
+                return Answer::of(&whole);
             }
         }
     }
@@ -111,9 +126,9 @@ impl Session {
         method: Method,
         path: &str,
         value: &impl Serialize,
-    ) -> anyhow::Result<Value> {
+    ) -> anyhow::Result<Answer> {
         let json = serde_json::to_string(value).context("request")?;
-        self.text(method, path, json).await.map(|reply| reply.json)
+        self.text(method, path, json).await?.answer()
     }
 
     /// Any request. An answer that is no success is an error.
@@ -136,16 +151,14 @@ impl Session {
     /// Prints an answer: as JSON if that was asked for, or else the way `text` does.
     pub(crate) fn show<T: DeserializeOwned>(
         &self,
-        json: Value,
+        json: impl Into<Answer>,
         text: impl FnOnce(T),
     ) -> anyhow::Result<Exit> {
+        let json = json.into();
         if self.json {
-            output::json(&json, false);
+            output::json(json.text(), false);
         } else {
-            text(
-                serde_json::from_value(json)
-                    .context("answer of another shape than this version's")?,
-            );
+            text(json.to()?);
         }
         Ok(Exit::Success)
     }
@@ -154,8 +167,9 @@ impl Session {
 /// What an answer that is no success means.
 fn refused(reply: Reply) -> anyhow::Error {
     let status = reply.status;
-    match serde_json::from_value(reply.json) {
-        Ok(problem) => Refused { status, problem: Box::new(problem) }.into(),
+    let read = |text: Answer| Ok::<_, anyhow::Error>((text.to()?, text));
+    match reply.answer().and_then(read) {
+        Ok((problem, text)) => Refused { status, problem: Box::new(problem), text }.into(),
         Err(_) => anyhow::anyhow!("answer {status} is not a Keyway host's"),
     }
 }
@@ -180,14 +194,27 @@ pub(crate) fn encoded(text: &str) -> String {
         .collect()
 }
 
+// === impl Reply ===
+
+impl Reply {
+    /// The body as JSON. What is none comes from something else than a host, or was cut off on its way.
+    pub(crate) fn answer(&self) -> anyhow::Result<Answer> {
+        Answer::read(&self.body)
+    }
+}
+
 // === impl Refused ===
 
 impl Refused {
     /// What the command's exit code says of it.
     pub(crate) fn exit(&self) -> Exit {
-        // A failure of the provider may have any status; that something was sent tells it apart.
+        // A failure of the provider may have any status; that something was sent tells it apart. That it has no such
+        // record, or one that collides, is about what the request names, whoever says so.
+        let named = [Code::NotFound, Code::UpstreamConflict];
+        let named = named.iter().any(|code| code.as_str() == self.problem.code);
         let sent = self.problem.request_sent == Some(true);
         match self.status.as_u16() {
+            _ if named => Exit::Refused,
             _ if sent => Exit::CallFailed,
             401 | 403 => Exit::Unauthorised,
             424 | 429 | 500..=599 => Exit::CallFailed,
@@ -196,15 +223,25 @@ impl Refused {
     }
 }
 
+impl Refused {
+    /// The problem document, as the host sent it.
+    pub(crate) fn document(&self) -> &str {
+        self.text.text()
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Problem { code, detail, instance, retry_after_ms, .. } = &*self.problem;
+        let Problem { code, detail, instance, retry_after_ms, extra, .. } = &*self.problem;
         write!(f, "{code}: {detail}")?;
         if let Some(wait) = retry_after_ms {
             write!(f, " (try again in {wait} ms)")?;
         }
         if let Some(instance) = instance {
             write!(f, " [{instance}]")?;
+        }
+        for Extra { name, value } in extra {
+            write!(f, "\n{name}: {value}")?;
         }
         write!(f, "\n`keyway explain {code}` says what to do")
     }

@@ -1,5 +1,6 @@
 //! The exchanges of one call, with the clock, configuration and connection that it sees.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -30,7 +31,7 @@ impl Cassette {
         Self {
             now: OffsetDateTime::UNIX_EPOCH,
             config: json!({}),
-            connection: json!({}),
+            connection: json!({"slots": {}}),
             exchanges: Vec::new(),
         }
     }
@@ -52,10 +53,13 @@ impl Cassette {
         self
     }
 
-    /// The facts about the connection.
+    /// The facts about the connection: a [`crate::settings::Connection`], or JSON of its shape.
+    ///
+    /// # Panics
+    /// If they are not expressible as JSON.
     #[must_use]
-    pub fn connection(mut self, connection: Value) -> Self {
-        self.connection = connection;
+    pub fn connection(mut self, facts: impl Serialize) -> Self {
+        self.connection = serde_json::to_value(facts).expect("facts that JSON can say");
         self
     }
 

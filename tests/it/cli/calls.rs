@@ -115,12 +115,44 @@ async fn a_call_that_fails_is_told_from_one_that_was_refused() {
         let fault = Fault { status: Some(status), times: Some(2), ..Fault::default() };
         upstream.fault(fault).expect("a valid fault");
     };
-    for (status, why) in [(401, "unauthenticated: "), (404, "not-found: "), (503, "transient: ")] {
+    for (status, exit, why) in [
+        (401, CALL_FAILED, "unauthenticated: "),
+        (404, REFUSED, "not-found: "),
+        (409, REFUSED, "upstream-conflict: "),
+        (503, CALL_FAILED, "transient: "),
+    ] {
         fail(status);
-        cli.fails(&get, CALL_FAILED, why);
+        cli.fails(&get, exit, why);
     }
     cli.publish("hostile");
     cli.ok(&["pin", "acme", "fixtures/hostile", "1.0.0", "--reason", "first"]);
     let trap = ["invoke", "acme", "fixtures/hostile", "trap", "--input", "null"];
     cli.fails(&trap, CALL_FAILED, "guest-trap: ");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_reads_more_properties_than_a_url_takes() {
+    let (_upstream, setup) = with_provider().await;
+    let cli = connected(&setup);
+    let names: Vec<String> = (0..600).map(|at| format!("custom_property_number_{at}")).collect();
+    let file = cli.file("wide.json", json!({"properties": {"contacts": names}}).to_string());
+    cli.ok(&["config", "set", "acme", HUBSPOT, "--file", &file]);
+    let page = cli.json(&["read", "acme", HUBSPOT, "contacts"]);
+    assert_eq!(page["records"].as_array().map(Vec::len), Some(30));
+    assert!(page["records"][0]["data"]["email"].is_string(), "{page}");
+    let since = json!({"since": "2000-01-01T00:00:00Z", "page_size": 10}).to_string();
+    let page = cli.json(&["read", "acme", HUBSPOT, "contacts", "--request", &since]);
+    assert!(page["records"][0]["data"]["email"].is_string(), "{page}");
+    let input = json!({"id": "1001", "properties": names}).to_string();
+    assert_eq!(
+        cli.json(&["invoke", "acme", HUBSPOT, "contacts.get", "--input", &input])["id"],
+        "1001"
+    );
+    let search = json!({"properties": [names, vec!["email".to_owned()]].concat()}).to_string();
+    let found = cli.json(&["invoke", "acme", HUBSPOT, "contacts.search", "--input", &search]);
+    assert!(found["results"][0]["properties"]["email"].is_string(), "{found}");
+    // What the provider has no name for, nobody can configure.
+    let file =
+        cli.file("long.json", json!({"properties": {"contacts": ["x".repeat(101)]}}).to_string());
+    cli.fails(&["config", "set", "acme", HUBSPOT, "--file", &file], REFUSED, "config-invalid: ");
 }

@@ -13,7 +13,7 @@ use crate::upstream::Plain;
 
 const FETCH: &str = "fixtures/fetch";
 const LOGS: [&str; 2] = ["logs", "exchanges"];
-const HEADER: [&str; 7] = ["TIME", "TENANT", "METHOD", "URL", "STATUS", "MS", "RELEASE"];
+const HEADER: [&str; 8] = ["TIME", "TENANT", "METHOD", "URL", "STATUS", "MS", "RELEASE", "CALL"];
 
 /// How long a test waits for what must happen before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -75,6 +75,7 @@ async fn exchanges_are_a_table_with_the_newest_last() {
     assert_eq!(all[0][1..5], ["acme", "GET", "https://api.example.com/one", "200"]);
     assert!(all[0][5].parse::<u64>().is_ok(), "milliseconds: {all:?}");
     assert_eq!(all[0][6], "fixtures/fetch@1.0.0");
+    assert_eq!(all[0][7], call);
     assert_eq!(all[2][4], "undeclared-host");
     assert!(all[0][0] <= all[1][0] && all[1][0] <= all[2][0], "{all:?}");
 

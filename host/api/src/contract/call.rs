@@ -30,6 +30,20 @@ pub struct Read {
     /// as the release reads at once by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page_size: Option<u32>,
+    /// What else the connector is told; it says which names it knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<Extra>,
+}
+
+/// One name and its value beside what the contract fixes: at most 32 in a list, and 8 KiB of them. A name may come more
+/// than once.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Extra {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
 }
 
 /// One page, read.
@@ -41,6 +55,9 @@ pub struct Page {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>, nullable = false)]
     pub next: Option<Box<RawValue>>,
+    /// What the connector says of the page beside that, such as where an incremental API goes on another day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<Extra>,
 }
 
 /// One provider object.
@@ -57,6 +74,9 @@ pub struct Record {
     /// The object.
     #[schema(value_type = serde_json::Value)]
     pub data: Box<RawValue>,
+    /// What the connector says of it beside that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<Extra>,
 }
 
 /// One batch, wanted.
@@ -74,6 +94,9 @@ pub struct Write {
     /// Refuse all if one fails, where the provider can.
     #[serde(default)]
     pub all_or_none: bool,
+    /// What else the connector is told; it says which names it knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<Extra>,
 }
 
 /// A kind of write.
@@ -109,6 +132,9 @@ pub struct WriteItem {
     // (C92).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// What else the connector is told of the item; it says which names it knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<Extra>,
 }
 
 /// What became of a batch.
@@ -142,6 +168,9 @@ pub struct Written {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>, nullable = false)]
     pub data: Option<Box<RawValue>>,
+    /// What the connector says of it beside that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<Extra>,
 }
 
 /// A write that was refused.
@@ -163,4 +192,19 @@ pub struct Refused {
     pub provider_code: Option<String>,
     /// False when nothing can have reached the provider.
     pub request_sent: bool,
+    /// What the connector says of it beside that, such as the provider's own id of the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<Extra>,
+}
+
+impl From<(String, String)> for Extra {
+    fn from((name, value): (String, String)) -> Self {
+        Self { name, value }
+    }
+}
+
+impl From<Extra> for (String, String) {
+    fn from(extra: Extra) -> Self {
+        (extra.name, extra.value)
+    }
 }

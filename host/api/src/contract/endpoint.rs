@@ -439,6 +439,10 @@ endpoints! {
     READY = Get "/readyz", Open,
         "Whether the host can serve",
         [], Body::Nothing, [json::<token::State>(200, "It can")];
+    CODE_GET = Get "/codes/{code}", Open,
+        "What an error code means, as text: where the `type` of a problem leads",
+        [], Body::Nothing,
+        [Answer { status: 200, summary: "The page", body: Some((super::PAGE_TYPE, None)) }];
     METRICS = Get "/metrics", Metrics,
         "Metrics in Prometheus form; needs a token unless the host is set up otherwise",
         [], Body::Nothing,

@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::call::Extra;
+
 /// Media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What went wrong.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// `/codes/` and the code: identifies the kind of problem. `keyway explain CODE` prints its page.
+    /// `/codes/` and the code: identifies the kind of problem, and leads to its page on this host. `keyway explain CODE` prints
+    /// it too.
     pub r#type: String,
     /// The code in words; the same for every problem of the code.
     pub title: String,
@@ -35,6 +38,9 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub request_sent: Option<bool>,
+    /// Of a call only: what the connector says beside that, such as the provider's own id of the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<Extra>,
     /// The id under which the host's log has more: of the call, or of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
-use keyway_core::call::{Operation, Output, ReadRequest, WriteItem, WriteRequest};
+use keyway_core::call::{Extra, Operation, Output, ReadRequest, WriteItem, WriteRequest};
 use keyway_core::descriptor::WriteOperation;
 use keyway_core::exchange::Pace;
 use keyway_core::ids::{Action, CallId, Installation, Object, User};
@@ -77,6 +77,7 @@ pub(crate) async fn read(
         until: body.until,
         // 0 leaves it to the release.
         page_size: body.page_size.unwrap_or_default(),
+        extra: pairs(body.extra),
     };
     run(&api, installation, Operation::Read(request), &headers).await
 }
@@ -187,7 +188,7 @@ fn write_request(
     object: Object,
     body: contract::Write,
 ) -> WriteRequest {
-    let contract::Write { operation, match_on, items, all_or_none } = body;
+    let contract::Write { operation, match_on, items, all_or_none, extra } = body;
     let operation = match operation {
         contract::WriteOperation::Create => WriteOperation::Create,
         contract::WriteOperation::Update => WriteOperation::Update,
@@ -201,9 +202,15 @@ fn write_request(
         reference: item.reference,
         id: item.id,
         data: item.data.get().to_owned(),
+        extra: pairs(item.extra),
     });
     let items = items.collect();
-    WriteRequest { object, operation, match_on, items, all_or_none }
+    let extra = pairs(extra);
+    WriteRequest { object, operation, match_on, items, all_or_none, extra }
+}
+
+fn pairs(extra: Vec<contract::Extra>) -> Extra {
+    extra.into_iter().map(Into::into).collect()
 }
 
 /// The key of an item that came without one: the same item of the same installation has the same key,

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use axum::extract::State;
-use keyway_core::ids::{Connector, Environment};
+use keyway_core::ids::{Connector, Environment, Slot};
 use keyway_core::{Code, Fault};
 use keyway_vault::oauth::client::{ClientInfo, ClientRef, ClientSetting};
 use keyway_vault::oauth::confirmed;
 
+use super::releases::unknown_connector;
 use super::{Answer, finish, json, nothing};
 use crate::api::Host;
 use crate::auth::Identity;
@@ -72,7 +73,7 @@ async fn declared(api: &Host, of: &ClientRef) -> Result<BTreeSet<String>, Fault>
     let releases = api.reads.releases(Some(&of.connector)).await?;
     if releases.is_empty() {
         let detail = format!("no release of {} is published", of.connector);
-        return Err(Fault::new(Code::UnknownConnector, detail));
+        return Err(unknown_connector(api, detail).await);
     }
     let specs = releases.iter().filter_map(|release| release.descriptor.slots.get(&of.slot));
     let hosts: BTreeSet<_> =
@@ -82,7 +83,13 @@ async fn declared(api: &Host, of: &ClientRef) -> Result<BTreeSet<String>, Fault>
     }
     let detail =
         format!("no release of {} declares a slot `{}` of scheme `oauth2`", of.connector, of.slot);
-    Err(Fault::new(Code::UnknownSlot, detail))
+    let there: BTreeSet<&Slot> = releases
+        .iter()
+        .flat_map(|release| &release.descriptor.slots)
+        .filter(|(_, spec)| spec.scheme.oauth().is_some())
+        .map(|(slot, _)| slot)
+        .collect();
+    Err(Fault::new(Code::UnknownSlot, detail).but_there_is(there))
 }
 
 fn absent(of: &ClientRef) -> Fault {

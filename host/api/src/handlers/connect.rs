@@ -314,7 +314,7 @@ fn slot_spec<'d>(descriptor: &'d Descriptor, slot: &Slot) -> Result<&'d SlotSpec
 
 fn undeclared(descriptor: &Descriptor, slot: &Slot) -> Fault {
     let detail = format!("{}@{} declares no slot `{slot}`", descriptor.name, descriptor.version);
-    Fault::new(Code::UnknownSlot, detail)
+    Fault::new(Code::UnknownSlot, detail).but_there_is(descriptor.slots.keys())
 }
 
 fn foreign() -> Fault {

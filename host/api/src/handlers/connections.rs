@@ -305,7 +305,8 @@ pub(super) async fn declared(api: &Host, of: &ConnectionRef) -> Result<(Release,
         Some(spec) => Ok((release, spec)),
         None => {
             let detail = format!("{} declares no slot `{}`", release.reference, of.slot);
-            Err(Fault::new(Code::UnknownSlot, detail))
+            let fault = Fault::new(Code::UnknownSlot, detail);
+            Err(fault.but_there_is(release.descriptor.slots.keys()))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The host about itself: alive, ready, counted, described.
+//! The host about itself: alive, ready, counted, described; and what its error codes mean.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -9,9 +9,10 @@ use keyway_core::{Code, Fault};
 
 use super::{Answer, json, json_text};
 use crate::api::Host;
-use crate::contract::METRICS_TYPE;
 use crate::contract::token::State as HostState;
-use crate::openapi;
+use crate::contract::{METRICS_TYPE, PAGE_TYPE};
+use crate::place::Names;
+use crate::{openapi, pages};
 
 pub(crate) async fn alive() -> Answer {
     json(&HostState { state: "alive".to_owned() })
@@ -28,6 +29,14 @@ pub(crate) async fn metrics(State(api): State<Host>) -> Answer {
         .map_err(|error| Fault::new(Code::Internal, "metrics").caused_by(error))?;
     let mut response = Response::new(Body::from(text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
+    Ok(response)
+}
+
+pub(crate) async fn code(names: Names) -> Answer {
+    let page = pages::page(&names.get::<String>("code")?)
+        .ok_or_else(|| Fault::new(Code::NoSuchEndpoint, "no code has this name"))?;
+    let mut response = Response::new(Body::from(page));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PAGE_TYPE));
     Ok(response)
 }
 

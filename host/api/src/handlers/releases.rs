@@ -1,5 +1,6 @@
 //! Publishing, listing, showing and comparing releases.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -58,9 +59,18 @@ pub(crate) async fn list_of(State(api): State<Host>, Of(connector): Of) -> Answe
     let releases = api.reads.releases(Some(&connector)).await?;
     if releases.is_empty() {
         let detail = format!("no release of {connector} was published");
-        return Err(Fault::new(Code::UnknownConnector, detail).into());
+        return Err(unknown_connector(&api, detail).await.into());
     }
     json(&summaries(releases))
+}
+
+/// That nothing was published of a connector, with those of which something was.
+pub(super) async fn unknown_connector(api: &Host, detail: String) -> Fault {
+    let fault = Fault::new(Code::UnknownConnector, detail);
+    let Ok(releases) = api.reads.releases(None).await else { return fault };
+    let there: BTreeSet<String> =
+        releases.into_iter().map(|release| release.reference.connector.to_string()).collect();
+    fault.but_there_is(there)
 }
 
 pub(crate) async fn get(State(api): State<Host>, Of(connector): Of, names: Names) -> Answer {

@@ -71,6 +71,7 @@ const CASES: &[(&str, Option<&[Role]>)] = &[
     ("AUDIT_LIST", Some(OPERATORS)),
     ("HEALTH", None),
     ("READY", None),
+    ("CODE_GET", None),
     ("METRICS", Some(ANYONE)),
     ("OPENAPI", None),
 ];
@@ -91,6 +92,7 @@ fn path(endpoint: &Endpoint) -> String {
             "object" => "widgets",
             "token" => "nobody",
             "path" => "crm/v3",
+            "code" => "denied",
             other => panic!("no sample for {{{other}}}"),
         };
         path = path.replace(&format!("{{{name}}}"), value).replace(&format!("{{*{name}}}"), value);

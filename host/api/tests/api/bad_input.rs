@@ -58,9 +58,8 @@ async fn json_is_strict() {
         "[NaN]",
         "{\"a\":1,\"a\":2}",
         "{\"a\":{\"b\":1,\"\\u0062\":2}}",
-        "\u{feff}{}",
+        "\u{feff}",
         "{} {}",
-        "[1e400]",
         &deep,
         &deeper,
     ] {
@@ -69,6 +68,11 @@ async fn json_is_strict() {
     }
     let shallow = "[".repeat(JSON_DEPTH_MAX - 1) + &"]".repeat(JSON_DEPTH_MAX - 1);
     world.post_text(&path, &shallow).await.ok();
+    // Digits are the connector's business, and a mark before the text is nobody's.
+    for good in ["[1e400]", "[-1E+400,123456789012345678901234567890]"] {
+        assert_eq!(world.post_text(&path, good).await.body, good);
+        assert_eq!(world.post_text(&path, &format!("\u{feff}{good}")).await.body, good);
+    }
 }
 
 #[tokio::test]

@@ -115,6 +115,31 @@ async fn a_page_is_read_with_its_cursor_untouched() {
 }
 
 #[tokio::test]
+async fn what_else_is_said_goes_both_ways() {
+    let world = World::pinned().await;
+    let extra = json!([{"name": "sync", "value": "2026"}, {"name": "sync", "value": ""}]);
+    let reply = world.post(&at("/objects/widgets/read"), json!({"extra": extra})).await;
+    let page = reply.ok();
+    assert_eq!((&page["extra"], &page["records"][0]["extra"]), (&extra, &extra));
+    let item = json!({"reference": "a", "data": 1, "extra": extra});
+    let body = json!({"operation": "create", "items": [item], "extra": extra});
+    world.post(&at("/objects/widgets/write"), body).await.ok();
+    let pair = |value: &str| ("sync".to_owned(), value.to_owned());
+    {
+        let calls = world.dispatch.calls.lock().unwrap();
+        let Operation::Write(write) = &calls[1].operation else { panic!("a write was asked for") };
+        assert_eq!(write.extra, [pair("2026"), pair("")]);
+        assert_eq!(write.items[0].extra, write.extra);
+    }
+    let mut fault = Fault::new(Code::Transient, "later");
+    fault.extra = vec![pair("2027")];
+    script(&world, Err(fault));
+    let problem = world.post(&at("/objects/widgets/read"), json!({})).await;
+    problem.refused(502, "transient");
+    assert_eq!(problem.json()["extra"], json!([{"name": "sync", "value": "2027"}]));
+}
+
+#[tokio::test]
 async fn a_batch_is_written_and_each_item_answered() {
     let world = World::pinned().await;
     let refused = Failure {
@@ -123,13 +148,18 @@ async fn a_batch_is_written_and_each_item_answered() {
         message: "it exists".to_owned(),
         retry_after: None,
         request_sent: true,
+        extra: vec![("correlation-id".to_owned(), "c-7".to_owned())],
     };
     script(
         &world,
         Ok(Output::Outcomes(vec![
             Outcome {
                 reference: "a".to_owned(),
-                result: Ok(Written { id: "1".to_owned(), data: Some("{\"x\":1.0}".to_owned()) }),
+                result: Ok(Written {
+                    id: "1".to_owned(),
+                    data: Some("{\"x\":1.0}".to_owned()),
+                    extra: vec![],
+                }),
             },
             Outcome { reference: "b".to_owned(), result: Err(refused) },
         ])),
@@ -147,6 +177,8 @@ async fn a_batch_is_written_and_each_item_answered() {
     );
     assert_eq!(outcomes["outcomes"][1]["refused"]["code"], "upstream-conflict");
     assert_eq!(outcomes["outcomes"][1]["refused"]["provider_code"], "CONTACT_EXISTS");
+    let extra = json!([{"name": "correlation-id", "value": "c-7"}]);
+    assert_eq!(outcomes["outcomes"][1]["refused"]["extra"], extra);
     let calls = world.dispatch.calls.lock().unwrap();
     let Operation::Write(write) = &calls[0].operation else { panic!("a write was asked for") };
     assert_eq!(write.items[0].idempotency_key, "mine");
@@ -156,9 +188,9 @@ async fn a_batch_is_written_and_each_item_answered() {
 #[tokio::test]
 async fn output_that_is_no_json_is_the_connectors_fault() {
     let world = World::pinned().await;
-    let record =
-        Record { id: "1".to_owned(), updated_at: None, deleted: false, data: "{".to_owned() };
-    script(&world, Ok(Output::Page(Page { records: vec![record], next: None })));
+    let (id, data) = ("1".to_owned(), "{".to_owned());
+    let record = Record { id, updated_at: None, deleted: false, data, extra: vec![] };
+    script(&world, Ok(Output::Page(Page { records: vec![record], next: None, extra: vec![] })));
     let reply = world.post(&at("/objects/widgets/read"), json!({})).await;
     reply.refused(502, "guest-output-invalid");
     assert_eq!(reply.header("keyway-release"), "pub/things@1.0.0");

@@ -501,8 +501,10 @@ fn echo(operation: Operation) -> Result<Output, Fault> {
                 updated_at: None,
                 deleted: false,
                 data: r#"{"n":9007199254740993}"#.to_owned(),
+                extra: request.extra.clone(),
             }],
             next: request.cursor,
+            extra: request.extra,
         })),
         Operation::Write(_) => Ok(Output::Outcomes(vec![])),
     }

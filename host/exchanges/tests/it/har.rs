@@ -47,7 +47,7 @@ fn rules() -> Value {
     let message = ["httpVersion", "cookies", "headers", "headersSize", "bodySize"];
     let request = object(
         &[&message[..], &["method", "url", "queryString"]].concat(),
-        json!({"method": text, "url": {"type": "string", "not": {"pattern": "#"}}, "httpVersion": text,
+        json!({"method": text, "url": {"type": "string", "pattern": "^https?://[^/#]", "not": {"pattern": "#"}}, "httpVersion": text,
             "cookies": list(cookie.clone()), "headers": list(pair.clone()), "queryString": list(pair.clone()),
             "postData": post_data, "headersSize": count, "bodySize": count, "comment": text}),
     );
@@ -219,6 +219,7 @@ async fn an_archive_says_what_the_log_knows() {
         (&json!(0), &json!(-1))
     );
     assert_eq!(stopped["request"]["postData"]["_encoding"], "base64");
+    assert_eq!(stopped["request"]["url"], "https://unknown.invalid/relative%20%00%1B");
 }
 
 #[tokio::test]

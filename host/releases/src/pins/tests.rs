@@ -221,9 +221,13 @@ async fn a_configuration_must_fit_what_runs_and_what_would_run() {
     bench.pin("acme", "2.0.0").await.unwrap();
     let actor = || "ann".parse().unwrap();
     let wrong = json!({"n": "x"});
-    let fault = bench.releases.set_config(of("acme"), &wrong, actor()).await.unwrap_err();
+    let fault = bench
+        .releases
+        .set_config(of("acme"), &wrong.to_string(), &wrong, actor())
+        .await
+        .unwrap_err();
     assert_eq!(fault.code, Code::ConfigInvalid);
-    bench.releases.set_config(of("acme"), &json!({"n": 1}), actor()).await.unwrap();
+    bench.releases.set_config(of("acme"), r#"{"n":1}"#, &json!({"n": 1}), actor()).await.unwrap();
     let route = bench.releases.routes().resolve(&of("acme")).unwrap();
     assert_eq!(route.settings.config, r#"{"n":1}"#);
     // 1.0.0 takes no configuration, so the pin is refused and 2.0.0 goes on.
@@ -244,7 +248,8 @@ async fn a_default_runs_where_there_is_no_pin() {
     };
     bench.pin("pinned", "2.0.0").await.unwrap();
     bench.releases.set_default(default("1.0.0")).await.unwrap();
-    let config = bench.releases.set_config(of("plain"), &json!({}), "ann".parse().unwrap()).await;
+    let config =
+        bench.releases.set_config(of("plain"), "{}", &json!({}), "ann".parse().unwrap()).await;
     config.unwrap();
     assert_eq!(bench.runs("plain").as_deref(), Ok("1.0.0"));
     bench.releases.set_default(default("2.0.0")).await.unwrap();

@@ -495,6 +495,7 @@ async fn pages_are_read_up_to_the_limit() {
         since: None,
         until: None,
         page_size: 100,
+        extra: vec![],
     });
     let connector = host.loaded(&reader("full", 1_000)).await;
     let output = connector.call(read.clone(), World::quiet(), LONG).await.unwrap();
@@ -533,8 +534,10 @@ async fn every_item_written_has_its_outcome() {
             id: None,
             data: "{}".to_owned(),
             idempotency_key: "k".to_owned(),
+            extra: vec![],
         }],
         all_or_none: true,
+        extra: vec![],
     });
     let host = Host::new();
     let connector = host.loaded(&writer("honest", 1)).await;

@@ -197,5 +197,6 @@ fn failed(error: &io::Error, request_sent: bool) -> Failure {
         message: error.to_string(),
         retry_after: None,
         request_sent,
+        extra: Vec::new(),
     }
 }

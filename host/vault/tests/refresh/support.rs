@@ -179,5 +179,6 @@ fn failure(request_sent: bool) -> Failure {
         message: "the connection broke".to_owned(),
         retry_after: None,
         request_sent,
+        extra: Vec::new(),
     }
 }

@@ -1,6 +1,6 @@
 //! Pages and outcomes as JSON. What a connector gave as JSON stays the text that it gave.
 
-use keyway_core::call::{Json, Outcome, Page, Record, Written};
+use keyway_core::call::{Extra, Json, Outcome, Page, Record, Written};
 use keyway_core::{Code, Fault, Retry};
 use serde_json::value::RawValue;
 
@@ -11,6 +11,7 @@ pub(super) fn page(page: Page) -> Result<contract::Page, Fault> {
     Ok(contract::Page {
         records: page.records.into_iter().map(record).collect::<Result<_, _>>()?,
         next: page.next.map(raw).transpose()?,
+        extra: extra(page.extra),
     })
 }
 
@@ -20,14 +21,15 @@ pub(super) fn outcomes(outcomes: Vec<Outcome>) -> Result<contract::Outcomes, Fau
 }
 
 fn record(record: Record) -> Result<contract::Record, Fault> {
-    let Record { id, updated_at, deleted, data } = record;
-    Ok(contract::Record { id, updated_at, deleted, data: raw(data)? })
+    let Record { id, updated_at, deleted, data, extra: pairs } = record;
+    Ok(contract::Record { id, updated_at, deleted, data: raw(data)?, extra: extra(pairs) })
 }
 
 fn outcome(outcome: Outcome) -> Result<contract::Outcome, Fault> {
     let (written, refused) = match outcome.result {
-        Ok(Written { id, data }) => {
-            (Some(contract::Written { id, data: data.map(raw).transpose()? }), None)
+        Ok(Written { id, data, extra: pairs }) => {
+            let (data, extra) = (data.map(raw).transpose()?, extra(pairs));
+            (Some(contract::Written { id, data, extra }), None)
         }
         Err(failure) => (None, Some(refused(failure.into()))),
     };
@@ -42,7 +44,12 @@ fn refused(fault: Fault) -> contract::Refused {
         retry_after_ms: wait(fault.retry).map(millis),
         provider_code: fault.provider_code.as_deref().map(|code| cut(code).to_owned()),
         request_sent: fault.request_sent,
+        extra: extra(fault.extra),
     }
+}
+
+fn extra(pairs: Extra) -> Vec<contract::Extra> {
+    pairs.into_iter().map(Into::into).collect()
 }
 
 fn raw(text: Json) -> Result<Box<RawValue>, Fault> {

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keyway_core::call::{
-    Failure, FailureKind, Outcome, Page, ReadRequest, Record, WriteItem, WriteRequest, Written,
+    Extra, Failure, FailureKind, Outcome, Page, ReadRequest, Record, WriteItem, WriteRequest,
+    Written,
 };
 use keyway_core::descriptor::WriteOperation;
 use keyway_core::exchange::{Request, Response};
+use keyway_core::limits::{EXTRA_BYTES_MAX, EXTRA_PAIRS_MAX};
 
 use super::bindings::exports::keyway::connector::{reader, writer};
 use super::bindings::keyway::connector::{http, types};
@@ -21,6 +23,9 @@ const MESSAGE_BYTES_MAX: usize = 1 << 10;
 
 /// Bytes of a provider's error code.
 const CODE_BYTES_MAX: usize = 128;
+
+/// The name under which a failure says how many of its pairs were left out.
+const LEFT_OUT: &str = "keyway.left-out";
 
 /// The longest wait believed. Beyond a day it is no pause but an outage, and adding it to a clock could
 /// overflow.
@@ -42,6 +47,7 @@ impl From<types::Failure> for Failure {
             message: harmless(&failure.message, MESSAGE_BYTES_MAX).into_owned(),
             retry_after: wait.map(|wait| wait.min(RETRY_AFTER_MAX)),
             request_sent: failure.request_sent,
+            extra: reported(failure.extra),
         }
     }
 }
@@ -55,9 +61,28 @@ impl From<Failure> for types::Failure {
             message: failure.message,
             retry_after_ms: failure.retry_after.map(millis),
             request_sent: failure.request_sent,
-            extra: Vec::new(),
+            extra: failure.extra,
         }
     }
+}
+
+/// What a failure says beside its message: whole pairs as far as the limits go, and how many were left out.
+fn reported(pairs: Extra) -> Extra {
+    let given = pairs.len();
+    let mut left = EXTRA_BYTES_MAX;
+    let mut kept = Extra::new();
+    for (name, value) in pairs.into_iter().take(EXTRA_PAIRS_MAX) {
+        let name = harmless(&name, CODE_BYTES_MAX).into_owned();
+        let value = harmless(&value, MESSAGE_BYTES_MAX).into_owned();
+        let Some(rest) = left.checked_sub(name.len() + value.len()) else { break };
+        left = rest;
+        kept.push((name, value));
+    }
+    let left_out = given - kept.len();
+    if left_out > 0 {
+        kept.push((LEFT_OUT.to_owned(), left_out.to_string()));
+    }
+    kept
 }
 
 macro_rules! kinds {
@@ -118,14 +143,18 @@ impl From<ReadRequest> for reader::ReadRequest {
             since: request.since,
             until: request.until,
             page_size: request.page_size,
-            extra: Vec::new(),
+            extra: request.extra,
         }
     }
 }
 
 impl From<reader::Page> for Page {
     fn from(page: reader::Page) -> Self {
-        Self { records: page.records.into_iter().map(Into::into).collect(), next: page.next }
+        Self {
+            records: page.records.into_iter().map(Into::into).collect(),
+            next: page.next,
+            extra: page.extra,
+        }
     }
 }
 
@@ -136,6 +165,7 @@ impl From<reader::Rec> for Record {
             updated_at: record.updated_at,
             deleted: record.deleted,
             data: record.data,
+            extra: record.extra,
         }
     }
 }
@@ -161,7 +191,7 @@ impl From<WriteRequest> for writer::WriteRequest {
             match_on: request.match_on,
             items: request.items.into_iter().map(Into::into).collect(),
             all_or_none: request.all_or_none,
-            extra: Vec::new(),
+            extra: request.extra,
         }
     }
 }
@@ -173,7 +203,7 @@ impl From<WriteItem> for writer::Item {
             id: item.id,
             data: item.data,
             idempotency_key: item.idempotency_key,
-            extra: Vec::new(),
+            extra: item.extra,
         }
     }
 }
@@ -183,7 +213,7 @@ impl From<writer::Outcome> for Outcome {
         match outcome {
             writer::Outcome::Written(written) => Self {
                 reference: written.reference,
-                result: Ok(Written { id: written.id, data: written.data }),
+                result: Ok(Written { id: written.id, data: written.data, extra: written.extra }),
             },
             writer::Outcome::Rejected(rejected) => {
                 Self { reference: rejected.reference, result: Err(rejected.failure.into()) }
@@ -203,7 +233,7 @@ mod tests {
             message: "m\n".repeat(MESSAGE_BYTES_MAX),
             retry_after_ms,
             request_sent: true,
-            extra: vec![("later".to_owned(), "ignored".to_owned())],
+            extra: vec![("correlation\u{1b}".to_owned(), "a\nb".to_owned()); 2],
         }
     }
 
@@ -214,6 +244,25 @@ mod tests {
         assert_eq!(failure.code.unwrap(), format!("{} [cut]", "c".repeat(CODE_BYTES_MAX)));
         assert!(failure.message.len() <= MESSAGE_BYTES_MAX + " [cut]".len());
         assert!(!failure.message.contains('\n'));
+        let pair = ("correlation\\u001b".to_owned(), "a\\u000ab".to_owned());
+        assert_eq!(failure.extra, [pair.clone(), pair], "and a name may come twice");
+    }
+
+    #[test]
+    fn a_failure_says_how_much_it_left_out() {
+        let pairs = |count: usize, bytes: usize| {
+            let pair = |at: usize| (format!("{at:04}"), "v".repeat(bytes));
+            reported((0..count).map(pair).collect())
+        };
+        assert_eq!(pairs(EXTRA_PAIRS_MAX, 1).len(), EXTRA_PAIRS_MAX);
+        let over = pairs(EXTRA_PAIRS_MAX + 2, 1);
+        assert_eq!(over.last().unwrap(), &(LEFT_OUT.to_owned(), "2".to_owned()));
+        assert_eq!(over.len(), EXTRA_PAIRS_MAX + 1);
+        // Eight of so many bytes with their names are all that there may be.
+        let each = EXTRA_BYTES_MAX / 8 - 4;
+        assert_eq!(pairs(8, each).len(), 8);
+        assert_eq!(pairs(9, each).last().unwrap().1, "1");
+        assert_eq!(pairs(8, each + 1).last().unwrap().1, "1");
     }
 
     #[test]
