@@ -7,9 +7,10 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::Generation;
-use crate::api::{Endpoints, PAGE_MAX, SEARCH_BEGIN, SEARCH_PAGE_MAX, Search};
+use crate::api::{Endpoints, PAGE_MAX, SEARCH_BEGIN, SEARCH_PAGE_MAX, Search, Wanted};
 use crate::config::Config;
 use crate::object::Object;
+use crate::wide;
 
 /// Input of `contacts.get` and `companies.get`.
 #[derive(Deserialize)]
@@ -56,7 +57,11 @@ pub(crate) fn table<G: Generation>() -> Actions {
 fn get<G: Generation>(object: Object, input: &Get) -> Result<Box<RawValue>> {
     let Get { id, id_property, properties, archived } = input;
     let endpoints = Endpoints::<G>::new();
-    endpoints.get(object, id, id_property.as_deref(), *archived, properties)?.json()
+    let (by, archived) = (id_property.as_deref(), *archived);
+    if wide::wide(properties) {
+        return wide::one(&endpoints, object, id, &Wanted { by, archived, properties });
+    }
+    endpoints.get(object, id, by, archived, properties)?.json()
 }
 
 fn search<G: Generation>(object: Object, input: Query) -> Result<Box<RawValue>> {
@@ -65,15 +70,18 @@ fn search<G: Generation>(object: Object, input: Query) -> Result<Box<RawValue>> 
     } else {
         input.properties
     };
+    let wide = wide::wide(&properties);
     let search = Search {
         filter_groups: input.filter_groups,
         sorts: input.sorts,
-        properties,
+        properties: if wide { vec![object.modified().to_owned()] } else { properties.clone() },
         limit: input.limit,
         after: input.after,
         query: input.query,
     };
-    Endpoints::<G>::new().search(object, &search)?.json()
+    let endpoints = Endpoints::<G>::new();
+    let found = endpoints.search(object, &search)?;
+    if wide { wide::searched(&endpoints, object, &found, &properties) } else { found.json() }
 }
 
 fn get_spec(summary: &str) -> ActionSpec {

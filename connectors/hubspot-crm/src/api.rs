@@ -4,8 +4,8 @@ use std::marker::PhantomData;
 
 use keyway_sdk::{Http, Request, Response, Result, send_all};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::Generation;
 use crate::errors;
@@ -88,6 +88,14 @@ pub(crate) struct List<'a> {
     pub(crate) archived: bool,
     pub(crate) after: Option<&'a str>,
     pub(crate) limit: u32,
+    pub(crate) properties: &'a [String],
+}
+
+/// What to read of records that are known by their ids.
+pub(crate) struct Wanted<'a> {
+    /// Another property than the provider's id that identifies them.
+    pub(crate) by: Option<&'a str>,
+    pub(crate) archived: bool,
     pub(crate) properties: &'a [String],
 }
 
@@ -176,6 +184,27 @@ impl<G: Generation> Endpoints<G> {
         }
         let path = format!("{}/{}", G::objects(object.name()), batch.path());
         self.http.post(path).json(&Body { inputs }).send()
+    }
+
+    /// Reads at most [`BATCH_MAX`] records, of any number of properties. 207 says which do not exist.
+    pub(crate) fn batch_read(
+        &self,
+        object: Object,
+        ids: &[&str],
+        wanted: &Wanted<'_>,
+    ) -> Result<Response> {
+        let path = format!("{}/batch/read", G::objects(object.name()));
+        let inputs: Vec<_> = ids.iter().map(|id| json!({"id": id})).collect();
+        let mut body = json!({
+            "inputs": inputs,
+            "properties": wanted.properties,
+            // The documents require it, empty or not.
+            "propertiesWithHistory": [],
+        });
+        if let Some(by) = wanted.by {
+            body["idProperty"] = by.into();
+        }
+        self.http.post(path).query("archived", wanted.archived).json(&body).send()
     }
 
     /// The properties of several objects, fetched together.

@@ -9,6 +9,12 @@ use serde_json::{Value, json};
 use crate::api::PAGE_MAX;
 use crate::object::Object;
 
+/// Letters of a property's name, as the provider has it.
+const NAME_LETTERS_MAX: usize = 100;
+
+/// Properties of one object that an operator may name: what an account has with its custom ones, and room for more.
+const NAMES_MAX: usize = 2_000;
+
 /// An installation's configuration.
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -25,7 +31,8 @@ pub(crate) fn schema() -> Value {
         json!({
             "description": format!("Properties of {} to read beside the usual ones.", object.name()),
             "type": "array",
-            "items": {"type": "string", "minLength": 1},
+            "items": {"type": "string", "minLength": 1, "maxLength": NAME_LETTERS_MAX},
+            "maxItems": NAMES_MAX,
             "uniqueItems": true,
         })
     };

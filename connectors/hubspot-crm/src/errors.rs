@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use keyway_sdk::{Failure, FailureKind, Response};
+use keyway_sdk::{Failure, FailureKind, Response, from_json};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ struct Detail {
 
 /// The failure that a response with an error status means.
 pub(crate) fn of_response(response: &Response) -> Failure {
-    let explained: Explained = serde_json::from_slice(&response.body).unwrap_or_default();
+    let explained: Explained = from_json(&response.body).unwrap_or_default();
     let kind = explained.kind(kind_of_status(response.status));
     let mut failure = Failure { kind, ..Failure::of_response(response) };
     failure = explained.explain(failure);

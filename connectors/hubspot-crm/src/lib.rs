@@ -14,6 +14,7 @@ mod login;
 mod object;
 mod outcomes;
 mod read;
+mod wide;
 mod write;
 
 use std::marker::PhantomData;

@@ -6,6 +6,7 @@ mod describe;
 mod discover;
 mod failures;
 mod read;
+mod wide;
 mod write;
 
 use keyway_sdk::serde_json::{Value, json};
