@@ -1,9 +1,10 @@
-//! `keyway new`: a connector project that builds, tests and publishes as it is.
+//! `keyway new`: a connector project that builds, tests and publishes as it is, and to the same bytes wherever it is built.
 //!
 //! The project brings the SDK and the contract along in `.keyway/`, from this binary: an author needs
 //! nothing but cargo, and the connector is built against exactly the contract that this host speaks.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -23,6 +24,9 @@ static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../sdk/src");
 /// Its manifest.
 const SDK_MANIFEST: &str = include_str!("../../../sdk/Cargo.toml");
 
+/// The versions that it is tested with. The project's are these, with the project itself among them.
+const SDK_LOCK: &str = include_str!("../../../sdk/Cargo.lock");
+
 /// The toolchain that the SDK is tested with, and the target: rustup installs what is missing of it.
 const TOOLCHAIN: &str = include_str!("../../../rust-toolchain.toml");
 
@@ -31,6 +35,12 @@ static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../wit");
 
 /// Ending of template files that cargo or git would otherwise take for their own.
 const TEMPLATE_SUFFIX: &str = ".template";
+
+/// The template that runs the compiler.
+const WRAPPER: &str = "cargo-rustc";
+
+/// What each package of a lock file begins with.
+const PACKAGE: &str = "[[package]]\n";
 
 /// Publisher of a project whose name names none.
 const PUBLISHER_DEFAULT: &str = "example";
@@ -45,11 +55,16 @@ pub(crate) fn new(New { name, path }: New) -> anyhow::Result<Exit> {
     }
     write_template(&root, &connector)?;
     write(&root.join("rust-toolchain.toml"), TOOLCHAIN.as_bytes())?;
+    write(&root.join("Cargo.lock"), lock(&connector).as_bytes())?;
     let vendored = root.join(".keyway");
     write(&vendored.join("sdk/Cargo.toml"), SDK_MANIFEST.as_bytes())?;
     write_folder(&vendored.join("sdk/src"), &SDK)?;
     write_folder(&vendored.join("wit"), &WIT)?;
     output::note(format!("{connector} is in {}", root.display()));
+    output::note(
+        "the same sources make the same component on every machine: keep Cargo.lock, .cargo and .keyway",
+    );
+    output::note("in version control, and raise the version before you publish other bytes");
     output::note("next: cargo test, then cargo build --release --target wasm32-wasip2");
     Ok(Exit::Success)
 }
@@ -62,10 +77,33 @@ fn write_template(root: &Path, connector: &Connector) -> anyhow::Result<()> {
             .replace("{{name}}", connector.name())
             .replace("{{publisher}}", connector.publisher());
         let path = file.path().to_string_lossy().replace(TEMPLATE_SUFFIX, "");
-        let path = if path == "gitignore" { format!(".{path}") } else { path };
+        let path = match path.as_str() {
+            "gitignore" => ".gitignore",
+            "cargo-config.toml" => ".cargo/config.toml",
+            WRAPPER => ".cargo/rustc",
+            path => path,
+        };
         write(&root.join(path), text.as_bytes())?;
     }
-    Ok(())
+    let program = Permissions::from_mode(0o755);
+    fs::set_permissions(root.join(".cargo/rustc"), program).context("file .cargo/rustc")
+}
+
+/// The versions of everything that the project is built from: the SDK's own, with the project among them. Cargo lists
+/// packages by name and refuses, with `--locked`, a file that it would write otherwise.
+fn lock(connector: &Connector) -> String {
+    let name = format!("connector-{}", connector.name());
+    let own = format!(
+        "name = \"{name}\"\nversion = \"0.1.0\"\ndependencies = [\n \"keyway-sdk\",\n \"serde\",\n]\n"
+    );
+    let mut parts = SDK_LOCK.split(PACKAGE);
+    let head = parts.next().unwrap_or_default();
+    let mut packages: Vec<&str> = parts.map(str::trim_end).collect();
+    packages.push(own.trim_end());
+    packages.sort_by_key(|package| package.lines().next());
+    let packages: Vec<String> =
+        packages.iter().map(|package| format!("{PACKAGE}{package}\n")).collect();
+    format!("{head}{}", packages.join("\n"))
 }
 
 fn write_folder(target: &Path, folder: &Dir<'_>) -> anyhow::Result<()> {

@@ -61,33 +61,88 @@ fn a_name_alone_is_enough() {
     assert!(!folder.path().with_file_name("weather").exists());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_connector_builds_and_passes_its_tests_as_it_is() {
-    // Always the same place, or each run would compile every dependency again; one run at a time.
-    let place = target().join("new");
-    fs::create_dir_all(&place).expect("writable");
-    let lock = File::create(place.join("lock")).expect("writable");
-    lock.lock().expect("a lock");
+/// A connector from `keyway new`, always in the same place, or each run would compile every dependency again.
+fn project(place: &Path) -> PathBuf {
+    fs::create_dir_all(place).expect("writable");
     let project = place.join("weather");
     if project.exists() {
         fs::remove_dir_all(&project).expect("removable");
     }
-    let (made, said) = new(&place, &["acme/weather", "--path", "weather"]);
+    let (made, said) = new(place, &["acme/weather", "--path", "weather"]);
     assert!(made, "{said}");
+    assert!(said.contains("the same sources make the same component on every machine"), "{said}");
+    project
+}
+
+/// Runs cargo in a project, with this home if one is given.
+fn cargo(project: &Path, home: Option<&Path>, args: &[&str]) {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(args).current_dir(project).env_remove("RUSTC_WRAPPER");
+    cargo.env("CARGO_TARGET_DIR", project.with_file_name("target"));
+    if let Some(home) = home {
+        cargo.env("CARGO_HOME", home).env("CARGO_NET_OFFLINE", "true");
+    }
+    let output = cargo.output().expect("cargo runs");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The component that a project is built to.
+fn built(project: &Path, home: Option<&Path>) -> PathBuf {
+    cargo(project, home, &["build", "--locked", "--release", "--target", "wasm32-wasip2"]);
+    project.with_file_name("target").join("wasm32-wasip2/release/connector.wasm")
+}
+
+/// Cargo's home on this machine.
+fn cargo_home() -> PathBuf {
+    std::env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cargo"),
+        PathBuf::from,
+    )
+}
+
+/// Another home for cargo, with what was fetched into the first and nothing that was unpacked there.
+fn another_home(place: &Path) -> PathBuf {
+    let home = place.join("home-of-another-person");
+    fs::create_dir_all(home.join("registry")).expect("writable");
+    for shared in ["config.toml", "registry/cache", "registry/index"] {
+        let (from, to) = (cargo_home().join(shared), home.join(shared));
+        if from.exists() && !to.exists() {
+            std::os::unix::fs::symlink(from, to).expect("linked");
+        }
+    }
+    home
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_connector_builds_and_passes_its_tests_wherever_it_is() {
+    let place = target().join("new");
+    fs::create_dir_all(&place).expect("writable");
+    // One run at a time.
+    let lock = File::create(place.join("lock")).expect("writable");
+    lock.lock().expect("a lock");
+    let project = project(&place);
     let toolchain = fs::read_to_string(project.join("rust-toolchain.toml")).expect("it is named");
     assert!(toolchain.contains("\"wasm32-wasip2\""), "rustup installs it: {toolchain}");
-    for args in [&["test", "--quiet"][..], &["build", "--release", "--target", "wasm32-wasip2"]] {
-        let output = Command::new(env!("CARGO"))
-            .args(args)
-            .current_dir(&project)
-            .env("CARGO_TARGET_DIR", place.join("target"))
-            .output()
-            .expect("cargo runs");
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let component = place.join("target/wasm32-wasip2/release/connector.wasm");
+    cargo(&project, None, &["test", "--locked", "--quiet"]);
+    let component = built(&project, None);
     let setup = Setup::new("");
     let cli = Cli::new(&setup);
     let published = cli.ok(&["publish", &component.to_string_lossy()]);
     assert!(published.starts_with("acme/weather@0.1.0 sha256:"), "{published}");
+
+    // The same sources in another place, with another home for cargo, are the same release.
+    let elsewhere = place.join("another-place/and-deeper");
+    let home = another_home(&place);
+    let again = built(&self::project(&elsewhere), Some(&home));
+    let unpacked = fs::read_dir(home.join("registry/src")).expect("crates were unpacked there");
+    assert!(unpacked.count() > 0, "its crates came from somewhere else");
+    let bytes = fs::read(&again).expect("built");
+    assert!(bytes == fs::read(&component).expect("built"), "{} bytes, and other ones", bytes.len());
+    let published = cli.ok(&["publish", &again.to_string_lossy()]);
+    assert!(published.ends_with(" (published before)\n"), "{published}");
+    for folder in [cargo_home(), home, place] {
+        let name = folder.to_string_lossy().into_owned().into_bytes();
+        let named = bytes.windows(name.len()).any(|window| window == name);
+        assert!(!named, "{} is in it", folder.display());
+    }
 }
