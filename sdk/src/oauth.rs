@@ -46,6 +46,28 @@ pub struct Oauth {
     base_url_suffixes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<ErrorSign>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ErrorSign {
+    pointer: String,
+    values: Vec<String>,
+    means: ErrorMeaning,
+}
+
+/// What an error of a token endpoint means.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorMeaning {
+    /// What was presented is not taken any more: a person must connect again.
+    NeedsReauth,
+    /// The operator's client is refused, whoever it asks for.
+    ClientRefused,
+    /// The server cannot now. What was presented is as it was.
+    Busy,
 }
 
 /// How the first token is had.
@@ -127,6 +149,7 @@ impl Oauth {
             base_url: None,
             base_url_suffixes: Vec::new(),
             account: None,
+            errors: Vec::new(),
         }
     }
 
@@ -234,6 +257,20 @@ impl Oauth {
         self.account = Some(pointer.into());
         self
     }
+
+    /// How the provider says an error in words of its own: where the answer has one of these values, whatever its status.
+    /// What the standards and the large providers document, such as `invalid_grant`, the host knows.
+    #[must_use]
+    pub fn error<V: Into<String>>(
+        mut self,
+        pointer: impl Into<String>,
+        values: impl IntoIterator<Item = V>,
+        means: ErrorMeaning,
+    ) -> Self {
+        let values = values.into_iter().map(Into::into).collect();
+        self.errors.push(ErrorSign { pointer: pointer.into(), values, means });
+        self
+    }
 }
 
 #[cfg(test)]
@@ -276,7 +313,8 @@ mod tests {
             .token_param("audience", "crm")
             .user_param("requested_subject")
             .base_url("/instance_url", ["crm.example"])
-            .account("/account_id");
+            .account("/account_id")
+            .error("/status", ["DEAD"], ErrorMeaning::NeedsReauth);
         assert_eq!(
             serde_json::to_value(oauth).unwrap(),
             json!({
@@ -297,6 +335,7 @@ mod tests {
                 "base-url": "/instance_url",
                 "base-url-suffixes": ["crm.example"],
                 "account": "/account_id",
+                "errors": [{"pointer": "/status", "values": ["DEAD"], "means": "needs-reauth"}],
             })
         );
     }

@@ -2,7 +2,7 @@
 //!
 //! What the host does with these facts is the host's. The operator's app, its id and secret, is not among them.
 
-use keyway_sdk::{ClientAuth, Oauth, Probe, Refresh, Slot};
+use keyway_sdk::{ClientAuth, ErrorMeaning, Oauth, Probe, Refresh, Slot};
 
 use crate::Generation;
 
@@ -21,6 +21,12 @@ const SCOPES: [&str; 5] = [
 /// Seconds that an access token lives, as the vendor documents it; answers say so as well.
 const ACCESS_TOKEN_SECONDS: u32 = 30 * 60;
 
+/// What the vendor calls a refresh token, or a code, that is none any more.
+const DEAD: [&str; 2] = ["BAD_REFRESH_TOKEN", "BAD_AUTH_CODE"];
+
+/// What it calls an app that it does not know.
+const WRONG_CLIENT: [&str; 2] = ["BAD_CLIENT_ID", "BAD_CLIENT_SECRET"];
+
 /// The slot. A token of a private app, made by hand, fits it too: then nothing is issued and nothing refreshed.
 pub(crate) fn slot<G: Generation>() -> Slot {
     let oauth = Oauth::authorization_code(AUTHORIZE_URL, G::TOKEN_URL)
@@ -31,7 +37,10 @@ pub(crate) fn slot<G: Generation>() -> Slot {
         // A refresh token is good until the app is removed from the account; a refresh answers with the same.
         .refresh(Refresh::Keep)
         .lifetime(ACCESS_TOKEN_SECONDS)
-        .account("/hub_id");
+        .account("/hub_id")
+        // The token endpoint has the vendor's names alone.
+        .error("/status", DEAD, ErrorMeaning::NeedsReauth)
+        .error("/status", WRONG_CLIENT, ErrorMeaning::ClientRefused);
     Slot::oauth2(oauth)
         .scopes(SCOPES)
         .summary("A HubSpot account, connected by OAuth, or the access token of a private app.")

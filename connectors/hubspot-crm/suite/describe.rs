@@ -54,6 +54,18 @@ fn the_slot_says_how_the_provider_issues_tokens_and_how_one_is_tried() {
             "refresh": "keep",
             "lifetime": 1800,
             "account": "/hub_id",
+            "errors": [
+                {
+                    "pointer": "/status",
+                    "values": ["BAD_REFRESH_TOKEN", "BAD_AUTH_CODE"],
+                    "means": "needs-reauth",
+                },
+                {
+                    "pointer": "/status",
+                    "values": ["BAD_CLIENT_ID", "BAD_CLIENT_SECRET"],
+                    "means": "client-refused",
+                },
+            ],
         })
     );
     assert_eq!(slot["probe"], json!({"path": ACCOUNT_INFO, "account": "/portalId"}));

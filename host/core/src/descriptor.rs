@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::ids::{Action, Connector, Object, Slot};
 use crate::limits;
-pub use crate::scheme::{ClientAuth, Grant, Oauth, Probe, Refresh, Scheme, SlotSpec};
+pub use crate::oauth::{ClientAuth, ErrorMeaning, ErrorSign, Grant, Oauth, Refresh};
+pub use crate::scheme::{Probe, Scheme, SlotSpec};
 
 /// The one format there is.
 const FORMAT: u32 = 1;

@@ -16,6 +16,7 @@ pub mod fault;
 pub mod humane;
 pub mod ids;
 pub mod limits;
+mod oauth;
 pub mod ports;
 pub mod quota;
 pub mod release;

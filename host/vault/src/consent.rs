@@ -238,12 +238,14 @@ impl Vault {
             Refused::Grant => {
                 Fault::new(Code::ConnectStateInvalid, "the provider does not take the code")
             }
-            Refused::Client(problem) | Refused::Request(problem) => {
+            Refused::Client(problem) | Refused::Request(_, problem) => {
                 Fault::new(Code::OauthClientRefused, problem)
             }
-            Refused::Busy(_, problem) | Refused::Unsent(problem) | Refused::Ambiguous(problem) => {
-                Fault::new(Code::TokenEndpointFailed, problem)
-            }
+            Refused::Busy(_, problem)
+            | Refused::Plain(_, problem)
+            | Refused::Unsent(problem)
+            | Refused::Unclear(problem)
+            | Refused::Ambiguous(problem) => Fault::new(Code::TokenEndpointFailed, problem),
         })
     }
 

@@ -15,11 +15,12 @@
 //! until that one expires.
 //!
 //! [`record`] is what is kept, [`endpoint`] what is said to a server, [`client`] who the operator is there,
-//! [`confirmed`] where that may be said, [`expiry`]
-//! when a token is due, [`refresh`] the rule above; [`obtain`] is how the first token comes where no person consents.
+//! [`confirmed`] where that may be said, [`expiry`] when a token is due, [`denials`] when a no is final, [`refresh`] the
+//! rule above; [`obtain`] is how the first token comes where no person consents.
 
 pub mod client;
 pub mod confirmed;
+pub mod denials;
 pub(crate) mod endpoint;
 pub(crate) mod expiry;
 pub mod obtain;

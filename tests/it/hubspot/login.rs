@@ -175,11 +175,17 @@ async fn a_grant_that_was_taken_back_needs_a_person() {
     });
     let import = path(TENANT, HUBSPOT, "/connections/token/import");
     world.setup.http.post(&import, tokens).await.ok();
+    let dead = ["phase=\"needs-reauth\""];
+    assert_eq!(world.setup.metric("keyway_connections", &dead).await, 0.0);
     for _ in 0..2 {
         let refused = world.setup.act(TENANT, HUBSPOT, "account.info", json!({})).await;
         assert_eq!(refused.code(), "needs-reauth", "{}", refused.json());
+        assert_eq!(refused.json()["retry"], false, "{}", refused.json());
     }
     assert_eq!(world.count(REFRESH), 1);
+    assert_eq!(world.connection().await["state"]["phase"], "needs-reauth");
+    assert_eq!(world.setup.log().matches("connection.needs-reauth").count(), 1);
+    assert_eq!(world.setup.metric("keyway_connections", &dead).await, 1.0);
 }
 
 /// What a token that was made by hand may do is only known to the provider: nothing is held against it.

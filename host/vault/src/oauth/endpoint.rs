@@ -9,6 +9,7 @@
 
 mod answer;
 mod form;
+mod names;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::connections::Shared;
 use crate::oauth::client::Client;
 use crate::oauth::endpoint::answer::{Answer, Fields, Value};
 use crate::oauth::endpoint::form::{Form, basic};
+use crate::oauth::endpoint::names::{Named, named, says};
 use crate::oauth::record::TOKEN_BYTES_MAX;
 use crate::oauth::skew;
 
@@ -70,13 +72,26 @@ pub(crate) enum Refused {
     /// The server does not take the client. Says nothing about the token, and the same to every connection.
     Client(String),
     /// The server does not take what is asked for in this way. Says nothing about the token, nor about others.
-    Request(String),
+    Request(Disliked, String),
+    /// The server says no to this request, in words that nobody has a name for. One of them says nothing certain.
+    Plain(Option<Duration>, String),
     /// The server cannot now. What was presented is as it was.
     Busy(Option<Duration>, String),
     /// Nothing was sent.
     Unsent(String),
+    /// It says no, in words that nobody has a name for, with the status of a yes. It may have been one.
+    Unclear(String),
     /// Sent, and what came of it is not known.
     Ambiguous(String),
+}
+
+/// Whether a server's dislike of a request can be for what was presented with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Disliked {
+    /// It can: a token of another client, or a token that is none any more.
+    Here,
+    /// It says the same of each such request of the release.
+    Everywhere,
 }
 
 /// A server, a client of it, and the way there.
@@ -87,6 +102,20 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) client: &'a Client,
     /// For the whole exchange.
     pub(crate) timeout: Duration,
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// Whether what was presented may be spent.
+    pub(crate) const fn is_lost(&self) -> bool {
+        matches!(self, Self::Unclear(_) | Self::Ambiguous(_))
+    }
+
+    /// Whether it is held against what was presented, should it be said for hours.
+    pub(crate) const fn is_denial(&self) -> bool {
+        matches!(self, Self::Plain(..) | Self::Unclear(_) | Self::Request(Disliked::Here, _))
+    }
 }
 
 // === impl Endpoint ===
@@ -110,13 +139,14 @@ impl<'a> Endpoint<'a> {
         let response = self.send(request).await?;
         read(self.oauth, &response).map_err(|refused| match refused {
             // RFC 8693 section 2.2.2: what is said of a subject token that is not taken.
-            Refused::Request(_) if exchanged && says(&response, "invalid_request") => {
+            Refused::Request(..)
+                if exchanged
+                    && response.fields().is_some_and(|said| says(&said, "invalid_request")) =>
+            {
                 Refused::Grant
             }
             // Nothing but the client was presented.
-            Refused::Grant if !presented => {
-                Refused::Request("the token endpoint answered `invalid_grant`".to_owned())
-            }
+            Refused::Grant if !presented => request("invalid_grant"),
             other => other,
         })
     }
@@ -130,7 +160,7 @@ impl<'a> Endpoint<'a> {
         let response = self.send(self.request("revoke", url, form)).await?;
         match response.status {
             200..300 => Ok(true),
-            _ => Err(problem(&response)),
+            _ => Err(problem(self.oauth, &response)),
         }
     }
 
@@ -235,7 +265,7 @@ fn host_of(url: &str) -> Option<HostPattern> {
 
 fn read(oauth: &Oauth, response: &Answer) -> Result<Issued, Refused> {
     if !(200..300).contains(&response.status) {
-        return Err(problem(response));
+        return Err(problem(oauth, response));
     }
     // The server said yes. Whatever else is wrong with the answer, what was presented may be spent.
     let unreadable = |what: &str| Refused::Ambiguous(format!("the token endpoint's answer {what}"));
@@ -243,11 +273,14 @@ fn read(oauth: &Oauth, response: &Answer) -> Result<Issued, Refused> {
         return Err(unreadable("is neither JSON nor a form"));
     };
     // Some providers report errors with a success's status. One that they name is an answer: nothing was spent.
-    if fields.get("access_token").is_none() && fields.get("error").is_some() {
-        return Err(match named(&fields) {
-            Some(refused) => refused,
-            None => unreadable("is an error without a name that OAuth knows"),
-        });
+    if fields.get("access_token").is_none() {
+        if let Some(named) = named(&fields, &oauth.errors) {
+            return Err(refused(named, retry_after(response)));
+        }
+        if fields.get("error").is_some() {
+            let problem = "the token endpoint's answer is an error that nobody has a name for";
+            return Err(Refused::Unclear(problem.to_owned()));
+        }
     }
     let token = |name: &str| -> Result<Option<SecretString>, Refused> {
         match fields.get(name) {
@@ -315,46 +348,57 @@ fn scopes(value: Option<&Value>, separator: &str) -> Option<Vec<String>> {
 }
 
 /// What an answer that is no success means (RFC 6749 section 5.2).
-fn problem(response: &Answer) -> Refused {
-    let status = response.status;
-    let busy = |text: String| Refused::Busy(retry_after(response), text);
-    if matches!(status, 429 | 500..) {
-        return busy(format!("the token endpoint answered {status}"));
-    }
-    match response.fields().as_ref().and_then(named) {
-        Some(Refused::Busy(_, problem)) => busy(problem),
-        Some(refused) if (400..500).contains(&status) => refused,
-        _ => busy(format!("the token endpoint answered {status}, which is no answer of OAuth")),
+fn problem(oauth: &Oauth, response: &Answer) -> Refused {
+    let (status, wait) = (response.status, retry_after(response));
+    let fields = response.fields();
+    let said = fields.as_ref().and_then(|fields| named(fields, &oauth.errors));
+    let busy = || Refused::Busy(wait, format!("the token endpoint answered {status}"));
+    match (status, said) {
+        // A server that is unwell says all kinds of things. What the release has a name for, it means.
+        (429 | 500.., Some(named)) if declared(oauth, &fields) => refused(named, wait),
+        (429 | 500.., _) => busy(),
+        (400..500, Some(named)) => refused(named, wait),
+        (_, Some(Named::Busy)) => refused(Named::Busy, wait),
+        (400 | 401 | 402 | 403 | 410 | 422, None) if !response.is_page() => {
+            let problem =
+                format!("the token endpoint answered {status}, in words that OAuth does not have");
+            Refused::Plain(wait, problem)
+        }
+        _ => {
+            let problem =
+                format!("the token endpoint answered {status}, which is no answer of OAuth");
+            Refused::Busy(wait, problem)
+        }
     }
 }
 
-/// Whether an answer is this error.
-fn says(response: &Answer, error: &str) -> bool {
-    response.fields().is_some_and(|fields| fields.text("error") == Some(error))
+/// Whether it is the release that has a name for an error.
+fn declared(oauth: &Oauth, fields: &Option<Fields>) -> bool {
+    fields.as_ref().is_some_and(|fields| names::declared(fields, &oauth.errors).is_some())
 }
 
-/// What an error is that OAuth has a name for. Anything else is a provider's own text, which is not repeated.
-fn named(fields: &Fields) -> Option<Refused> {
-    match fields.text("error")? {
-        "invalid_grant" => Some(Refused::Grant),
-        "invalid_client" => {
-            Some(Refused::Client("the token endpoint answered `invalid_client`".to_owned()))
+fn refused(named: Named, wait: Option<Duration>) -> Refused {
+    match named {
+        Named::Grant => Refused::Grant,
+        Named::Client(Some(name)) => {
+            Refused::Client(format!("the token endpoint answered `{name}`"))
         }
-        // Whatever section 5.2 says of it, `unauthorized_client` is no word about the client alone: large providers
-        // answer it to a refresh token that was issued to another client, and where one customer has not admitted the
-        // client. Were it the client's refusal, one tenant's import would rest every tenant's refreshes.
-        error @ ("unauthorized_client"
-        | "unsupported_grant_type"
-        | "invalid_scope"
-        | "invalid_request") => {
-            Some(Refused::Request(format!("the token endpoint answered `{error}`")))
+        Named::Client(None) => {
+            Refused::Client("the token endpoint refuses the client in its own words".to_owned())
         }
-        "temporarily_unavailable" | "server_error" | "slow_down" => {
-            let problem = "the token endpoint is temporarily unavailable".to_owned();
-            Some(Refused::Busy(None, problem))
+        Named::Request(name) => request(name),
+        Named::Busy => {
+            Refused::Busy(wait, "the token endpoint is temporarily unavailable".to_owned())
         }
-        _ => None,
     }
+}
+
+fn request(name: &str) -> Refused {
+    let whose = match name {
+        "unsupported_grant_type" | "invalid_scope" => Disliked::Everywhere,
+        _ => Disliked::Here,
+    };
+    Refused::Request(whose, format!("the token endpoint answered `{name}`"))
 }
 
 /// RFC 9110 section 10.2.3: seconds, or a date.

@@ -121,12 +121,14 @@ impl Vault {
                 let detail = format!("{of}: the provider does not take the subject token");
                 Fault::new(Code::CredentialInvalid, detail)
             }
-            Refused::Client(problem) | Refused::Request(problem) => {
+            Refused::Client(problem) | Refused::Request(_, problem) => {
                 Fault::new(Code::OauthClientRefused, problem)
             }
-            Refused::Busy(_, problem) | Refused::Unsent(problem) | Refused::Ambiguous(problem) => {
-                Fault::new(Code::TokenEndpointFailed, problem)
-            }
+            Refused::Busy(_, problem)
+            | Refused::Plain(_, problem)
+            | Refused::Unsent(problem)
+            | Refused::Unclear(problem)
+            | Refused::Ambiguous(problem) => Fault::new(Code::TokenEndpointFailed, problem),
         })
     }
 

@@ -21,6 +21,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::oauth::denials::Denials;
 use crate::oauth::expiry::Life;
 use crate::seal::{Field, Place, Sealer};
 use crate::standing::Stand;
@@ -73,6 +74,9 @@ pub struct State {
     /// Whether the provider was seen to take the access token that came by an import.
     #[serde(default)]
     pub tried: bool,
+    /// What the server has said against the tokens without a name for it.
+    #[serde(default)]
+    pub denials: Denials,
 }
 
 /// What may happen next.
@@ -159,6 +163,7 @@ impl State {
             problem: None,
             refreshable: tokens.refresh.is_some() || tokens.subject.is_some(),
             tried: false,
+            denials: Denials::default(),
         }
     }
 }

@@ -415,12 +415,15 @@ impl Vault {
         let began = Instant::now();
         let mut asked = self.ask(subject, oauth, client, &record.tokens).await;
         let harmless = harmless(oauth, &record.tokens);
-        let mut lost = matches!(asked, Err(Refused::Ambiguous(_)));
-        if lost && (harmless || before == Phase::Ready && began.elapsed() < grace(oauth)) {
+        let is_lost = |asked: &Result<Issued, Refused>| asked.as_ref().is_err_and(Refused::is_lost);
+        let mut lost = is_lost(&asked);
+        // A server that has answered says the same again.
+        let unanswered = matches!(asked, Err(Refused::Ambiguous(_)));
+        if unanswered && (harmless || before == Phase::Ready && began.elapsed() < grace(oauth)) {
             asked = self.ask(subject, oauth, client, &record.tokens).await;
         }
         self.shared.steps.reached(Step::Answered).await;
-        if matches!(asked, Ok(_) | Err(Refused::Grant | Refused::Request(_)))
+        if matches!(asked, Ok(_) | Err(Refused::Grant | Refused::Request(..)))
             && self.shared.tower.refusals.clear(&by)
         {
             tracing::info!(event = "oauth-client.taken", environment = %by.environment, connector = %by.connector, slot = %by.slot, "the provider takes the operator's client again");
@@ -433,7 +436,7 @@ impl Vault {
                 Ok(())
             }
             Err(refused) => {
-                lost |= matches!(refused, Refused::Ambiguous(_));
+                lost |= refused.is_lost();
                 let left = refused::left_as(&before, lost, harmless, since);
                 self.refused(subject, &record, left, refused, lease).await
             }
@@ -466,8 +469,8 @@ impl Vault {
                     return Ok(());
                 }
                 let problem = "a refresh was cut off after it may have been sent";
-                let phase = Phase::Uncertain { since };
-                self.mark(subject, record, phase, None, problem, lease).await?;
+                let left = (Phase::Uncertain { since }, record.state.denials);
+                self.mark(subject, record, left, None, problem, lease).await?;
                 Err(uncertain(&subject.of))
             }
         }

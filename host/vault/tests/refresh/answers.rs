@@ -267,6 +267,137 @@ async fn a_dead_refresh_token_needs_a_person_and_no_further_requests() {
     }
 }
 
+/// What the standards and large providers call it, with a success's status or another, in whatever letters; and what a
+/// release has a name for.
+#[tokio::test(start_paused = true)]
+async fn a_dead_refresh_token_is_known_by_many_names() {
+    let errors = json!({"errors": [
+        {"pointer": "/status", "values": ["BAD_TOKEN_OF_THEIRS"]},
+        {"pointer": "/error/number", "values": ["190"]},
+        {"pointer": "/alive", "values": ["false"]},
+    ]});
+    for body in [
+        r#"{"error":"interaction_required"}"#,
+        r#"{"error":"login_required"}"#,
+        r#"{"error":"consent_required"}"#,
+        r#"{"error":"invalid_request","suberror":"consent_required"}"#,
+        r#"{"error":"Invalid Grant"}"#,
+        r#"{"error":"INVALID_GRANT"}"#,
+        r#"{"ok":false,"error":"invalid_refresh_token"}"#,
+        r#"{"ok":false,"error":"token_revoked"}"#,
+        r#"{"error":"bad_refresh_token","error_description":"of theirs"}"#,
+        r#"{"error":"invalid_code"}"#,
+        r#"{"error":{"code":"invalid_grant","message":"of theirs"}}"#,
+        r#"{"errors":[{"code":"invalid_grant"}]}"#,
+        "error=bad_refresh_token&error_description=of+theirs",
+        r#"{"status":"BAD_TOKEN_OF_THEIRS","message":"of theirs"}"#,
+        r#"{"error":{"number":190,"type":"of theirs"}}"#,
+        r#"{"alive":false}"#,
+    ] {
+        for status in [200, 400, 401, 403] {
+            let world = World::with(errors.clone()).await;
+            let form = [("content-type", "application/x-www-form-urlencoded")];
+            let headers = if body.starts_with('{') { vec![] } else { form.to_vec() };
+            world.server.script([Answer::Error(status, headers, body)]);
+            expire().await;
+            let fault = world.call().await.unwrap_err();
+            assert_eq!(fault.code.as_str(), "needs-reauth", "{status} {body}");
+            assert_eq!(fault.retry, Retry::No, "{status} {body}");
+            sleep(HOUR).await;
+            world.call().await.unwrap_err();
+            assert_eq!((world.phase().await, world.server.requests()), ("needs-reauth", 1));
+        }
+    }
+}
+
+/// Fails if another's names are taken for the death of a token, or the client's refusal for one connection's.
+#[tokio::test(start_paused = true)]
+async fn other_names_leave_the_token_as_it_was() {
+    let errors = json!({"errors": [
+        {"pointer": "/status", "values": ["BAD_CLIENT"], "means": "client-refused"},
+        {"pointer": "/status", "values": ["LATER"], "means": "busy"},
+    ]});
+    for (status, body, code) in [
+        (200, r#"{"error":"incorrect_client_credentials"}"#, "oauth-client-refused"),
+        (200, r#"{"ok":false,"error":"bad_client_secret"}"#, "oauth-client-refused"),
+        (400, r#"{"status":"BAD_CLIENT"}"#, "oauth-client-refused"),
+        (200, r#"{"status":"LATER"}"#, "token-endpoint-failed"),
+        (400, r#"{"status":"LATER"}"#, "token-endpoint-failed"),
+        (200, r#"{"ok":false,"error":"ratelimited"}"#, "token-endpoint-failed"),
+        // A server that is unwell says all kinds of things.
+        (500, r#"{"error":"invalid_grant"}"#, "token-endpoint-failed"),
+        (429, r#"{"error":"invalid_grant"}"#, "token-endpoint-failed"),
+        // Their values, elsewhere.
+        (400, r#"{"message":"BAD_CLIENT"}"#, "token-endpoint-failed"),
+    ] {
+        let world = World::with(errors.clone()).await;
+        world.server.script([Answer::Error(status, vec![], body)]);
+        expire().await;
+        let fault = world.call().await.unwrap_err();
+        assert_eq!((fault.code.as_str(), world.phase().await), (code, "ready"), "{status} {body}");
+    }
+}
+
+/// Answers that nobody has a name for, from an endpoint that never takes the token again.
+#[tokio::test(start_paused = true)]
+async fn a_no_without_a_name_is_believed_after_six_hours() {
+    for (facts, answer) in [
+        (json!({}), Answer::Error(400, vec![], r#"{"message":"of theirs"}"#)),
+        (json!({}), Answer::Error(401, vec![], "")),
+        (json!({}), Answer::Error(403, vec![], r#"{"error":"unauthorized_client"}"#)),
+        (json!({"refresh": "keep"}), Answer::Error(200, vec![], r#"{"error":"of_theirs"}"#)),
+    ] {
+        let world = World::with(facts).await;
+        let what = format!("{answer:?}");
+        world.server.script(vec![answer; 1_000]);
+        expire().await;
+        let met = call_for(&world, 5 * HOUR).await;
+        assert!(met.iter().all(|met| *met != Err("needs-reauth")), "{what}: {met:?}");
+        assert!(world.is_ready().await, "{what}");
+        // A restart forgets nothing of it.
+        let restarted = world.another("host-a");
+        let mut met = Vec::new();
+        for _ in 0..(3 * 60) {
+            met.extend(call(&restarted, &world.of, &world.spec).await.err());
+            sleep(Duration::from_secs(60)).await;
+        }
+        assert_eq!(met.last().unwrap().code.as_str(), "needs-reauth", "{what}");
+        let (state, asked) = (world.state().await, world.server.requests());
+        assert!(state.problem.unwrap().contains("in 6 hours"), "{what}");
+        sleep(HOUR).await;
+        call(&restarted, &world.of, &world.spec).await.unwrap_err();
+        assert_eq!(world.server.requests(), asked, "{what}: it is not asked any more");
+        // If it was an outage after all, an operator can have it tried again.
+        world.server.script([]);
+        restarted.refresh(&world.of, &world.spec, true).await.unwrap();
+        assert_eq!((world.phase().await, world.state().await.denials), ("ready", <_>::default()));
+    }
+}
+
+/// What is no answer about the token is never held against it, for however long it is said.
+#[tokio::test(start_paused = true)]
+async fn outages_pages_and_mistakes_of_the_release_end_no_connection() {
+    for answer in [
+        Answer::Error(502, vec![], ""),
+        Answer::Error(429, vec![], "{}"),
+        Answer::Error(403, vec![], " <!doctype html><title>Blocked</title>"),
+        Answer::Error(404, vec![], "{}"),
+        Answer::Error(400, vec![], r#"{"error":"unsupported_grant_type"}"#),
+        Answer::Error(401, vec![], r#"{"error":"invalid_client"}"#),
+        Answer::Unsent,
+    ] {
+        let world = World::new().await;
+        let what = format!("{answer:?}");
+        world.server.script(vec![answer; 1_000]);
+        expire().await;
+        call_for(&world, 24 * HOUR).await;
+        assert!(world.is_ready().await, "{what}");
+        world.server.script([]);
+        sleep(HOUR).await;
+        assert_eq!(world.call().await.unwrap(), "access-acme-1", "{what}");
+    }
+}
+
 /// C35: the operator's fault is no tenant's: connections live, and few requests go out until it is mended.
 #[tokio::test(start_paused = true)]
 async fn a_refused_client_is_backed_off_from_and_the_connection_lives() {

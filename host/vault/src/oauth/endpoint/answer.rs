@@ -3,6 +3,7 @@
 //!
 //! Buffers of the libraries that carried and parsed it are not.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
@@ -24,6 +25,7 @@ pub(super) enum Value {
     Null,
     Text(Zeroizing<String>),
     Number(Number),
+    Bool(bool),
     List(Vec<Value>),
     Fields(Fields),
     /// Nothing that an answer has a use for.
@@ -45,6 +47,12 @@ impl Answer {
             name == "content-type" && value.starts_with("application/x-www-form-urlencoded")
         });
         form.then(|| Fields::of_form(&self.body))
+    }
+
+    /// Whether it is a page for people: of a gateway or a proxy, and not of what was asked.
+    pub(super) fn is_page(&self) -> bool {
+        let start = self.body.iter().find(|byte| !byte.is_ascii_whitespace());
+        start == Some(&b'<')
     }
 }
 
@@ -104,6 +112,18 @@ impl Fields {
 
 // === impl Value ===
 
+impl Value {
+    /// As text: of what is not text, as it is written in JSON.
+    pub(super) fn written(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Text(text) => Some(Cow::Borrowed(text)),
+            Self::Number(number) => Some(Cow::Owned(number.to_string())),
+            Self::Bool(value) => Some(Cow::Borrowed(if *value { "true" } else { "false" })),
+            Self::Null | Self::List(_) | Self::Fields(_) | Self::Other => None,
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_any(Reader)
@@ -121,8 +141,8 @@ impl<'de> Visitor<'de> for Reader {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Value, E> {

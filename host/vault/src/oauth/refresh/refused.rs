@@ -17,9 +17,10 @@ use super::refusals::CLIENT_RETRY;
 use super::{Subject, needs_reauth};
 use crate::connections::Vault;
 use crate::oauth::client::ClientRef;
+use crate::oauth::denials::Denials;
 use crate::oauth::endpoint::Refused;
 use crate::oauth::obtain;
-use crate::oauth::record::{Phase, Record, State};
+use crate::oauth::record::{Phase, Record, State, Tokens};
 
 /// The first wait after a token endpoint has failed; it doubles from there.
 const RETRY_MIN: Duration = Duration::from_secs(5);
@@ -57,18 +58,24 @@ impl Vault {
         lease: &Lease,
     ) -> Result<(), Fault> {
         let of = &subject.of;
+        let denials = self.denials(subject, record, &refused);
+        if denials.is_final() && left == Phase::Ready && denials != record.state.denials {
+            return self.dead(subject, record, denials, lease).await;
+        }
         let (code, wait, problem) = match refused {
-            Refused::Grant => return self.dead(subject, record, lease).await,
+            Refused::Grant => return self.dead(subject, record, denials, lease).await,
             Refused::Client(problem) => {
                 self.client_refused(&ClientRef::of(of), &problem);
                 (Code::OauthClientRefused, None, problem)
             }
-            Refused::Request(problem) => (Code::OauthClientRefused, Some(REQUEST_RETRY), problem),
-            Refused::Busy(asked, problem) => {
+            Refused::Request(_, problem) => {
+                (Code::OauthClientRefused, Some(REQUEST_RETRY), problem)
+            }
+            Refused::Busy(asked, problem) | Refused::Plain(asked, problem) => {
                 let wait = asked.map_or(Duration::ZERO, later).max(backoff(record.state.failures));
                 (Code::TokenEndpointFailed, Some(wait), problem)
             }
-            Refused::Unsent(problem) | Refused::Ambiguous(problem) => {
+            Refused::Unsent(problem) | Refused::Unclear(problem) | Refused::Ambiguous(problem) => {
                 (Code::TokenEndpointFailed, Some(backoff(record.state.failures)), problem)
             }
         };
@@ -85,12 +92,29 @@ impl Vault {
         };
         // Only what goes on by itself has something to wait for.
         let wait = wait.filter(|_| left == Phase::Ready);
-        self.mark(subject, record, left, wait, &problem, lease).await?;
+        self.mark(subject, record, (left, denials), wait, &problem, lease).await?;
         Err(fault)
     }
 
-    /// The server does not take the token any more.
-    async fn dead(&self, subject: &Subject, record: &Record, lease: &Lease) -> Result<(), Fault> {
+    /// What was said against the tokens so far. Where nothing was presented but the client, nothing is.
+    fn denials(&self, subject: &Subject, record: &Record, refused: &Refused) -> Denials {
+        let Tokens { refresh, subject: own, .. } = &record.tokens;
+        let presented = refresh.is_some() || own.is_some() || subject.lent.is_some();
+        let before = record.state.denials;
+        match presented && refused.is_denial() {
+            true => before.and_one(self.shared.clock.now()),
+            false => before,
+        }
+    }
+
+    /// The server does not take the token any more: it says so by name, or has said no for hours.
+    async fn dead(
+        &self,
+        subject: &Subject,
+        record: &Record,
+        denials: Denials,
+        lease: &Lease,
+    ) -> Result<(), Fault> {
         let (of, since) = (&subject.of, self.shared.clock.now());
         // Somebody without a lease, such as an operator who connected again, may have been faster.
         let connection = self.existing(of).await?;
@@ -99,8 +123,12 @@ impl Vault {
         {
             return Ok(());
         }
-        let problem = obtain::refused(&record.tokens);
-        self.mark(subject, record, Phase::NeedsReauth { since }, None, problem, lease).await?;
+        let problem = match denials.is_final() {
+            true => denials.problem(),
+            false => obtain::refused(&record.tokens).to_owned(),
+        };
+        let left = (Phase::NeedsReauth { since }, denials);
+        self.mark(subject, record, left, None, &problem, lease).await?;
         Err(needs_reauth(of))
     }
 
@@ -123,7 +151,7 @@ impl Vault {
         &self,
         subject: &Subject,
         record: &Record,
-        phase: Phase,
+        (phase, denials): (Phase, Denials),
         wait: Option<Duration>,
         problem: &str,
         lease: &Lease,
@@ -134,6 +162,7 @@ impl Vault {
             failures: record.state.failures.saturating_add(1),
             retry_at: wait.map(|wait| self.shared.clock.now() + wait),
             problem: Some(problem.to_owned()),
+            denials,
             ..record.state.clone()
         };
         let mut record = record.clone();
