@@ -13,7 +13,9 @@ use serde_json::Value;
 
 use crate::ids::{Action, Connector, Object, Slot};
 use crate::limits;
-pub use crate::oauth::{ClientAuth, ErrorMeaning, ErrorSign, Grant, Oauth, Refresh};
+pub use crate::oauth::{
+    ClientAuth, ErrorMeaning, ErrorSign, Grant, Oauth, Places, Refresh, split_scopes,
+};
 pub use crate::scheme::{Probe, Scheme, SlotSpec};
 
 /// The one format there is.

@@ -35,7 +35,8 @@ pub struct Oauth {
     /// How the client says who it is (RFC 6749 section 2.3.1).
     #[serde(default)]
     pub client_auth: ClientAuth,
-    /// What stands between scopes. The standard's is a space.
+    /// What stands between scopes that are asked for. The standard's is a space. Answers are split at spaces and commas
+    /// too, whatever this is.
     #[serde(default = "space")]
     pub scope_separator: String,
     /// Whether the code is bound to the browser by a challenge (RFC 7636, `S256`). Off only for a provider that
@@ -75,10 +76,32 @@ pub struct Oauth {
     /// JSON Pointer into the token response to the provider's name of the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// Where the answer has the tokens, where that is not the standard's place.
+    #[serde(default, skip_serializing_if = "Places::is_default")]
+    pub answer: Places,
     /// How the provider says what OAuth has other names for. What the standards and the large providers document need not
     /// be said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ErrorSign>,
+}
+
+/// Where a token endpoint's answer has what is in it: JSON Pointers. Absent means the standard's place (RFC 6749 section
+/// 5.1), where it may be after a refresh in any case.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Places {
+    /// The access token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token: Option<String>,
+    /// The refresh token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// When the access token ends: seconds from now, or a time in seconds or milliseconds since 1970, or in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// What was granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
 }
 
 /// How a provider says in an answer without tokens what is wrong. Its status may be any.
@@ -210,6 +233,15 @@ impl Oauth {
         }
         pointer(self.base_url.as_deref(), || field("base-url"))?;
         pointer(self.account.as_deref(), || field("account"))?;
+        let Places { access_token, refresh_token, expires, scope } = &self.answer;
+        for (name, place) in [
+            ("answer.access-token", access_token),
+            ("answer.refresh-token", refresh_token),
+            ("answer.expires", expires),
+            ("answer.scope", scope),
+        ] {
+            pointer(place.as_deref(), || field(name))?;
+        }
         for sign in &self.errors {
             pointer(Some(&sign.pointer), || field("errors.pointer"))?;
             if sign.values.is_empty() || sign.values.iter().any(String::is_empty) {
@@ -220,8 +252,26 @@ impl Oauth {
     }
 }
 
+// === impl Places ===
+
+impl Places {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The scopes of a text that may have several. The standard's separator is a space (RFC 6749 section 3.3); some answer with
+/// commas to that, and no scope that a provider is known to have has one in it.
+pub fn split_scopes(text: &str) -> impl Iterator<Item = &str> {
+    let parts = text.split(|letter: char| letter.is_whitespace() || letter == ',');
+    parts.filter(|scope| !scope.is_empty())
+}
+
 /// Refuses what is no JSON Pointer (RFC 6901).
-pub(crate) fn pointer(text: Option<&str>, field: impl Fn() -> String) -> Result<(), InvalidDescriptor> {
+pub(crate) fn pointer(
+    text: Option<&str>,
+    field: impl Fn() -> String,
+) -> Result<(), InvalidDescriptor> {
     match text {
         Some(text) if !text.starts_with('/') => Err(invalid(field(), "is no JSON Pointer")),
         _ => Ok(()),
@@ -294,6 +344,10 @@ mod tests {
             (
                 r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","errors":[{"pointer":"/status","values":[]}]"#,
                 "errors.values",
+            ),
+            (
+                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","answer":{"expires":"x"}"#,
+                "answer.expires",
             ),
             (r#""token-url":"https://a.com/t","authorise-url":"https://a.com/a""#, "unknown field"),
         ] {

@@ -234,6 +234,9 @@ impl Vault {
         };
         let (redirect_uri, verifier) = (pending.redirect_uri.as_str(), verifier.as_ref());
         let asked = endpoint.ask(Ask::Code { code, redirect_uri, verifier }, &[]).await;
+        if let Err(Refused::Broken(_, leftover)) = &asked {
+            self.revoke_leftover(of, oauth, leftover).await;
+        }
         asked.map_err(|refused| match refused {
             Refused::Grant => {
                 Fault::new(Code::ConnectStateInvalid, "the provider does not take the code")
@@ -245,6 +248,7 @@ impl Vault {
             | Refused::Plain(_, problem)
             | Refused::Unsent(problem)
             | Refused::Unclear(problem)
+            | Refused::Broken(problem, _)
             | Refused::Ambiguous(problem) => Fault::new(Code::TokenEndpointFailed, problem),
         })
     }

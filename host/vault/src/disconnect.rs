@@ -9,10 +9,11 @@ use keyway_core::descriptor::{Oauth, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef};
 use keyway_core::{Code, Fault};
 use keyway_store::model::Connection;
+use secrecy::SecretString;
 
 use crate::connections::{Vault, entry, held_in_row};
 use crate::oauth::client::ClientRef;
-use crate::oauth::endpoint::Endpoint;
+use crate::oauth::endpoint::{Endpoint, Leftover};
 use crate::oauth::record::Tokens;
 
 /// For one request that revokes a token. A provider that is down must not keep a person from disconnecting.
@@ -85,6 +86,34 @@ impl Vault {
         oauth: &Oauth,
         tokens: &Tokens,
     ) -> Option<String> {
+        // Of the two, the one that ends both.
+        match &tokens.refresh {
+            Some(token) => self.revoke_token(connection, oauth, (token, "refresh_token")).await,
+            None => self.revoke_token(connection, oauth, (&tokens.access, "access_token")).await,
+        }
+    }
+
+    /// Has revoked what could be read of an answer that could not: nobody else knows of it.
+    pub(crate) async fn revoke_leftover(
+        &self,
+        connection: &ConnectionRef,
+        oauth: &Oauth,
+        leftover: &Leftover,
+    ) {
+        let Leftover { access, refresh } = leftover;
+        let refresh = refresh.as_ref().map(|token| (token, "refresh_token"));
+        let access = access.as_ref().map(|token| (token, "access_token"));
+        let Some(token) = refresh.or(access) else { return };
+        let revoked = self.revoke_token(connection, oauth, token).await;
+        tracing::warn!(%connection, revoked, "an issued token is not used");
+    }
+
+    async fn revoke_token(
+        &self,
+        connection: &ConnectionRef,
+        oauth: &Oauth,
+        (token, kind): (&SecretString, &'static str),
+    ) -> Option<String> {
         let of = ClientRef::of(connection);
         let client = match self.shared.clients.open(&of, oauth).await {
             Ok(client) => client,
@@ -98,10 +127,6 @@ impl Vault {
             }
         };
         let endpoint = Endpoint::new(&self.shared, &of.environment, (oauth, &client), REVOKE_TIME);
-        let (token, kind) = match &tokens.refresh {
-            Some(token) => (token, "refresh_token"),
-            None => (&tokens.access, "access_token"),
-        };
         match endpoint.revoke(token, kind).await {
             Ok(true) => Some("revoked at the provider".to_owned()),
             Ok(false) => Some("not revoked: the release declares no `revoke-url`".to_owned()),

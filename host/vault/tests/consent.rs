@@ -41,6 +41,8 @@ struct Server {
     codes: Mutex<Vec<String>>,
     /// What it answers besides the tokens.
     besides: Mutex<Value>,
+    /// What it answers instead, letter by letter.
+    instead: Mutex<Option<&'static str>>,
     /// What it was asked to revoke.
     revoked: Mutex<Vec<String>>,
     /// What the probe is answered, where there is one.
@@ -87,7 +89,10 @@ impl Outbound for Server {
                 self.exchange(&form(&request))
             }
         };
-        Ok(Response { status, headers: vec![], body: body.to_string().into() })
+        let instead =
+            self.instead.lock().expect("not poisoned").filter(|_| request.purpose == "token");
+        let body = instead.map_or_else(|| body.to_string(), str::to_owned);
+        Ok(Response { status, headers: vec![], body: body.into() })
     }
 }
 
@@ -569,6 +574,27 @@ async fn tokens_that_make_no_connection_are_revoked() {
     *world.server.probe.lock().expect("not poisoned") = (200, json!({}));
     let begun = world.begin(&session).await.unwrap();
     assert_eq!(world.complete(&begun, "works").await, Ok(2));
+}
+
+/// Also of an answer that cannot be read to its end: what can be read of it is good at the provider.
+#[tokio::test]
+async fn tokens_of_an_answer_that_broke_off_are_revoked() {
+    let world = World::new().await;
+    for (code_given, answer, revoked) in [
+        ("one", r#"{"access_token":"a-1","refresh_token":"r-1","expires_in":36"#, "r-1"),
+        ("two", r#"{"access_token":"a-2","refresh_token":"r-"#, "a-2"),
+        ("three", r#"{"refresh_token":"r-3","token_type":"bearer"}"#, "r-3"),
+    ] {
+        *world.server.instead.lock().expect("not poisoned") = Some(answer);
+        assert_eq!(world.connect(code_given).await, Err("token-endpoint-failed"), "{answer}");
+        assert_eq!(world.revoked().pop().as_deref(), Some(revoked), "{answer}");
+    }
+    assert_eq!(world.revoked().len(), 3);
+    // An end that nobody can read is no reason to throw tokens away.
+    let odd = r#"{"access_token":"a-4","refresh_token":"r-4","expires_in":1e400}"#;
+    *world.server.instead.lock().expect("not poisoned") = Some(odd);
+    assert_eq!(world.connect("four").await, Ok(1));
+    assert_eq!(world.revoked().len(), 3);
 }
 
 /// C44: the answer names the place that every request's token would go to.

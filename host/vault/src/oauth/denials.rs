@@ -52,10 +52,7 @@ impl Denials {
     /// What is said of a connection then.
     pub(crate) fn problem(self) -> String {
         let hours = self.seconds / (60 * 60);
-        format!(
-            "the provider has refused what is presented {} times in {hours} hours",
-            self.count
-        )
+        format!("the provider has refused what is presented {} times in {hours} hours", self.count)
     }
 }
 

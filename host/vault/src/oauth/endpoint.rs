@@ -10,6 +10,7 @@
 mod answer;
 mod form;
 mod names;
+mod read;
 
 use std::time::Duration;
 
@@ -25,14 +26,9 @@ use url::Url;
 
 use crate::connections::Shared;
 use crate::oauth::client::Client;
-use crate::oauth::endpoint::answer::{Answer, Fields, Value};
+use crate::oauth::endpoint::answer::{Answer, Fields};
 use crate::oauth::endpoint::form::{Form, basic};
 use crate::oauth::endpoint::names::{Named, named, says};
-use crate::oauth::record::TOKEN_BYTES_MAX;
-use crate::oauth::skew;
-
-/// Seconds that a lifetime may have at most: ten years. What is above is a mistake, such as milliseconds or a date.
-const LIFETIME_MAX_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
 
 /// The longest wait that a server can ask for: a day. Retry-After is clamped to it.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -62,10 +58,19 @@ pub(crate) struct Issued {
     pub(crate) account: Option<String>,
     /// When, by the server's clock.
     pub(crate) date: Option<OffsetDateTime>,
+    /// Whether there may be a refresh token that could not be read.
+    pub(crate) doubtful: bool,
+}
+
+/// Tokens that could be read of an answer that could not.
+#[derive(Clone, Debug)]
+pub(crate) struct Leftover {
+    pub(crate) access: Option<SecretString>,
+    pub(crate) refresh: Option<SecretString>,
 }
 
 /// Why there are no tokens.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Refused {
     /// The server does not take what was presented: revoked, spent, expired.
     Grant,
@@ -81,6 +86,8 @@ pub(crate) enum Refused {
     Unsent(String),
     /// It says no, in words that nobody has a name for, with the status of a yes. It may have been one.
     Unclear(String),
+    /// It says yes, and the rest of it could not be read.
+    Broken(String, Leftover),
     /// Sent, and what came of it is not known.
     Ambiguous(String),
 }
@@ -100,6 +107,8 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) environment: &'a Environment,
     pub(crate) oauth: &'a Oauth,
     pub(crate) client: &'a Client,
+    /// By this host's clock.
+    pub(crate) now: OffsetDateTime,
     /// For the whole exchange.
     pub(crate) timeout: Duration,
 }
@@ -109,7 +118,24 @@ pub(crate) struct Endpoint<'a> {
 impl Refused {
     /// Whether what was presented may be spent.
     pub(crate) const fn is_lost(&self) -> bool {
-        matches!(self, Self::Unclear(_) | Self::Ambiguous(_))
+        matches!(self, Self::Unclear(_) | Self::Broken(..) | Self::Ambiguous(_))
+    }
+
+    /// What can be used all the same: an access token, and the refresh token, if it was read as well.
+    pub(crate) fn usable(self, oauth: &Oauth) -> Result<Issued, Self> {
+        match self {
+            Self::Broken(_, Leftover { access: Some(access), refresh }) => Ok(Issued {
+                access,
+                doubtful: refresh.is_none(),
+                refresh,
+                lifetime: read::stated(oauth),
+                scopes: None,
+                base_url: None,
+                account: None,
+                date: None,
+            }),
+            other => Err(other),
+        }
     }
 
     /// Whether it is held against what was presented, should it be said for hours.
@@ -128,16 +154,18 @@ impl<'a> Endpoint<'a> {
         (oauth, client): (&'a Oauth, &'a Client),
         timeout: Duration,
     ) -> Self {
-        Self { outbound: &*shared.outbound, environment, oauth, client, timeout }
+        let now = shared.clock.now();
+        Self { outbound: &*shared.outbound, environment, oauth, client, now, timeout }
     }
 
     /// Asks for tokens, once.
     pub(crate) async fn ask(&self, ask: Ask<'_>, scopes: &[String]) -> Result<Issued, Refused> {
         let exchanged = matches!(ask, Ask::Exchange { .. });
+        let refreshed = matches!(ask, Ask::Refresh(_));
         let presented = !matches!(ask, Ask::ClientCredentials { .. });
         let request = self.request("token", &self.oauth.token_url, self.form(ask, scopes));
         let response = self.send(request).await?;
-        read(self.oauth, &response).map_err(|refused| match refused {
+        self.read(&response, refreshed).map_err(|refused| match refused {
             // RFC 8693 section 2.2.2: what is said of a subject token that is not taken.
             Refused::Request(..)
                 if exchanged
@@ -261,90 +289,6 @@ fn host_of(url: &str) -> Option<HostPattern> {
     let (host, port) = (url.host_str()?, url.port_or_known_default()?);
     let text = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
     HostPattern::try_from(text).ok()
-}
-
-fn read(oauth: &Oauth, response: &Answer) -> Result<Issued, Refused> {
-    if !(200..300).contains(&response.status) {
-        return Err(problem(oauth, response));
-    }
-    // The server said yes. Whatever else is wrong with the answer, what was presented may be spent.
-    let unreadable = |what: &str| Refused::Ambiguous(format!("the token endpoint's answer {what}"));
-    let Some(fields) = response.fields() else {
-        return Err(unreadable("is neither JSON nor a form"));
-    };
-    // Some providers report errors with a success's status. One that they name is an answer: nothing was spent.
-    if fields.get("access_token").is_none() {
-        if let Some(named) = named(&fields, &oauth.errors) {
-            return Err(refused(named, retry_after(response)));
-        }
-        if fields.get("error").is_some() {
-            let problem = "the token endpoint's answer is an error that nobody has a name for";
-            return Err(Refused::Unclear(problem.to_owned()));
-        }
-    }
-    let token = |name: &str| -> Result<Option<SecretString>, Refused> {
-        match fields.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Text(text)) if usable(text) => Ok(Some(SecretString::from(text.as_str()))),
-            Some(_) => Err(unreadable(&format!("has no usable `{name}`"))),
-        }
-    };
-    let pointed = |pointer: Option<&str>| match fields.pointer(pointer?)? {
-        Value::Text(text) => Some(text.to_string()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    };
-    let stated = oauth.lifetime.map(|seconds| Duration::from_secs(seconds.into()));
-    Ok(Issued {
-        access: token("access_token")?.ok_or_else(|| unreadable("has no `access_token`"))?,
-        refresh: token("refresh_token")?,
-        lifetime: lifetime(fields.get("expires_in")).or(stated),
-        scopes: scopes(fields.get("scope"), &oauth.scope_separator),
-        base_url: pointed(oauth.base_url.as_deref()),
-        account: pointed(oauth.account.as_deref()),
-        date: skew::date(response),
-    })
-}
-
-/// What goes into a header must be able to stand there.
-fn usable(token: &str) -> bool {
-    (1..=TOKEN_BYTES_MAX).contains(&token.len())
-        && token.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
-}
-
-/// Seconds, as a number or, from some providers, as text.
-fn lifetime(value: Option<&Value>) -> Option<Duration> {
-    let seconds = match value? {
-        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?))?,
-        Value::Text(text) => text.trim().parse().ok()?,
-        _ => return None,
-    };
-    (1..=LIFETIME_MAX_SECONDS).contains(&seconds).then(|| Duration::from_secs(seconds))
-}
-
-fn whole(seconds: f64) -> Option<u64> {
-    // In range, so the cast only cuts the fraction off.
-    (1.0..=LIFETIME_MAX_SECONDS as f64).contains(&seconds).then_some(seconds as u64)
-}
-
-fn scopes(value: Option<&Value>, separator: &str) -> Option<Vec<String>> {
-    let texts: Vec<String> = match value? {
-        // A provider that separates by something else in one direction may not in the other.
-        Value::Text(text) => {
-            text.split(separator).flat_map(str::split_whitespace).map(str::to_owned).collect()
-        }
-        Value::List(items) => {
-            let text = |item: &Value| match item {
-                Value::Text(text) => Some(text.to_string()),
-                _ => None,
-            };
-            items.iter().filter_map(text).collect()
-        }
-        _ => return None,
-    };
-    let sorted: std::collections::BTreeSet<String> = texts.into_iter().collect();
-    // A list without a scope is none that the standard knows (section 3.3): it says nothing.
-    (!sorted.is_empty()).then(|| sorted.into_iter().collect())
 }
 
 /// What an answer that is no success means (RFC 6749 section 5.2).

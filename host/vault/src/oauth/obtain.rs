@@ -116,7 +116,11 @@ impl Vault {
         let client = self.shared.clients.open(&ClientRef::of(of), oauth).await?;
         let endpoint =
             Endpoint::new(&self.shared, &of.installation.environment, (oauth, &client), ASK_TIME);
-        endpoint.ask(ask(of, subject), scopes).await.map_err(|refused| match refused {
+        let asked = endpoint.ask(ask(of, subject), scopes).await;
+        if let Err(Refused::Broken(_, leftover)) = &asked {
+            self.revoke_leftover(of, oauth, leftover).await;
+        }
+        asked.map_err(|refused| match refused {
             Refused::Grant => {
                 let detail = format!("{of}: the provider does not take the subject token");
                 Fault::new(Code::CredentialInvalid, detail)
@@ -128,6 +132,7 @@ impl Vault {
             | Refused::Plain(_, problem)
             | Refused::Unsent(problem)
             | Refused::Unclear(problem)
+            | Refused::Broken(problem, _)
             | Refused::Ambiguous(problem) => Fault::new(Code::TokenEndpointFailed, problem),
         })
     }
@@ -144,7 +149,8 @@ impl Vault {
         actor: &Actor,
     ) -> Result<Info, Fault> {
         let of = &wanted.of;
-        let Issued { access, refresh, lifetime, scopes, base_url, account, date } = issued;
+        let Issued { access, refresh, lifetime, scopes, base_url, account, date, doubtful: _ } =
+            issued;
         let tokens = Tokens { access, refresh, subject: wanted.subject.clone() };
         let made = async {
             if let Some(base_url) = &base_url {

@@ -423,6 +423,7 @@ impl Vault {
             asked = self.ask(subject, oauth, client, &record.tokens).await;
         }
         self.shared.steps.reached(Step::Answered).await;
+        let asked = asked.or_else(|refused| refused.usable(oauth));
         if matches!(asked, Ok(_) | Err(Refused::Grant | Refused::Request(..)))
             && self.shared.tower.refusals.clear(&by)
         {
@@ -431,7 +432,12 @@ impl Vault {
         match asked {
             Ok(mut issued) => {
                 let (base_url, account) = (issued.base_url.take(), issued.account.take());
-                self.keep(subject, &record, issued, lease).await?;
+                let left = match issued.doubtful && !harmless {
+                    // The one that is kept may be spent, and the next was not to be read.
+                    true => Phase::Uncertain { since },
+                    false => Phase::Ready,
+                };
+                self.keep(subject, &record, (issued, left), lease).await?;
                 self.compare_account(subject, oauth, &Besides { base_url, account }).await;
                 Ok(())
             }
@@ -504,7 +510,7 @@ impl Vault {
         &self,
         subject: &Subject,
         record: &Record,
-        issued: Issued,
+        (issued, phase): (Issued, Phase),
         lease: &Lease,
     ) -> Result<(), Fault> {
         let (of, epoch) = (&subject.of, subject.epoch);
@@ -516,7 +522,10 @@ impl Vault {
         };
         let now = self.noted_at(issued.date);
         let state = State::issued(record.state.version + 1, now, issued.lifetime, &tokens);
-        let state = State { refreshable: true, ..state };
+        if phase != Phase::Ready {
+            tracing::warn!(event = "connection.refresh-uncertain", connection = %of, "a new access token came with a refresh token that cannot be read");
+        }
+        let state = State { refreshable: true, phase, ..state };
         let life = Life::issued(Instant::now(), issued.lifetime);
         let (mut over, mut held) = (record.clone(), lease.clone());
         let patience = Instant::now() + KEEP_TIME;

@@ -146,6 +146,30 @@ async fn what_was_never_sent_is_sent_again() {
     assert_eq!((world.server.requests(), world.server.most_presented()), (1, 1));
 }
 
+/// The server said yes, and what can be read of it is all that there is of the new tokens.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_yes_is_used() {
+    let whole =
+        r#"{"access_token":"access-acme-1","refresh_token":"refresh-acme-1","expires_in":36"#;
+    let cut = r#"{"access_token":"access-acme-1","refresh_token":"refre"#;
+    let odd =
+        r#"{"access_token":"access-acme-1","refresh_token":["refresh-acme-1"],"expires_in":3600}"#;
+    for (answer, phase) in [(whole, "ready"), (cut, "uncertain"), (odd, "uncertain")] {
+        let world = World::with(json!({"lifetime": 3600})).await;
+        world.server.script([Answer::Text(answer)]);
+        expire().await;
+        assert_eq!(world.call().await.unwrap(), "access-acme-1", "{answer}");
+        assert_eq!((world.phase().await, world.server.requests()), (phase, 1), "{answer}");
+        expire().await;
+        let met = world.call().await.map_err(|fault| fault.code.as_str());
+        match phase {
+            "ready" => assert_eq!(met.as_deref(), Ok("access-acme-2"), "{answer}"),
+            _ => assert_eq!(met.as_deref(), Err(&"refresh-uncertain"), "{answer}"),
+        }
+        assert_eq!(world.server.most_presented(), 1, "{answer}: it is not presented again");
+    }
+}
+
 /// Lifetimes that are none mean: used until it is rejected. The others count.
 #[tokio::test(start_paused = true)]
 async fn lifetimes_are_taken_as_they_are_meant() {

@@ -1,18 +1,26 @@
-//! What a server answered. Any of its text may be a token, so all of it is wiped when it is dropped: the body as it came,
-//! and what was read of it, also where reading it stopped half-way.
+//! What a server answered, read by what it is and not by what it says that it is: labels are wrong, and one number that
+//! nobody can read must not cost the tokens beside it.
+//!
+//! Any of its text may be a token, so all of it is wiped when it is dropped: the body as it came, and what was read of it.
 //!
 //! Buffers of the libraries that carried and parsed it are not.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Deref;
 
 use bytes::{Bytes, BytesMut};
 use keyway_core::exchange::Response;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize as _;
 use serde_json::Number;
+use serde_json::value::RawValue;
 use zeroize::{Zeroize as _, Zeroizing};
+
+/// The label of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// Members within members. The deepest that a provider is known to wrap tokens in is three.
+const DEPTH_MAX: usize = 16;
 
 /// A response whose body is wiped.
 pub(super) struct Answer(pub(super) Response);
@@ -32,27 +40,33 @@ pub(super) enum Value {
     Other,
 }
 
-/// Reads a value piece by piece: JSON's own tree is not wiped.
-struct Reader;
-
 // === impl Answer ===
 
 impl Answer {
-    /// Its members, as JSON or as a form: some providers answer in the form of the request.
+    /// Its members, as JSON or as a form: some providers answer in the form of the request, whatever its label says.
     pub(super) fn fields(&self) -> Option<Fields> {
-        if let Ok(Value::Fields(fields)) = serde_json::from_slice(&self.body) {
-            return Some(fields);
-        }
-        let form = self.headers.iter().any(|(name, value)| {
-            name == "content-type" && value.starts_with("application/x-www-form-urlencoded")
-        });
-        form.then(|| Fields::of_form(&self.body))
+        let text = self.text();
+        Fields::of_json(&text, true).or_else(|| Fields::of_form(&text, self.is_labelled_form()))
+    }
+
+    /// As text: without a byte order mark (RFC 8259 section 8.1 lets a reader ignore one), and with a mark for what is no
+    /// UTF-8. That may be in somebody's name, and hurts no token.
+    pub(super) fn text(&self) -> Zeroizing<String> {
+        let text = Zeroizing::new(String::from_utf8_lossy(&self.body).into_owned());
+        let rest = text.strip_prefix('\u{feff}').map(|rest| Zeroizing::new(rest.to_owned()));
+        rest.unwrap_or(text)
+    }
+
+    fn is_labelled_form(&self) -> bool {
+        let labels = self.headers.iter().filter(|(name, _)| name == "content-type");
+        // RFC 9110 section 8.3.1: in any letters, and parameters behind it.
+        let kinds = labels.map(|(_, value)| value.split(';').next().unwrap_or_default().trim());
+        kinds.into_iter().any(|kind| kind.eq_ignore_ascii_case(FORM))
     }
 
     /// Whether it is a page for people: of a gateway or a proxy, and not of what was asked.
     pub(super) fn is_page(&self) -> bool {
-        let start = self.body.iter().find(|byte| !byte.is_ascii_whitespace());
-        start == Some(&b'<')
+        self.text().trim_start().starts_with('<')
     }
 }
 
@@ -80,10 +94,29 @@ fn wiped(body: Bytes) -> Option<BytesMut> {
 // === impl Fields ===
 
 impl Fields {
-    fn of_form(body: &[u8]) -> Self {
-        let text = |value: String| Value::Text(Zeroizing::new(value));
-        let pairs = url::form_urlencoded::parse(body);
-        Self(pairs.map(|(name, value)| (name.into_owned(), text(value.into_owned()))).collect())
+    /// Of JSON, and of JSON within a JSON string, once. What is behind it does not count.
+    fn of_json(text: &str, within: bool) -> Option<Self> {
+        let mut from = serde_json::Deserializer::from_str(text);
+        let raw = <&RawValue>::deserialize(&mut from).ok()?;
+        match Value::read(raw, DEPTH_MAX) {
+            Value::Fields(fields) => Some(fields),
+            Value::Text(text) if within => Self::of_json(&text, false),
+            _ => None,
+        }
+    }
+
+    /// Of a form. Any text is one to a parser, so without its label only one that has a field of a token's answer.
+    fn of_form(text: &str, labelled: bool) -> Option<Self> {
+        let text = text.trim();
+        if text.starts_with(['<', '{', '[', '"']) || !text.contains('=') {
+            return None;
+        }
+        let value = |value: String| Value::Text(Zeroizing::new(value));
+        let pairs = url::form_urlencoded::parse(text.as_bytes());
+        let fields: BTreeMap<_, _> =
+            pairs.map(|(name, text)| (name.into_owned(), value(text.into_owned()))).collect();
+        let known = ["access_token", "error"].iter().any(|name| fields.contains_key(*name));
+        (labelled || known).then_some(Self(fields))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
@@ -122,59 +155,25 @@ impl Value {
             Self::Null | Self::List(_) | Self::Fields(_) | Self::Other => None,
         }
     }
-}
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Reader)
-    }
-}
-
-impl<'de> Visitor<'de> for Reader {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Number(number.into()))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Number(number.into()))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(number).map_or(Value::Other, Value::Number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(Zeroizing::new(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = from.next_element()? {
-            items.push(item);
-        }
-        Ok(Value::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-        let mut fields = BTreeMap::new();
-        while let Some((name, value)) = from.next_entry()? {
-            fields.insert(name, value);
-        }
-        Ok(Value::Fields(Fields(fields)))
+    /// Reads a value member by member: JSON's own tree is not wiped, and takes all or nothing.
+    fn read(raw: &RawValue, depth: usize) -> Self {
+        let text = raw.get();
+        let Some(deeper) = depth.checked_sub(1) else { return Self::Other };
+        let read = match text.as_bytes().first() {
+            Some(b'{') => serde_json::from_str::<BTreeMap<String, &RawValue>>(text).map(|raw| {
+                let read = raw.into_iter().map(|(name, raw)| (name, Self::read(raw, deeper)));
+                Self::Fields(Fields(read.collect()))
+            }),
+            Some(b'[') => serde_json::from_str::<Vec<&RawValue>>(text).map(|raw| {
+                Self::List(raw.into_iter().map(|raw| Self::read(raw, deeper)).collect())
+            }),
+            Some(b'"') => serde_json::from_str(text).map(|text| Self::Text(Zeroizing::new(text))),
+            Some(b't' | b'f') => serde_json::from_str(text).map(Self::Bool),
+            Some(b'n') => Ok(Self::Null),
+            _ => serde_json::from_str(text).map(Self::Number),
+        };
+        read.unwrap_or(Self::Other)
     }
 }
 
@@ -196,7 +195,7 @@ mod tests {
     #[test]
     fn a_pointer_finds_what_it_names() {
         let text = r#"{"a":{"b/c":[{"d":"found"},17]},"~":"tilde","n":null}"#;
-        let Value::Fields(fields) = serde_json::from_str(text).unwrap() else { panic!("members") };
+        let fields = Fields::of_json(text, false).unwrap();
         let tree: serde_json::Value = serde_json::from_str(text).unwrap();
         for pointer in ["/a/b~1c/0/d", "/a/b~1c/1", "/~0", "/a/b~1c/2", "/a/b", "/x", "a", "/n/x"] {
             let found = fields.pointer(pointer).and_then(|value| match value {
@@ -206,5 +205,58 @@ mod tests {
             });
             assert_eq!(found.as_ref(), tree.pointer(pointer), "{pointer}");
         }
+    }
+
+    fn read(kind: &str, body: impl Into<Bytes>) -> Option<Fields> {
+        let headers = vec![("content-type".to_owned(), kind.to_owned())];
+        Answer(Response { status: 200, headers, body: body.into() }).fields()
+    }
+
+    #[test]
+    fn an_answer_is_what_it_is_whatever_its_label_says() {
+        let json = r#"{"access_token":"a"}"#;
+        let form = "access_token=a&scope=x+y";
+        let within = serde_json::to_string(json).unwrap();
+        for (kind, body) in [
+            ("text/plain", form.to_owned()),
+            ("text/plain; charset=utf-8", format!("\n{form}\n")),
+            ("application/json", form.to_owned()),
+            ("text/html", form.to_owned()),
+            ("Application/X-WWW-Form-Urlencoded; Charset=UTF-8", form.to_owned()),
+            ("APPLICATION/JSON", json.to_owned()),
+            ("text/html", json.to_owned()),
+            (FORM, json.to_owned()),
+            ("application/json", format!("\u{feff}{json}")),
+            ("text/plain", format!("\u{feff}{form}")),
+            ("application/json", format!("\r\n {json} \r\n<!-- 12 ms -->")),
+            ("application/json", within),
+        ] {
+            let fields = read(kind, body.clone()).unwrap_or_else(|| panic!("{kind}: {body}"));
+            assert_eq!(fields.text("access_token"), Some("a"), "{kind}: {body}");
+        }
+        let page = "<html><a href=\"/?access_token=a&error=b\">on</a></html>";
+        for (kind, body) in [
+            ("text/html", page),
+            (FORM, page),
+            ("text/plain", "Welcome"),
+            ("text/plain", "a=b"),
+            ("application/json", ""),
+            ("application/json", "[1]"),
+            ("application/json", "7"),
+        ] {
+            assert!(read(kind, body).is_none(), "{kind}: {body}");
+        }
+        assert!(read("Application/X-WWW-Form-Urlencoded", "a=b").is_some(), "it says so");
+    }
+
+    #[test]
+    fn what_nobody_can_read_costs_only_itself() {
+        let odd = br#"{"expires_in":1e400,"deep":[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]],"name":"J\ud800","#;
+        let latin = b"\"company\":\"Caf\xe9\",\"access_token\":\"a\",\"ok\":true}";
+        let fields = read("application/json", [&odd[..], latin].concat()).unwrap();
+        assert_eq!(fields.text("access_token"), Some("a"));
+        assert!(matches!(fields.get("expires_in"), Some(Value::Other)));
+        assert!(matches!(fields.get("name"), Some(Value::Other)));
+        assert_eq!(fields.pointer("/ok").unwrap().written().unwrap(), "true");
     }
 }

@@ -102,10 +102,12 @@ pub(super) enum Named {
 
 /// What an answer's error is, if the descriptor or this file has a name for it. Anything else is a provider's own text.
 pub(super) fn named(fields: &Fields, signs: &[ErrorSign]) -> Option<Named> {
-    let names = || PLACES.iter().filter_map(|place| match fields.pointer(place)? {
-        Value::Text(text) => known(text),
-        _ => None,
-    });
+    let names = || {
+        PLACES.iter().filter_map(|place| match fields.pointer(place)? {
+            Value::Text(text) => known(text),
+            _ => None,
+        })
+    };
     // Of two names the more telling one: that a person must do something.
     declared(fields, signs).or_else(|| names().min_by_key(|named| u8::from(*named != Named::Grant)))
 }

@@ -14,6 +14,8 @@ use super::*;
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
 
+const NOW: OffsetDateTime = time::macros::datetime!(2026-03-01 12:00 UTC);
+
 /// The fields of a form, by name.
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
@@ -52,6 +54,7 @@ impl Provider {
             environment: &"dev".parse().unwrap(),
             oauth: &oauth,
             client: &client,
+            now: NOW,
             timeout: Duration::from_secs(1),
         };
         endpoint.ask(ask, &["read".to_owned(), "write:all".to_owned()]).await
@@ -199,9 +202,156 @@ async fn an_answer_may_be_json_or_a_form() {
     assert_eq!(issued.base_url.as_deref(), Some("https://eu.example.com"));
 
     // The same text, and nobody says that it is a form.
-    let provider = Provider::answering(200, "text/html", form);
+    let provider = Provider::answering(200, "text/plain", form);
+    let issued = provider.asked(json!({}), client(None), machine()).await.unwrap();
+    assert_eq!(issued.access.expose_secret(), "a+b");
+    let page = "<html><a href='/?access_token=a'>on</a></html>";
+    let provider = Provider::answering(200, "text/html", page);
     let refused = provider.asked(json!({}), client(None), machine()).await.unwrap_err();
     assert!(matches!(refused, Refused::Ambiguous(_)), "{refused:?}");
+}
+
+/// What a yes has in it is kept, whatever stands beside it. Empty means absent.
+#[tokio::test]
+async fn everything_usable_of_a_yes_is_kept() {
+    for (body, refresh, doubtful, lifetime) in [
+        (r#"{"access_token":"a","refresh_token":""}"#, None, false, None),
+        (r#"{"access_token":"a","refresh_token":null,"expires_in":""}"#, None, false, None),
+        (
+            r#"{"access_token":"a","refresh_token":"r","expires_in":"3599.5"}"#,
+            Some("r"),
+            false,
+            Some(3599),
+        ),
+        (
+            r#"{"access_token":"a","refresh_token":"r","expires_in":" 60 "}"#,
+            Some("r"),
+            false,
+            Some(60),
+        ),
+        (r#"{"access_token":"a","refresh_token":"r","expires_in":0}"#, Some("r"), false, None),
+        (r#"{"access_token":"a","refresh_token":"r","expires_in":1e400}"#, Some("r"), false, None),
+        (
+            r#"{"access_token":"a","refresh_token":"r","expires_in":{"in":60}}"#,
+            Some("r"),
+            false,
+            None,
+        ),
+        (
+            r#"{"access_token":"a","refresh_token":"r","scope":7,"name":"\ud800"}"#,
+            Some("r"),
+            false,
+            None,
+        ),
+        (r#"{"access_token":"a","refresh_token":"r\n"}"#, None, true, None),
+        (r#"{"access_token":"a","refresh_token":7}"#, None, true, None),
+        ("access_token=a&refresh_token=&expires_in=60", None, false, Some(60)),
+    ] {
+        let provider = Provider::answering(200, "Text/JSON; charset=utf-8", body);
+        let token = SecretString::from("t0ken");
+        let issued = provider.asked(json!({}), client(None), Ask::Refresh(&token)).await.unwrap();
+        assert_eq!(issued.access.expose_secret(), "a", "{body}");
+        let found = issued.refresh.as_ref().map(|token| token.expose_secret());
+        assert_eq!((found, issued.doubtful), (refresh, doubtful), "{body}");
+        assert_eq!(issued.lifetime, lifetime.map(Duration::from_secs), "{body}");
+    }
+}
+
+/// Of an answer that broke off, the tokens that are whole are known: somebody has to end them.
+#[tokio::test]
+async fn tokens_are_read_of_an_answer_that_cannot_be() {
+    for (body, access, refresh) in [
+        (r#"{"access_token":"a","refresh_token":"r","expires_in":36"#, Some("a"), Some("r")),
+        (r#"{ "refresh_token" : "r\u0041", "access_token":"a"#, None, Some("rA")),
+        (r#"{"access_token":"a","refresh_token":"#, Some("a"), None),
+        (r#"{"data":{"access_token":"a","refresh_token":"r"},"n":NaN}"#, Some("a"), Some("r")),
+        (r#"{"access_token":7,"refresh_token":"r"}"#, None, Some("r")),
+        (r#"{"token_type":"bearer","refresh_token":"r"}"#, None, Some("r")),
+    ] {
+        let provider = Provider::answering(200, "application/json", body);
+        let refused = provider.asked(json!({}), client(None), machine()).await.unwrap_err();
+        let Refused::Broken(_, leftover) = refused else { panic!("{body}: {refused:?}") };
+        let text = |token: &Option<SecretString>| {
+            token.as_ref().map(|token| token.expose_secret().to_owned())
+        };
+        assert_eq!(text(&leftover.access).as_deref(), access, "{body}");
+        assert_eq!(text(&leftover.refresh).as_deref(), refresh, "{body}");
+    }
+    for body in ["", "{}", "<html>", r#"{"access_token":"a"#, r#"{"access_token":""}"#] {
+        let provider = Provider::answering(200, "application/json", body);
+        let refused = provider.asked(json!({}), client(None), machine()).await.unwrap_err();
+        assert!(matches!(refused, Refused::Ambiguous(_)), "{body}: {refused:?}");
+    }
+}
+
+/// Whatever stands between them, and in whatever list.
+#[tokio::test]
+async fn scopes_come_back_in_many_forms() {
+    for (separator, scope) in [
+        (" ", r#""write,read""#),
+        (" ", r#""read, write""#),
+        (",", r#""read write read""#),
+        (";", r#""write;read""#),
+        (" ", r#"["read","write"]"#),
+        (" ", r#"["read,write"]"#),
+        (" ", r#"["read write",7]"#),
+    ] {
+        let body = format!(r#"{{"access_token":"a","scope":{scope}}}"#).leak();
+        let provider = Provider::answering(200, "application/json", body);
+        let facts = json!({"scope-separator": separator});
+        let issued = provider.asked(facts, client(None), machine()).await.unwrap();
+        assert_eq!(issued.scopes.unwrap(), ["read", "write"], "{separator} {scope}");
+    }
+}
+
+/// Providers that wrap what they issue, or issue two things at once.
+#[tokio::test]
+async fn tokens_stand_where_the_release_says() {
+    let user = json!({"answer": {
+        "access-token": "/authed_user/access_token",
+        "refresh-token": "/authed_user/refresh_token",
+        "expires": "/authed_user/expires_in",
+        "scope": "/authed_user/scope",
+    }});
+    let whole = r#"{"ok":true,"access_token":"bot","refresh_token":"of-bot","scope":"bot",
+        "authed_user":{"access_token":"a","refresh_token":"r","expires_in":43200,"scope":"read,write"}}"#;
+    let token = SecretString::from("t0ken");
+    let code = || Ask::Code { code: &token, redirect_uri: "https://us/back", verifier: None };
+    let provider = Provider::answering(200, "application/json", whole);
+    let issued = provider.asked(user.clone(), client(None), code()).await.unwrap();
+    assert_eq!(issued.access.expose_secret(), "a");
+    assert_eq!(issued.refresh.unwrap().expose_secret(), "r");
+    assert_eq!(issued.lifetime, Some(Duration::from_secs(43_200)));
+    assert_eq!(issued.scopes.unwrap(), ["read", "write"]);
+
+    // Not the one of somebody else, because the right one is not there.
+    let bot = r#"{"ok":true,"access_token":"bot","refresh_token":"of-bot"}"#;
+    let provider = Provider::answering(200, "application/json", bot);
+    let refused = provider.asked(user.clone(), client(None), code()).await.unwrap_err();
+    assert!(matches!(refused, Refused::Ambiguous(_)), "{refused:?}");
+    // A refresh answers of the token that was presented.
+    let provider = Provider::answering(200, "application/json", bot);
+    let issued = provider.asked(user, client(None), Ask::Refresh(&token)).await.unwrap();
+    assert_eq!(issued.access.expose_secret(), "bot");
+    assert_eq!(issued.refresh.unwrap().expose_secret(), "of-bot");
+
+    for (expires, seconds) in [
+        ("1772370000", Some(3_600)),
+        ("1772370000000", Some(3_600)),
+        (r#""2026-03-01T13:00:00Z""#, Some(3_600)),
+        (r#""2026-03-01T14:00:00+01:00""#, Some(3_600)),
+        ("3600", Some(3_600)),
+        ("1", Some(1)),
+        ("1772366400", None),
+        (r#""yesterday""#, None),
+        ("null", None),
+    ] {
+        let body = format!(r#"{{"data":{{"token":"a","until":{expires}}}}}"#).leak();
+        let provider = Provider::answering(200, "application/json", body);
+        let facts = json!({"answer": {"access-token": "/data/token", "expires": "/data/until"}});
+        let issued = provider.asked(facts, client(None), machine()).await.unwrap();
+        assert_eq!(issued.lifetime, seconds.map(Duration::from_secs), "{expires}");
+    }
 }
 
 /// An error is about what was presented, or about the client; the second says nothing of the first.
@@ -228,7 +378,7 @@ async fn an_error_is_read_by_what_was_presented() {
         let refused = provider.asked(json!({}), client(None), ask(kind)).await.unwrap_err();
         match refused {
             Refused::Grant => assert!(gone, "{kind} {body}"),
-            Refused::Client(_) | Refused::Request(_) => assert!(!gone, "{kind} {body}"),
+            Refused::Client(_) | Refused::Request(..) => assert!(!gone, "{kind} {body}"),
             other => panic!("{kind} {body}: {other:?}"),
         }
     }

@@ -75,7 +75,10 @@ impl Vault {
                 let wait = asked.map_or(Duration::ZERO, later).max(backoff(record.state.failures));
                 (Code::TokenEndpointFailed, Some(wait), problem)
             }
-            Refused::Unsent(problem) | Refused::Unclear(problem) | Refused::Ambiguous(problem) => {
+            Refused::Unsent(problem)
+            | Refused::Unclear(problem)
+            | Refused::Broken(problem, _)
+            | Refused::Ambiguous(problem) => {
                 (Code::TokenEndpointFailed, Some(backoff(record.state.failures)), problem)
             }
         };

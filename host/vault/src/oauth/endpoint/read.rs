@@ -1,0 +1,225 @@
+//! What a yes of a token endpoint has in it, and what is left of one that cannot be read.
+//!
+//! The server said yes, so what was presented may be spent, and what it issued exists nowhere else: whatever can be used is
+//! used, and an empty member is one that is not there.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use keyway_core::descriptor::{Oauth, split_scopes};
+use secrecy::SecretString;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::oauth::endpoint::answer::{Answer, Fields, Value};
+use crate::oauth::endpoint::names::named;
+use crate::oauth::endpoint::{Endpoint, Issued, Leftover, Refused, problem, refused, retry_after};
+use crate::oauth::record::TOKEN_BYTES_MAX;
+use crate::oauth::skew;
+
+/// Seconds that a lifetime may have at most: ten years. What is above is a mistake, such as milliseconds or a date.
+const LIFETIME_MAX_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
+
+/// The first number that is no count of seconds from then on but a time, in milliseconds since 1970: that of 2001.
+const UNIX_MILLISECONDS_MIN: f64 = 1e12;
+
+/// Where the standard's answer has what is in it (RFC 6749 section 5.1).
+const ACCESS: &str = "/access_token";
+const REFRESH: &str = "/refresh_token";
+const EXPIRES: &str = "/expires_in";
+const SCOPE: &str = "/scope";
+
+/// Where an answer has what is in it: first where the release says.
+struct Places<'a> {
+    oauth: &'a Oauth,
+    /// Whether the standard's place will do as well: what a refresh brings is of the token that was presented, wherever it
+    /// stands.
+    either: bool,
+}
+
+// === impl Endpoint ===
+
+impl Endpoint<'_> {
+    /// What an answer says.
+    pub(super) fn read(&self, response: &Answer, refreshed: bool) -> Result<Issued, Refused> {
+        let oauth = self.oauth;
+        if !(200..300).contains(&response.status) {
+            return Err(problem(oauth, response));
+        }
+        let places = Places { oauth, either: refreshed };
+        let broken = |what: &str| {
+            let problem = format!("the token endpoint's answer {what}");
+            match places.leftover(response) {
+                Some(leftover) => Refused::Broken(problem, leftover),
+                None => Refused::Ambiguous(problem),
+            }
+        };
+        let Some(fields) = response.fields() else {
+            return Err(broken("is neither JSON nor a form"));
+        };
+        let Some(access) = places.find(&fields, |oauth| &oauth.answer.access_token, ACCESS) else {
+            return Err(without(oauth, response, &fields)
+                .unwrap_or_else(|| broken("has no `access_token`")));
+        };
+        let access = token(access).ok_or_else(|| broken("has no usable `access_token`"))?;
+        let refresh = places.find(&fields, |oauth| &oauth.answer.refresh_token, REFRESH);
+        let usable = refresh.and_then(token);
+        let date = skew::date(response);
+        let pointed = |pointer: Option<&str>| {
+            fields.pointer(pointer?)?.written().map(|text| text.to_string())
+        };
+        Ok(Issued {
+            access,
+            doubtful: refresh.is_some() && usable.is_none(),
+            refresh: usable,
+            lifetime: places.lifetime(&fields, date.unwrap_or(self.now)).or(stated(oauth)),
+            scopes: scopes(places.find(&fields, |oauth| &oauth.answer.scope, SCOPE), oauth),
+            base_url: pointed(oauth.base_url.as_deref()),
+            account: pointed(oauth.account.as_deref()),
+            date,
+        })
+    }
+}
+
+/// What an answer means that has no token, if it says something. Some providers report errors with a success's status; one
+/// that has a name is an answer: nothing was spent.
+fn without(oauth: &Oauth, response: &Answer, fields: &Fields) -> Option<Refused> {
+    if let Some(named) = named(fields, &oauth.errors) {
+        return Some(refused(named, retry_after(response)));
+    }
+    let problem = "the token endpoint's answer is an error that nobody has a name for";
+    fields.get("error").map(|_| Refused::Unclear(problem.to_owned()))
+}
+
+/// How long a token lives where the answer does not say.
+pub(super) fn stated(oauth: &Oauth) -> Option<Duration> {
+    oauth.lifetime.map(|seconds| Duration::from_secs(seconds.into()))
+}
+
+// === impl Places ===
+
+impl Places<'_> {
+    /// A member that is there, and not empty.
+    fn find<'f>(
+        &self,
+        fields: &'f Fields,
+        said: impl Fn(&Oauth) -> &Option<String>,
+        standard: &str,
+    ) -> Option<&'f Value> {
+        let at = |place: &str| fields.pointer(place).filter(|value| !is_empty(value));
+        match said(self.oauth) {
+            Some(place) if self.either => at(place).or_else(|| at(standard)),
+            Some(place) => at(place),
+            None => at(standard),
+        }
+    }
+
+    fn lifetime(&self, fields: &Fields, now: OffsetDateTime) -> Option<Duration> {
+        let at = |place: &str| fields.pointer(place);
+        match &self.oauth.answer.expires {
+            Some(place) => at(place)
+                .and_then(|value| left(value, now))
+                .or_else(|| at(EXPIRES).filter(|_| self.either).and_then(seconds)),
+            None => at(EXPIRES).and_then(seconds),
+        }
+    }
+
+    /// Tokens in the text of an answer that is whole in no form, such as one that broke off.
+    fn leftover(&self, response: &Answer) -> Option<Leftover> {
+        let text = response.text();
+        let fields = response.fields();
+        let find = |said: &Option<String>, standard: &str| {
+            let place = said.as_deref().unwrap_or(standard);
+            let name = place.rsplit('/').next()?;
+            let read = fields.as_ref().and_then(|fields| token(fields.pointer(place)?));
+            read.or_else(|| quoted(&text, name))
+        };
+        let access = find(&self.oauth.answer.access_token, ACCESS);
+        let refresh = find(&self.oauth.answer.refresh_token, REFRESH);
+        (access.is_some() || refresh.is_some()).then_some(Leftover { access, refresh })
+    }
+}
+
+/// The string behind a name, if it is whole.
+fn quoted(text: &str, name: &str) -> Option<SecretString> {
+    let member = format!("\"{name}\"");
+    let mut found = text.match_indices(&member).filter_map(|(at, _)| {
+        let rest = text.get(at + member.len()..)?.trim_start().strip_prefix(':')?.trim_start();
+        let value = serde_json::Deserializer::from_str(rest).into_iter::<SecretString>().next();
+        value?.ok()
+    });
+    found.find_map(|text| usable(secrecy::ExposeSecret::expose_secret(&text)).then_some(text))
+}
+
+fn token(value: &Value) -> Option<SecretString> {
+    match value {
+        Value::Text(text) if usable(text) => Some(SecretString::from(text.as_str())),
+        _ => None,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Text(text) => text.trim().is_empty(),
+        _ => false,
+    }
+}
+
+/// What goes into a header must be able to stand there.
+fn usable(token: &str) -> bool {
+    (1..=TOKEN_BYTES_MAX).contains(&token.len())
+        && token.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+}
+
+/// Seconds, as a number or, from some providers, as text.
+fn seconds(value: &Value) -> Option<Duration> {
+    let seconds = number(value)?;
+    // In range, so the cast only cuts the fraction off.
+    let fits = (1.0..=LIFETIME_MAX_SECONDS as f64).contains(&seconds);
+    fits.then(|| Duration::from_secs(seconds as u64))
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::Text(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// What is left: seconds, or a time in seconds or milliseconds since 1970, or as RFC 3339 has it. No two of them meet.
+fn left(value: &Value, now: OffsetDateTime) -> Option<Duration> {
+    if let Some(lifetime) = seconds(value) {
+        return Some(lifetime);
+    }
+    let at = match (number(value), value) {
+        (Some(number), _) => {
+            let unix = if number >= UNIX_MILLISECONDS_MIN { number / 1e3 } else { number };
+            OffsetDateTime::from_unix_timestamp(unix as i64).ok()?
+        }
+        (None, Value::Text(text)) => OffsetDateTime::parse(text.trim(), &Rfc3339).ok()?,
+        (None, _) => return None,
+    };
+    let left = Duration::try_from(at - now).ok()?;
+    (1..=LIFETIME_MAX_SECONDS).contains(&left.as_secs()).then_some(left)
+}
+
+/// What was granted, in whatever form: a text with spaces, commas or the release's own separator, or a list.
+fn scopes(value: Option<&Value>, oauth: &Oauth) -> Option<Vec<String>> {
+    let mut found = BTreeSet::new();
+    let mut add = |text: &str| {
+        let parts = text.split(oauth.scope_separator.as_str()).flat_map(split_scopes);
+        found.extend(parts.map(str::to_owned));
+    };
+    match value? {
+        Value::Text(text) => add(text),
+        Value::List(items) => items.iter().for_each(|item| match item {
+            Value::Text(text) => add(text),
+            _ => {}
+        }),
+        _ => return None,
+    }
+    // A list without a scope is none that the standard knows (section 3.3): it says nothing.
+    (!found.is_empty()).then(|| found.into_iter().collect())
+}
