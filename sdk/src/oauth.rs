@@ -46,8 +46,23 @@ pub struct Oauth {
     base_url_suffixes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
+    #[serde(skip_serializing_if = "Places::is_empty")]
+    answer: Places,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ErrorSign>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Places {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -149,6 +164,7 @@ impl Oauth {
             base_url: None,
             base_url_suffixes: Vec::new(),
             account: None,
+            answer: Places::default(),
             errors: Vec::new(),
         }
     }
@@ -174,7 +190,7 @@ impl Oauth {
         self
     }
 
-    /// What stands between scopes. A space unless stated.
+    /// What stands between scopes that are asked for. A space unless stated. Answers are split at spaces and commas too.
     #[must_use]
     pub fn scope_separator(mut self, separator: impl Into<String>) -> Self {
         self.scope_separator = Some(separator.into());
@@ -258,6 +274,36 @@ impl Oauth {
         self
     }
 
+    /// JSON Pointer to the access token in the token endpoint's answer, where that is not `/access_token`. After a refresh it
+    /// may stand there in any case, and so may the others below.
+    #[must_use]
+    pub fn access_token_at(mut self, pointer: impl Into<String>) -> Self {
+        self.answer.access_token = Some(pointer.into());
+        self
+    }
+
+    /// JSON Pointer to the refresh token, where that is not `/refresh_token`.
+    #[must_use]
+    pub fn refresh_token_at(mut self, pointer: impl Into<String>) -> Self {
+        self.answer.refresh_token = Some(pointer.into());
+        self
+    }
+
+    /// JSON Pointer to the end of the access token, where that is not `/expires_in`: seconds from now, or a time in seconds
+    /// or milliseconds since 1970, or in RFC 3339.
+    #[must_use]
+    pub fn expires_at(mut self, pointer: impl Into<String>) -> Self {
+        self.answer.expires = Some(pointer.into());
+        self
+    }
+
+    /// JSON Pointer to what was granted, where that is not `/scope`.
+    #[must_use]
+    pub fn scope_at(mut self, pointer: impl Into<String>) -> Self {
+        self.answer.scope = Some(pointer.into());
+        self
+    }
+
     /// How the provider says an error in words of its own: where the answer has one of these values, whatever its status.
     /// What the standards and the large providers document, such as `invalid_grant`, the host knows.
     #[must_use]
@@ -270,6 +316,14 @@ impl Oauth {
         let values = values.into_iter().map(Into::into).collect();
         self.errors.push(ErrorSign { pointer: pointer.into(), values, means });
         self
+    }
+}
+
+// === impl Places ===
+
+impl Places {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -314,6 +368,10 @@ mod tests {
             .user_param("requested_subject")
             .base_url("/instance_url", ["crm.example"])
             .account("/account_id")
+            .access_token_at("/data/token")
+            .refresh_token_at("/data/refresh")
+            .expires_at("/data/until")
+            .scope_at("/data/scopes")
             .error("/status", ["DEAD"], ErrorMeaning::NeedsReauth);
         assert_eq!(
             serde_json::to_value(oauth).unwrap(),
@@ -335,6 +393,12 @@ mod tests {
                 "base-url": "/instance_url",
                 "base-url-suffixes": ["crm.example"],
                 "account": "/account_id",
+                "answer": {
+                    "access-token": "/data/token",
+                    "refresh-token": "/data/refresh",
+                    "expires": "/data/until",
+                    "scope": "/data/scopes",
+                },
                 "errors": [{"pointer": "/status", "values": ["DEAD"], "means": "needs-reauth"}],
             })
         );

@@ -280,7 +280,6 @@ pub(crate) fn pointer(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::scheme::SlotSpec;
 
     fn spec(json: &str) -> Result<(), String> {

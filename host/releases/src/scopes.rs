@@ -3,9 +3,9 @@
 //! A provider that never said what it granted is taken at its silence: such a connection lacks nothing that
 //! anybody knows of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use keyway_core::descriptor::{Descriptor, SlotSpec};
+use keyway_core::descriptor::{Descriptor, SlotSpec, split_scopes};
 use keyway_core::ids::{Installation, Slot, User};
 use keyway_store::Store;
 use keyway_store::model::{Connection, InstallationState};
@@ -66,10 +66,13 @@ pub fn compare(descriptor: &Descriptor, own: &[Connection]) -> Vec<SlotScopes> {
     descriptor.slots.iter().map(|(name, spec)| slot(name, &spec.scopes)).collect()
 }
 
-/// Those of `required` that are known not to be granted.
+/// Those of `required` that are known not to be granted. Both are sets, whatever separates what stands in one text: older
+/// rows have lists as their providers wrote them.
 pub fn missing(required: &[String], granted: Option<&[String]>) -> Vec<String> {
     let Some(granted) = granted else { return Vec::new() };
-    required.iter().filter(|scope| !granted.contains(scope)).cloned().collect()
+    let granted: HashSet<&str> = granted.iter().flat_map(|text| split_scopes(text)).collect();
+    let lacks = |scope: &&String| !split_scopes(scope).all(|scope| granted.contains(scope));
+    required.iter().filter(lacks).cloned().collect()
 }
 
 /// The slots of a release for which connections of the tenant's users lack something.
@@ -165,5 +168,30 @@ impl UserScopes {
         let named: Vec<_> = self.named.iter().map(User::as_str).collect();
         let such_as = if self.users > named.len() { "such as " } else { "" };
         format!("{such_as}{}", named.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_compared_as_sets_in_whatever_form_they_are_kept() {
+        let texts =
+            |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        for (required, granted, lacking) in [
+            (vec!["read", "write"], vec!["write", "read"], vec![]),
+            (vec!["read", "write"], vec!["read,write"], vec![]),
+            (vec!["read", "write"], vec!["read, write extra"], vec![]),
+            (vec!["read write"], vec!["read", "write"], vec![]),
+            (vec!["read,write"], vec!["read"], vec!["read,write"]),
+            (vec!["read", "write"], vec!["read"], vec!["write"]),
+            (vec!["read"], vec!["readwrite"], vec!["read"]),
+            (vec!["read"], vec![], vec!["read"]),
+        ] {
+            let found = missing(&texts(&required), Some(&texts(&granted)));
+            assert_eq!(found, texts(&lacking), "{required:?} {granted:?}");
+        }
+        assert_eq!(missing(&texts(&["read"]), None), texts(&[]));
     }
 }

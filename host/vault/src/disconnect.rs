@@ -100,7 +100,7 @@ impl Vault {
         oauth: &Oauth,
         leftover: &Leftover,
     ) {
-        let Leftover { access, refresh } = leftover;
+        let Leftover { access, refresh, cut: _ } = leftover;
         let refresh = refresh.as_ref().map(|token| (token, "refresh_token"));
         let access = access.as_ref().map(|token| (token, "access_token"));
         let Some(token) = refresh.or(access) else { return };

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
-use keyway_core::descriptor::{HostPattern, Scheme, SlotSpec};
+use keyway_core::descriptor::{HostPattern, Scheme, SlotSpec, split_scopes};
 use keyway_core::exchange::HostRequest;
 use keyway_core::ids::{Actor, ConnectionRef};
 use keyway_core::{Code, Fault};
@@ -192,7 +192,7 @@ impl Vault {
         Established {
             state,
             tokens: import.tokens,
-            scopes: import.scopes,
+            scopes: import.scopes.map(apart),
             account,
             base_url: import.base_url,
             hold_refresh: import.hold_refresh == Some(true),
@@ -434,6 +434,11 @@ impl Terms {
             connection.base_url.clone_from(&before.base_url);
         }
     }
+}
+
+/// Scopes one by one: another system may keep them as its provider wrote them.
+fn apart(scopes: Vec<String>) -> Vec<String> {
+    scopes.iter().flat_map(|text| split_scopes(text)).map(str::to_owned).collect()
 }
 
 /// How often a connection's tokens were refreshed since they came here.

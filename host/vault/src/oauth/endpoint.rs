@@ -67,6 +67,8 @@ pub(crate) struct Issued {
 pub(crate) struct Leftover {
     pub(crate) access: Option<SecretString>,
     pub(crate) refresh: Option<SecretString>,
+    /// Whether it broke off; else it was readable, and the tokens are not where they should be.
+    pub(crate) cut: bool,
 }
 
 /// Why there are no tokens.
@@ -124,7 +126,7 @@ impl Refused {
     /// What can be used all the same: an access token, and the refresh token, if it was read as well.
     pub(crate) fn usable(self, oauth: &Oauth) -> Result<Issued, Self> {
         match self {
-            Self::Broken(_, Leftover { access: Some(access), refresh }) => Ok(Issued {
+            Self::Broken(_, Leftover { access: Some(access), refresh, cut: true }) => Ok(Issued {
                 access,
                 doubtful: refresh.is_none(),
                 refresh,
@@ -174,7 +176,7 @@ impl<'a> Endpoint<'a> {
                 Refused::Grant
             }
             // Nothing but the client was presented.
-            Refused::Grant if !presented => request("invalid_grant"),
+            Refused::Grant if !presented => disliked("invalid_grant"),
             other => other,
         })
     }
@@ -330,14 +332,14 @@ fn refused(named: Named, wait: Option<Duration>) -> Refused {
         Named::Client(None) => {
             Refused::Client("the token endpoint refuses the client in its own words".to_owned())
         }
-        Named::Request(name) => request(name),
+        Named::Request(name) => disliked(name),
         Named::Busy => {
             Refused::Busy(wait, "the token endpoint is temporarily unavailable".to_owned())
         }
     }
 }
 
-fn request(name: &str) -> Refused {
+fn disliked(name: &str) -> Refused {
     let whose = match name {
         "unsupported_grant_type" | "invalid_scope" => Disliked::Everywhere,
         _ => Disliked::Here,

@@ -136,7 +136,8 @@ impl Places<'_> {
         };
         let access = find(&self.oauth.answer.access_token, ACCESS);
         let refresh = find(&self.oauth.answer.refresh_token, REFRESH);
-        (access.is_some() || refresh.is_some()).then_some(Leftover { access, refresh })
+        let cut = fields.is_none();
+        (access.is_some() || refresh.is_some()).then_some(Leftover { access, refresh, cut })
     }
 }
 
