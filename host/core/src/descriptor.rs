@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use crate::ids::{Action, Connector, Object, Slot};
 use crate::limits;
+pub use crate::oauth::template::{Variable, Variables};
 pub use crate::oauth::{
-    ClientAuth, ErrorMeaning, ErrorSign, Grant, Oauth, Places, Refresh, split_scopes,
+    ClientAuth, ErrorMeaning, ErrorSign, Grant, Oauth, Places, Refresh, TokenFormat, split_scopes,
 };
 pub use crate::scheme::{Probe, Scheme, SlotSpec};
 

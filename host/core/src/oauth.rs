@@ -3,16 +3,70 @@
 //! The host knows no provider. Whatever one does in a way of its own is a field here, with the standard's way as its
 //! default.
 
+pub(crate) mod template;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{InvalidDescriptor, invalid};
 use crate::ids::Slot;
+use crate::oauth::template::{Variable, Variables};
 
 /// Seconds that a refresh token has to live unused, if it is to be kept alive. Whoever drops one sooner means a session:
 /// keeping that up would be a refresh every few minutes, day and night.
 const REFRESH_IDLE_MIN: u32 = 30 * 60;
+
+/// Parameters of the consent page that are the host's own: with another value, an answer would come to somebody else, or be
+/// believed that must not be. `request` and `request_uri` hold a whole request (RFC 9101).
+const AUTHORIZE_RESERVED: &[&str] = &[
+    "client_id",
+    "client_secret",
+    "redirect_uri",
+    "response_type",
+    "scope",
+    "state",
+    "code_challenge",
+    "code_challenge_method",
+    "request",
+    "request_uri",
+];
+
+/// Parameters of the token endpoint that are the host's own.
+const TOKEN_RESERVED: &[&str] = &[
+    "grant_type",
+    "code",
+    "redirect_uri",
+    "code_verifier",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "refresh_token",
+    "scope",
+    "state",
+    "subject_token",
+    "assertion",
+    "username",
+    "password",
+    "token",
+    "token_type_hint",
+];
+
+/// What a callback has in its query for the host itself.
+const CALLBACK_RESERVED: &[&str] = &[
+    "code",
+    "state",
+    "iss",
+    "error",
+    "error_description",
+    "error_uri",
+    "id_token",
+    "access_token",
+];
+
+/// Names that are kept of a callback, at most: a connection's facts fit a row.
+const CALLBACK_FACTS_MAX: usize = 8;
 
 /// Facts about a provider's authorization server.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -66,8 +120,17 @@ pub struct Oauth {
     /// calls name it. For `client-credentials` and `token-exchange`; without it, such a token is nobody's in particular.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_param: Option<String>,
-    /// JSON Pointer into the token response to the connection's base URL, such as `/instance_url`. It is taken
-    /// only if it is on a declared host and below one of `base-url-suffixes`.
+    /// What a connection fills into the URLs, where the provider has some for each customer: `{name}` in them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: Variables,
+    /// Parameters of the callback's query that are kept as facts of the connection, such as `realmId`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callback_facts: Vec<String>,
+    /// How a request to `token-url` is written.
+    #[serde(default)]
+    pub token_format: TokenFormat,
+    /// The connection's base URL: a JSON Pointer into the token response, such as `/instance_url`, or a URL with variables.
+    /// It is taken only if it is on a declared host; one of a response, if it is below one of `base-url-suffixes` besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
     /// Domains that such a base URL may lie below, such as `my.salesforce.com`.
@@ -150,10 +213,23 @@ pub enum ClientAuth {
     /// `Authorization: Basic …`, each part form-encoded first.
     #[default]
     Basic,
+    /// The same, with each part as it is: for a provider that does not decode them.
+    BasicRaw,
     /// `client_id` and `client_secret` in the body.
     Post,
     /// `client_id` in the body: a public client.
     None,
+}
+
+/// How a request to a token endpoint is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenFormat {
+    /// As a form.
+    #[default]
+    Form,
+    /// As an object of JSON, whose members are the fields of the form.
+    Json,
 }
 
 /// What a refresh does to the refresh token.
@@ -182,25 +258,112 @@ const fn yes() -> bool {
 impl Oauth {
     /// Whether a host lies below one of the domains that a base URL may lie below.
     pub fn below_suffix(&self, host: &str) -> bool {
-        self.base_url_suffixes.iter().any(|suffix| {
-            let rest = host.strip_suffix(suffix.as_str());
-            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        self.base_url_suffixes.iter().any(|suffix| template::below(host, suffix))
+    }
+
+    /// The variables that a connection needs values for.
+    pub fn needed(&self) -> impl Iterator<Item = (&str, &Variable)> {
+        self.variables.iter().map(|(name, variable)| (name.as_str(), variable))
+    }
+
+    /// These facts with every URL filled in.
+    pub fn filled(&self, values: &BTreeMap<String, String>) -> Result<Self, String> {
+        if self.variables.is_empty() {
+            return Ok(self.clone());
+        }
+        let fill = |url: &String| template::fill(url, &self.variables, values);
+        Ok(Self {
+            authorize_url: self.authorize_url.as_ref().map(fill).transpose()?,
+            token_url: fill(&self.token_url)?,
+            revoke_url: self.revoke_url.as_ref().map(fill).transpose()?,
+            base_url: match &self.base_url {
+                Some(url) if url.starts_with("https://") => Some(fill(url)?),
+                other => other.clone(),
+            },
+            ..self.clone()
         })
+    }
+
+    /// The hosts that secrets go to, with `*.` where a variable stands.
+    pub fn secret_hosts(&self) -> impl Iterator<Item = String> {
+        let urls = [Some(&self.token_url), self.revoke_url.as_ref()];
+        urls.into_iter().flatten().flat_map(|url| template::hosts(url, &self.variables))
+    }
+
+    fn check_urls(&self, field: &impl Fn(&str) -> String) -> Result<(), InvalidDescriptor> {
+        for (name, variable) in &self.variables {
+            let named = !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            if !named {
+                return Err(invalid(field("variables"), "has a name that is not of `a-z0-9_`"));
+            }
+            variable.check().map_err(|problem| invalid(field("variables"), problem))?;
+        }
+        let template = self.base_url.as_deref().filter(|base_url| !base_url.starts_with('/'));
+        for (name, url, reserved) in [
+            ("authorize-url", self.authorize_url.as_deref(), AUTHORIZE_RESERVED),
+            ("token-url", Some(self.token_url.as_str()), TOKEN_RESERVED),
+            ("revoke-url", self.revoke_url.as_deref(), TOKEN_RESERVED),
+            ("base-url", template, &[]),
+        ] {
+            let Some(text) = url else { continue };
+            let url = template::check(text, &self.variables)
+                .map_err(|problem| invalid(field(name), problem))?;
+            let mut names = url.query_pairs().map(|(name, _)| name.into_owned());
+            if let Some(taken) = names.find(|name| is_reserved(name, reserved)) {
+                return Err(invalid(
+                    field(name),
+                    format!("has the host's own parameter `{taken}`"),
+                ));
+            }
+        }
+        let urls = [
+            self.authorize_url.as_deref(),
+            Some(&self.token_url),
+            self.revoke_url.as_deref(),
+            template,
+        ];
+        let used: Vec<_> = urls.into_iter().flatten().flat_map(template::names).collect();
+        let unused = self.variables.keys().find(|name| !used.contains(&name.as_str()));
+        match unused {
+            Some(name) => {
+                Err(invalid(field("variables"), format!("states `{name}`, which no URL has")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_parameters(&self, field: &impl Fn(&str) -> String) -> Result<(), InvalidDescriptor> {
+        let user = self.user_param.iter();
+        for (name, parameters, reserved) in [
+            (
+                "authorize-params",
+                self.authorize_params.keys().collect::<Vec<_>>(),
+                AUTHORIZE_RESERVED,
+            ),
+            ("token-params", self.token_params.keys().collect(), TOKEN_RESERVED),
+            ("user-param", user.collect(), TOKEN_RESERVED),
+            ("callback-facts", self.callback_facts.iter().collect(), CALLBACK_RESERVED),
+        ] {
+            if let Some(taken) = parameters.into_iter().find(|name| is_reserved(name, reserved)) {
+                return Err(invalid(
+                    field(name),
+                    format!("has the host's own parameter `{taken}`"),
+                ));
+            }
+        }
+        let facts = &self.callback_facts;
+        if facts.len() > CALLBACK_FACTS_MAX || facts.iter().any(String::is_empty) {
+            let rule = format!("are at most {CALLBACK_FACTS_MAX} names of parameters");
+            return Err(invalid(field("callback-facts"), rule));
+        }
+        Ok(())
     }
 
     pub(crate) fn check(&self, slot: &Slot) -> Result<(), InvalidDescriptor> {
         let field = |name: &str| format!("slots.{slot}.scheme.{name}");
-        let urls = [
-            ("authorize-url", self.authorize_url.as_deref()),
-            ("token-url", Some(self.token_url.as_str())),
-            ("revoke-url", self.revoke_url.as_deref()),
-        ];
-        for (name, url) in urls {
-            // Parsed where it is used, by the one parser of URLs; here it is only kept from being absurd.
-            if url.is_some_and(|url| !url.starts_with("https://") || url.contains('#')) {
-                return Err(invalid(field(name), "is no https URL without a fragment"));
-            }
-        }
+        self.check_urls(&field)?;
+        self.check_parameters(&field)?;
         if self.grant == Grant::AuthorizationCode && self.authorize_url.is_none() {
             return Err(invalid(field("authorize-url"), "is needed for an authorization code"));
         }
@@ -224,14 +387,14 @@ impl Oauth {
         if self.scope_separator.is_empty() {
             return Err(invalid(field("scope-separator"), "is empty"));
         }
-        if self.base_url.is_some() && self.base_url_suffixes.is_empty() {
+        let pointed = self.base_url.as_deref().filter(|place| place.starts_with('/'));
+        if pointed.is_some() && self.base_url_suffixes.is_empty() {
             return Err(invalid(field("base-url-suffixes"), "is needed where `base-url` is set"));
         }
         let dotted = |suffix: &String| suffix.contains('.') && !suffix.starts_with('.');
         if !self.base_url_suffixes.iter().all(dotted) {
             return Err(invalid(field("base-url-suffixes"), "are domains such as `example.com`"));
         }
-        pointer(self.base_url.as_deref(), || field("base-url"))?;
         pointer(self.account.as_deref(), || field("account"))?;
         let Places { access_token, refresh_token, expires, scope } = &self.answer;
         for (name, place) in [
@@ -250,6 +413,18 @@ impl Oauth {
         }
         Ok(())
     }
+}
+
+/// Whether a name is one of these to some server: case is no matter to all of them, and some take `a.b` and `a[]` for `a_b`
+/// and `a`.
+fn is_reserved(name: &str, reserved: &[&str]) -> bool {
+    let name = name.split('[').next().unwrap_or_default().trim();
+    let letter = |letter: char| match letter {
+        '.' | ' ' => '_',
+        other => other.to_ascii_lowercase(),
+    };
+    let name: String = name.chars().map(letter).collect();
+    reserved.contains(&name.as_str())
 }
 
 // === impl Places ===
@@ -348,12 +523,98 @@ mod tests {
                 r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","answer":{"expires":"x"}"#,
                 "answer.expires",
             ),
+            (
+                r#""token-url":"https://a.com/t","authorize-url":"https://{sub}.a.com/a","variables":{"sub":{},"more":{}}"#,
+                "variables",
+            ),
+            (
+                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url":"https://{sub}.a.com""#,
+                "base-url",
+            ),
+            (r#""token-url":"https://127.0.0.1/t","authorize-url":"https://a.com/a""#, "token-url"),
+            (r#""token-url":"https://u:p@a.com/t","authorize-url":"https://a.com/a""#, "token-url"),
+            (
+                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/{x}""#,
+                "authorize-url",
+            ),
             (r#""token-url":"https://a.com/t","authorise-url":"https://a.com/a""#, "unknown field"),
         ] {
             let refused = spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{rest}}}}}"#));
             assert!(
                 refused.as_ref().is_err_and(|text| text.contains(field)),
                 "{rest}: {refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn parameters_of_the_host_s_own_are_refused_wherever_they_stand() {
+        let usual = r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a""#;
+        let refused = |rest: &str, field: &str| {
+            let refused = spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{rest}}}}}"#)).unwrap_err();
+            assert!(refused.contains(field) && refused.contains("host's own"), "{rest}: {refused}");
+        };
+        for name in [
+            "client_id",
+            "redirect_uri",
+            "scope",
+            "response_type",
+            "state",
+            "code_challenge",
+            "code_challenge_method",
+            "request_uri",
+            "Client_Id",
+            "client_id[]",
+            "client.id",
+            " state",
+        ] {
+            refused(&format!(r#"{usual},"authorize-params":{{"{name}":"x"}}"#), "authorize-params");
+            let url = format!("https://a.com/a?{}=x", name.replace('[', "%5b").replace(' ', "+"));
+            refused(
+                &format!(r#""token-url":"https://a.com/t","authorize-url":"{url}""#),
+                "authorize-url",
+            );
+        }
+        for name in [
+            "grant_type",
+            "code",
+            "client_id",
+            "client_secret",
+            "refresh_token",
+            "scope",
+            "GRANT_TYPE",
+        ] {
+            refused(&format!(r#"{usual},"token-params":{{"{name}":"x"}}"#), "token-params");
+            let machine = r#""grant":"client-credentials""#;
+            refused(&format!(r#"{machine},"token-url":"https://a.com/t?{name}=x""#), "token-url");
+            refused(
+                &format!(
+                    r#"{machine},"token-url":"https://a.com/t","revoke-url":"https://a.com/r?{name}""#
+                ),
+                "revoke-url",
+            );
+            refused(
+                &format!(r#"{machine},"token-url":"https://a.com/t","user-param":"{name}""#),
+                "user-param",
+            );
+        }
+        refused(&format!(r#"{usual},"callback-facts":["state"]"#), "callback-facts");
+        for fine in [
+            "prompt",
+            "access_type",
+            "audience",
+            "resource",
+            "user_scope",
+            "response_mode",
+            "nonce",
+        ] {
+            let stated = format!(
+                r#"{usual},"authorize-params":{{"{fine}":"x"}},"token-params":{{"{fine}":"x"}}"#
+            );
+            assert_eq!(
+                spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{stated}}}}}"#)),
+                Ok(()),
+                "{fine}"
             );
         }
     }

@@ -155,6 +155,7 @@ impl Vault {
             }
             query.extend_pairs(&oauth.authorize_params);
         }
+        spaced(&mut url);
         Ok(Begun { authorize_url: url, state, binding })
     }
 
@@ -355,6 +356,13 @@ fn by_code(spec: &SlotSpec) -> Result<&Oauth, Fault> {
     oauth.ok_or_else(|| {
         Fault::new(Code::CredentialInvalid, "the slot is not connected by a person's consent")
     })
+}
+
+/// Writes spaces of the query as `%20`: every server reads that, and not every one the plus of a form. A plus that stands
+/// for itself is `%2B` by now.
+fn spaced(url: &mut Url) {
+    let query = url.query().map(|query| query.replace('+', "%20"));
+    url.set_query(query.as_deref());
 }
 
 fn authorize_url(oauth: &Oauth) -> Result<Url, Fault> {

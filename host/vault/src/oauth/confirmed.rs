@@ -9,22 +9,13 @@ use std::collections::BTreeSet;
 
 use keyway_core::descriptor::Oauth;
 use keyway_core::{Code, Fault};
-use url::Url;
 
 use crate::oauth::client::ClientRef;
 
-/// The hosts that a release has secrets sent to: with their port, where it is not the usual one.
+/// The hosts that a release has secrets sent to: with their port, where it is not the usual one, and with `*.` where each
+/// connection has one of its own.
 pub fn hosts(oauth: &Oauth) -> BTreeSet<String> {
-    let urls = [Some(&oauth.token_url), oauth.revoke_url.as_ref()];
-    // One that cannot be read is a host of its own: nobody has confirmed it, and nothing is sent there.
-    let host = |url: &String| authority(url).unwrap_or_else(|| url.clone());
-    urls.into_iter().flatten().map(host).collect()
-}
-
-fn authority(url: &str) -> Option<String> {
-    let url = Url::parse(url).ok()?;
-    let host = url.host_str()?;
-    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    oauth.secret_hosts().collect()
 }
 
 /// Refuses a server that the client was not set for.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
-use keyway_core::descriptor::{ClientAuth, HostPattern, Oauth};
+use keyway_core::descriptor::{ClientAuth, HostPattern, Oauth, TokenFormat};
 use keyway_core::exchange::{HostRequest, Response};
 use keyway_core::ids::{Environment, User};
 use keyway_core::ports::Outbound;
@@ -27,7 +27,7 @@ use url::Url;
 use crate::connections::Shared;
 use crate::oauth::client::Client;
 use crate::oauth::endpoint::answer::{Answer, Fields};
-use crate::oauth::endpoint::form::{Form, basic};
+use crate::oauth::endpoint::form::{Form, basic, basic_raw};
 use crate::oauth::endpoint::names::{Named, named, says};
 
 /// The longest wait that a server can ask for: a day. Retry-After is clamped to it.
@@ -245,13 +245,22 @@ impl<'a> Endpoint<'a> {
 
     fn request<'f>(&'f self, purpose: &'static str, url: &str, mut form: Form<'f>) -> HostRequest {
         let mut headers = HeaderMap::new();
-        let form_type = "application/x-www-form-urlencoded";
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(form_type));
+        // RFC 7009 has a form for revocations, whatever the token endpoint takes.
+        let format = if purpose == "token" { self.oauth.token_format } else { TokenFormat::Form };
+        let label = match format {
+            TokenFormat::Form => "application/x-www-form-urlencoded",
+            TokenFormat::Json => "application/json",
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(label));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let secret = self.client.secret.as_ref().map(|secret| secret.expose_secret());
         match (self.oauth.client_auth, secret) {
             (ClientAuth::Basic, Some(secret)) => {
                 headers.extend(basic(&self.client.id, secret).map(|value| (AUTHORIZATION, value)));
+            }
+            (ClientAuth::BasicRaw, Some(secret)) => {
+                let value = basic_raw(&self.client.id, secret);
+                headers.extend(value.map(|value| (AUTHORIZATION, value)));
             }
             (ClientAuth::Post, Some(secret)) => {
                 form.add("client_id", &self.client.id);
@@ -268,7 +277,7 @@ impl<'a> Endpoint<'a> {
             url: url.to_owned(),
             hosts: host_of(url).into_iter().collect(),
             headers,
-            body: Some(form.finish()),
+            body: Some(form.finish(format)),
             timeout: self.timeout,
         }
     }

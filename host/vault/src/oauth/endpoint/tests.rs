@@ -90,6 +90,13 @@ async fn a_client_says_who_it_is_as_the_descriptor_has_it() {
     let basic = STANDARD.encode("shop+%26+sons:p%2Bss%3Aw%25rd");
     for (facts, secret, id, in_body, header) in [
         (json!({}), Some(secret), None, None, Some(format!("Basic {basic}"))),
+        (
+            json!({"client-auth": "basic-raw"}),
+            Some(secret),
+            None,
+            None,
+            Some(format!("Basic {}", STANDARD.encode("shop & sons:p+ss:w%rd"))),
+        ),
         (json!({"client-auth": "post"}), Some(secret), Some("shop & sons"), Some(secret), None),
         (json!({"client-auth": "none"}), Some(secret), Some("shop & sons"), None, None),
         (json!({"client-auth": "none"}), None, Some("shop & sons"), None, None),
@@ -105,6 +112,23 @@ async fn a_client_says_who_it_is_as_the_descriptor_has_it() {
         assert_eq!(value("client_secret"), in_body, "{facts}");
         assert_eq!(authorization, header, "{facts}");
     }
+}
+
+#[tokio::test]
+async fn a_request_is_a_form_or_json_as_the_release_says() {
+    let provider = Provider::issuing();
+    let facts =
+        json!({"token-format": "json", "client-auth": "post", "token-params": {"audience": "api"}});
+    let token = SecretString::from("t0\"ken");
+    provider.asked(facts, client(Some("s3cret")), Ask::Refresh(&token)).await.unwrap();
+    let request = provider.seen.lock().unwrap().take().unwrap();
+    assert_eq!(request.headers[CONTENT_TYPE], "application/json");
+    let body: Value = serde_json::from_str(request.body.unwrap().expose_secret()).unwrap();
+    let expected = json!({
+        "grant_type": "refresh_token", "refresh_token": "t0\"ken", "client_id": "shop & sons",
+        "client_secret": "s3cret", "audience": "api",
+    });
+    assert_eq!(body, expected);
 }
 
 #[tokio::test]
