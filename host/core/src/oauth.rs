@@ -531,18 +531,30 @@ mod tests {
                 r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url":"https://{sub}.a.com""#,
                 "base-url",
             ),
-            (r#""token-url":"https://127.0.0.1/t","authorize-url":"https://a.com/a""#, "token-url"),
-            (r#""token-url":"https://u:p@a.com/t","authorize-url":"https://a.com/a""#, "token-url"),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/{x}""#,
-                "authorize-url",
-            ),
             (r#""token-url":"https://a.com/t","authorise-url":"https://a.com/a""#, "unknown field"),
         ] {
             let refused = spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{rest}}}}}"#));
             assert!(
                 refused.as_ref().is_err_and(|text| text.contains(field)),
                 "{rest}: {refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_url_that_can_only_fail_is_refused_by_name() {
+        for (urls, field) in [
+            (r#""token-url":"https://127.0.0.1/t","authorize-url":"https://a.com/a""#, "token-url"),
+            (r#""token-url":"https://u:p@a.com/t","authorize-url":"https://a.com/a""#, "token-url"),
+            (
+                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/{x}""#,
+                "authorize-url",
+            ),
+        ] {
+            let refused = spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{urls}}}}}"#));
+            assert!(
+                refused.as_ref().is_err_and(|text| text.contains(field)),
+                "{urls}: {refused:?}"
             );
         }
     }

@@ -424,10 +424,8 @@ impl Vault {
         }
         self.shared.steps.reached(Step::Answered).await;
         let asked = asked.or_else(|refused| refused.usable(oauth));
-        if matches!(asked, Ok(_) | Err(Refused::Grant | Refused::Request(..)))
-            && self.shared.tower.refusals.clear(&by)
-        {
-            tracing::info!(event = "oauth-client.taken", environment = %by.environment, connector = %by.connector, slot = %by.slot, "the provider takes the operator's client again");
+        if matches!(asked, Ok(_) | Err(Refused::Grant | Refused::Request(..))) {
+            self.client_taken(&by);
         }
         match asked {
             Ok(mut issued) => {
@@ -446,6 +444,13 @@ impl Vault {
                 let left = refused::left_as(&before, lost, harmless, since);
                 self.refused(subject, &record, left, refused, lease).await
             }
+        }
+    }
+
+    /// Notes that a provider takes the operator's client, and says so if it did not before.
+    fn client_taken(&self, by: &ClientRef) {
+        if self.shared.tower.refusals.clear(by) {
+            tracing::info!(event = "oauth-client.taken", environment = %by.environment, connector = %by.connector, slot = %by.slot, "the provider takes the operator's client again");
         }
     }
 
