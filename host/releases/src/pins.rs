@@ -143,9 +143,7 @@ impl Releases {
         let _changing = self.shared.changing.lock().await;
         let before = self.shared.store.pin(&installation).await?;
         check_seen(seen_generation, before.as_ref())?;
-        let runs = self.shared.runs(&installation, before.as_ref(), &wanted.release).await?;
-        // What runs already is marked and never refused: nothing would be better without the pin.
-        let allowed = request.allow_missing_scopes || runs;
+        let allowed = request.allow_missing_scopes;
         let reason = self.shared.hold_scopes(&installation, &wanted, reason, allowed).await?;
         let pin = Pin {
             generation: before.as_ref().map_or(0, |pin| pin.generation) + 1,
@@ -371,21 +369,6 @@ impl Shared {
         let own = scopes::compare(&release.descriptor, &own);
         let names = if allowed { Naming::Nobody } else { Naming::Few };
         settle_scopes(release, scopes::describe(&own, users, names), reason, allowed)
-    }
-
-    /// Whether an installation runs a release already: by its pin, else as its environment's default.
-    async fn runs(
-        &self,
-        installation: &Installation,
-        pin: Option<&Pin>,
-        release: &Release,
-    ) -> Result<bool, Fault> {
-        if let Some(pin) = pin {
-            return Ok(pin.release.digest == release.reference.digest);
-        }
-        let Installation { environment, connector, .. } = installation;
-        let default = self.store.environment_default(environment, connector).await?;
-        Ok(default.is_some_and(|default| default.release.digest == release.reference.digest))
     }
 
     /// Installations of a connector that run its default.
