@@ -346,7 +346,7 @@ async fn the_page_says_what_is_asked_for_and_lets_nothing_in() {
         let page = page(&world, &url).await.ok();
         for (name, value) in [
             ("x-frame-options", "DENY"),
-            ("referrer-policy", "no-referrer"),
+            ("referrer-policy", "same-origin"),
             ("cache-control", "no-store"),
             ("x-content-type-options", "nosniff"),
             ("content-type", "text/html; charset=utf-8"),
@@ -359,6 +359,7 @@ async fn the_page_says_what_is_asked_for_and_lets_nothing_in() {
         for said in [
             "Shop &amp; Sons",
             "Example CRM",
+            "It will be used for <strong>acme</strong>",
             "contacts.read",
             "contacts.write",
             "offline_access",

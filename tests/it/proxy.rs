@@ -337,7 +337,14 @@ async fn who_may_not_call_may_not_use_the_proxy() {
     assert_eq!((got.status, got.code().as_str()), (404, "unknown-installation"));
     for (name, value, code) in [
         ("keyway-host", "evil.example", "denied"),
-        ("keyway-host", "api.example.com@evil.example", "denied"),
+        ("keyway-host", "api.example.com@evil.example", "invalid-request"),
+        ("keyway-host", "api.example.com/v2", "invalid-request"),
+        ("keyway-host", "api.example.com?a=b", "invalid-request"),
+        ("keyway-host", "api.example.com#x", "invalid-request"),
+        ("keyway-host", "*.example.com", "invalid-request"),
+        ("keyway-host", "https://api.example.com", "invalid-request"),
+        ("keyway-host", "api.example.com:0443", "invalid-request"),
+        ("keyway-host", "127.0.0.1", "invalid-request"),
         ("keyway-slot", "other", "unknown-slot"),
         ("keyway-slot", "No Slot", "invalid-request"),
     ] {

@@ -1,6 +1,7 @@
 //! Credentials: they reach the provider, and nobody else.
 
 use harness::canary::{self, Plan};
+use harness::scrub;
 use serde_json::json;
 
 use crate::setup::{Setup, path};
@@ -12,6 +13,14 @@ use crate::upstream::Plain;
 async fn a_secret_of_every_slot_reaches_the_provider_and_nothing_else() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let outcome = canary::run(folder.path(), Plan { tenants: 1, lives: 1, rounds: 1 }).await;
+    assert!(outcome.held(), "{outcome}\n{:#?}", outcome.complaints());
+}
+
+/// What is no credential arrives as it was sent, and what is one is masked and told of. In full: `just torture scrub`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_without_a_credential_in_it_is_not_changed() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let outcome = scrub::run(folder.path(), 4 << 20).await;
     assert!(outcome.held(), "{outcome}\n{:#?}", outcome.complaints());
 }
 

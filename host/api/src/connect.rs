@@ -97,6 +97,12 @@ impl PublicUrl {
         format!("{}{path}", self.text)
     }
 
+    /// As browsers write it.
+    pub(crate) fn origin(&self) -> String {
+        Url::parse(&self.text)
+            .map_or_else(|_| self.text.clone(), |url| url.origin().ascii_serialization())
+    }
+
     /// Whether browsers reach it by TLS.
     pub(crate) const fn secure(&self) -> bool {
         self.secure

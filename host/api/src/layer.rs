@@ -23,6 +23,7 @@ use crate::contract::{Access, Endpoint};
 use crate::metrics::{Counted, Metrics};
 use crate::place::{self, Known, Places};
 use crate::problem::{self, Noted, Refusal};
+use crate::site;
 
 /// An answer that is being made.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -113,9 +114,11 @@ async fn admit(
         Access::View | Access::Publish | Access::Operate | Access::Administer => false,
     };
     if open {
+        // The connect page's own check is stricter.
         request.extensions_mut().insert(Known { places, identity: None });
         return Ok(None);
     }
+    site::check(request.method(), request.headers(), api.config.connect.public_url.as_ref())?;
     let identity = api.auth.identify(request.headers()).await?;
     let environment = places.environment(request.uri())?;
     identity.check(endpoint.access, environment.as_ref())?;

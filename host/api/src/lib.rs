@@ -29,6 +29,7 @@ mod problem;
 mod route;
 mod router;
 mod serve;
+mod site;
 
 pub use api::{Api, Config, Deps, Limits};
 pub use metrics::Metrics;

@@ -26,6 +26,7 @@ use crate::contract::Endpoint;
 use crate::contract::endpoint;
 use crate::layer::{Answering, Answers, unmatched};
 use crate::metrics::Counted;
+use crate::site;
 
 /// What answers requests. Cheap to clone.
 #[derive(Clone)]
@@ -83,7 +84,11 @@ impl Service<http::Request<Incoming>> for Router {
     type Future = Map<Answering, fn(Response) -> Result<Response, Infallible>>;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        self.answer(request.map(Body::new)).map(Ok)
+        let answering = match site::check_host(request.version(), request.headers()) {
+            Ok(()) => self.answer(request.map(Body::new)),
+            Err(fault) => Box::pin(ready(unmatched(&self.0.other, fault))),
+        };
+        answering.map(Ok)
     }
 }
 

@@ -83,7 +83,7 @@ impl Artifacts {
         check_publisher(&reference, by)?;
         exports::check(&descriptor, &exports)?;
         schema::check_schemas(&descriptor)?;
-        self.policy.check_hosts(&descriptor)?;
+        self.policy.check_descriptor(&descriptor)?;
         Ok(Release {
             reference,
             descriptor,

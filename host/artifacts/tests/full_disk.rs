@@ -45,7 +45,7 @@ impl Admission for Doorman {
 }
 
 impl EgressPolicy for Doorman {
-    fn check_hosts(&self, _descriptor: &Descriptor) -> Result<(), Fault> {
+    fn check_descriptor(&self, _descriptor: &Descriptor) -> Result<(), Fault> {
         Ok(())
     }
 

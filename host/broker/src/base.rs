@@ -86,11 +86,25 @@ mod tests {
 
     fn whole(bases: &Bases, url: &str, base: &str) {
         let expected = Target::parse(&[base.trim_end_matches('/'), url].concat(), MAX);
-        let expected = outcome(expected);
+        // Refused for where it leads, before anything else is looked at.
+        let climbs = target::climbs(url);
+        let expected = if climbs { Err(Reason::UrlMalformed) } else { outcome(expected) };
+        stays_below(expected.as_ref().ok(), base);
         // The first time it is read whole, and then below what was learnt.
         for _ in 0..2 {
             assert_eq!(outcome(bases.read(url, Some(base), MAX)), expected, "{base} {url}");
         }
+    }
+
+    /// What is read is below the base, as the one parser reads either.
+    fn stays_below(read: Option<&(String, u16, String, String)>, base: &str) {
+        let Ok(base) = url::Url::parse(base) else { return };
+        let Some((_, _, _, path)) =
+            read.filter(|_| base.query().is_none() && base.fragment().is_none())
+        else {
+            return;
+        };
+        assert!(path.starts_with(base.path().trim_end_matches('/')), "{path} below {base}");
     }
 
     #[test]
@@ -105,6 +119,11 @@ mod tests {
             let reason = |url, base| bases.read(url, base, MAX).unwrap_err().reason;
             assert_eq!(reason("//evil.com/x", base), Reason::UrlMalformed);
             assert_eq!(reason("/x", None), Reason::BaseUrlMissing);
+            for path in ["/../admin", "/a/%2e%2e/.%2e/admin", "/..%2fadmin", "/%2e%2e%5cadmin"] {
+                assert_eq!(reason(path, base), Reason::UrlMalformed, "{path}");
+            }
+            let within = bases.read("/a/../b", base, MAX).unwrap();
+            assert_eq!(within.as_str(), "https://na1.example.com/services/b");
         }
     }
 

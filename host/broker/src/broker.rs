@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::budget::Budget;
 use crate::inject::{self, Loan};
 use crate::ledger::Sketch;
+use crate::metrics::Carried;
 use crate::observe::{Progress, Watch};
 use crate::pace::Paces;
 use crate::payload::Payload;
@@ -192,8 +193,11 @@ impl Inner {
         };
 
         // Decode, then scrub: a secret inside compressed bytes cannot be seen from outside.
-        let response =
+        let (response, masked) =
             respond::respond(raw, &parts.method, (&echoes, &loan.scrubber), limits).await?;
+        if masked {
+            self.wire.metrics.masked(Carried::Call);
+        }
         sketch.body(&response.body);
         Ok(response)
     }

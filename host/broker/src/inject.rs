@@ -22,7 +22,7 @@ use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
 use crate::reason::{Reason, Stop};
-use crate::scrub::{self, Scrubber};
+use crate::scrub::{self, SECRET_BYTES_MIN, Scrubber, Secrets};
 
 /// A credential, ready to be put on a request.
 pub(crate) enum Injection {
@@ -198,39 +198,49 @@ const fn ailment(reason: Reason) -> &'static str {
 
 /// None where the credential cannot stand where the scheme puts it.
 fn place(scheme: &Scheme, credential: &Credential) -> Option<(Option<Injection>, Scrubber)> {
-    let (injection, scrubber) = match (scheme, credential) {
+    let (injection, secrets) = match (scheme, credential) {
         (Scheme::None, Credential::None) => return Some((None, Scrubber::default())),
         (Scheme::Bearer | Scheme::Oauth2(_), Credential::Token(token)) => {
             let token = token.expose_secret();
             let value = Zeroizing::new(format!("Bearer {token}"));
-            (header(AUTHORIZATION, &value)?, Scrubber::new(&[token]))
+            let secrets = Secrets::default().secret(token).sent(&value, token);
+            (header(AUTHORIZATION, &value)?, secrets)
         }
         (Scheme::Basic, Credential::Basic { user, password }) => {
-            let (user, password) = (user.expose_secret(), password.expose_secret());
-            // RFC 7617 section 2: the first colon ends the user.
-            if user.contains(':') {
-                return None;
-            }
-            let pair = Zeroizing::new(format!("{user}:{password}"));
-            let value =
-                Zeroizing::new(format!("Basic {}", *Zeroizing::new(STANDARD.encode(&*pair))));
-            (header(AUTHORIZATION, &value)?, Scrubber::new(&[&pair, password, user]))
+            basic(user.expose_secret(), password.expose_secret())?
         }
         (Scheme::ApiKeyHeader { name }, Credential::Token(token)) => {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             let token = token.expose_secret();
-            (header(name, token)?, Scrubber::new(&[token]))
+            (header(name, token)?, Secrets::default().secret(token))
         }
         (Scheme::ApiKeyQuery { name }, Credential::Token(token)) => {
             let token = token.expose_secret();
             let encode = |text: &str| scrub::percent_encoded(text.as_bytes(), b"", false);
             let encoded =
                 Zeroizing::new(format!("{}={}", encode(name), *Zeroizing::new(encode(token))));
-            (Injection::Parameter { name: name.clone(), encoded }, Scrubber::new(&[token]))
+            let secrets = Secrets::default().secret(token);
+            (Injection::Parameter { name: name.clone(), encoded }, secrets)
         }
         _ => return None,
     };
-    Some((Some(injection), scrubber))
+    Some((Some(injection), secrets.scrubber()))
+}
+
+/// The user is a name, which stands all over a tenant's data: it is no secret, unless there is no password, or only a
+/// letter or two that fill its place, where a provider takes a key as the user.
+fn basic(user: &str, password: &str) -> Option<(Injection, Secrets)> {
+    // RFC 7617 section 2: the first colon ends the user.
+    if user.contains(':') {
+        return None;
+    }
+    let pair = Zeroizing::new(format!("{user}:{password}"));
+    let encoded = Zeroizing::new(STANDARD.encode(&*pair));
+    let value = Zeroizing::new(format!("Basic {}", *encoded));
+    let secret = if password.len() < SECRET_BYTES_MIN { user } else { password };
+    let secrets = Secrets::default().secret(secret).pair(&pair, &encoded);
+    let secrets = secrets.sent(&value, &encoded).sent(&pair, secret);
+    Some((header(AUTHORIZATION, &value)?, secrets))
 }
 
 fn header(name: HeaderName, value: &str) -> Option<Injection> {
@@ -354,6 +364,26 @@ mod tests {
         let scheme = Scheme::ApiKeyQuery { name: "key".to_owned() };
         let injection = place(&scheme, &token("a b&c=ü")).unwrap().0.unwrap();
         assert_eq!(injection.parameter(), Some("key=a%20b%26c%3D%C3%BC"));
+    }
+
+    /// A user's name is data, unless it is the key itself.
+    #[test]
+    fn the_user_is_a_secret_only_without_a_password() {
+        let scrubber = |user: &str, password: &str| {
+            let (user, password) = (user.to_owned().into(), password.to_owned().into());
+            place(&Scheme::Basic, &Credential::Basic { user, password }).unwrap().1
+        };
+        for (user, password, finds) in [
+            ("AC0123456789abcdef", "a-long-password", false),
+            ("sk_test_0123456789", "", true),
+            ("sk_test_0123456789", "x", true),
+        ] {
+            let scrubber = scrubber(user, password);
+            assert_eq!(scrubber.finds(user.as_bytes()), finds, "{user} {password}");
+            assert_eq!(scrubber.finds(password.as_bytes()), password.len() > 4, "{password}");
+            let pair = STANDARD.encode(format!("{user}:{password}"));
+            assert!(scrubber.finds(format!("Basic {pair}").as_bytes()));
+        }
     }
 
     #[test]

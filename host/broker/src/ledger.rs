@@ -21,7 +21,7 @@ use url::Url;
 use crate::payload::{Meter, Payload};
 use crate::redact;
 use crate::request::Parts;
-use crate::scrub::{MASK, MASKED, Scrubber};
+use crate::scrub::{Kind, MASK, MASKED, Scrubber};
 use crate::send::Raw;
 use crate::target::Target;
 use crate::wire::Inner;
@@ -266,6 +266,11 @@ impl Draft {
     fn redacted(&self, headers: &HeaderMap, scrubber: &Scrubber) -> HeaderMap {
         // Values are shared and not copied.
         let mut headers = headers.clone();
+        let named: Vec<_> =
+            headers.keys().filter(|name| scrubber.finds_in_name(name)).cloned().collect();
+        for name in named {
+            headers.remove(name);
+        }
         for (name, value) in &mut headers {
             if value.is_sensitive() || self.hides(name.as_str()) {
                 *value = MASKED;
@@ -318,7 +323,8 @@ impl Draft {
         if self.body_bytes_max == 0 || bytes.is_empty() {
             return None;
         }
-        let clean = self.scrubber.bytes(bytes.clone());
+        let clean = self.scrubber.clean(bytes, Kind::guessed(bytes));
+        let clean = clean.unwrap_or_else(|| bytes.clone());
         let clean = redact::body(&clean, |name| self.hides(name)).map_or(clean, Bytes::from);
         let end = clean.len().min(self.body_bytes_max);
         Some(clean.slice(..end))
@@ -382,7 +388,7 @@ mod tests {
         let log: Arc<dyn ExchangeLog> = Arc::new(Nowhere);
         Draft {
             descriptor: Some(Arc::new(Descriptor::parse(&text).unwrap())),
-            scrubber: Scrubber::new(&["s3cret-value"]),
+            scrubber: crate::scrub::Secrets::default().secret("s3cret-value").scrubber(),
             ..Draft::new(&log, blank(OffsetDateTime::UNIX_EPOCH, "call"), Instant::now())
         }
     }

@@ -50,7 +50,7 @@ mod wire;
 pub use broker::Broker;
 pub use config::{Config, HostRules, Limits, MixedAnswers, StandIn};
 pub use metrics::Metrics;
-pub use policy::{BaseUrlRefused, Error, HostRefused, base_url_allowed, check_hosts};
+pub use policy::{BaseUrlRefused, DescriptorRefused, Error, base_url_allowed, check_descriptor};
 pub use reason::Reason;
 pub use resolve::{Dns, Resolve, ResolveError};
 pub use wire::Wire;

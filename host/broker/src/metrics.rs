@@ -25,6 +25,7 @@ pub struct Metrics {
     /// Those of `exchanges` that there are, by outcome and class: looked up once and not with each exchange.
     ended: Arc<[[OnceLock<Counter>; CLASSES]; OUTCOMES]>,
     denied: Family<Why, Counter>,
+    masked: Family<Where, Counter>,
     seconds: Histogram,
     pub(crate) in_flight: Gauge,
     pub(crate) pooled: Gauge,
@@ -68,6 +69,20 @@ struct Why {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Code(Reason);
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Where {
+    carried: Carried,
+}
+
+/// What an exchange was carried for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Carried {
+    /// A connector's call.
+    Call,
+    /// A caller's request through the proxy.
+    Proxy,
+}
+
 // === impl Metrics ===
 
 impl Metrics {
@@ -76,6 +91,7 @@ impl Metrics {
             exchanges: Family::default(),
             ended: Arc::default(),
             denied: Family::default(),
+            masked: Family::default(),
             seconds: Histogram::new(SECONDS_BUCKETS),
             in_flight: Gauge::default(),
             pooled: Gauge::default(),
@@ -97,6 +113,11 @@ impl Metrics {
             self.denied.clone(),
         );
         registry.register(
+            "masked",
+            "Answers in which a credential was masked, by what they answered: a call or the proxy",
+            self.masked.clone(),
+        );
+        registry.register(
             "exchange_seconds",
             "Time of an exchange, waiting for a permit and redirects included",
             self.seconds.clone(),
@@ -114,6 +135,10 @@ impl Metrics {
         let ended = &self.ended[outcome as usize][usize::from(class.0)];
         ended.get_or_init(|| self.exchanges.get_or_create_owned(&Ended { outcome, class })).inc();
         self.seconds.observe(seconds);
+    }
+
+    pub(crate) fn masked(&self, carried: Carried) {
+        self.masked.get_or_create(&Where { carried }).inc();
     }
 
     pub(crate) fn denied(&self, reason: Reason) {
@@ -168,5 +193,17 @@ impl EncodeLabelValue for Class {
 impl EncodeLabelValue for Code {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
         EncodeLabelValue::encode(&self.0.as_str(), encoder)
+    }
+}
+
+// === impl Carried ===
+
+impl EncodeLabelValue for Carried {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let text = match self {
+            Self::Call => "call",
+            Self::Proxy => "proxy",
+        };
+        EncodeLabelValue::encode(&text, encoder)
     }
 }

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use keyway_core::Descriptor;
-use keyway_core::descriptor::HostPattern;
-use keyway_core::ids::Environment;
+use keyway_core::descriptor::{HostPattern, Scheme};
+use keyway_core::ids::{Environment, Slot};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use url::{Host, Url};
@@ -21,6 +21,7 @@ use crate::classify::{self, ApprovedTarget, Networks};
 use crate::config::{Config, HostRules, Limits, StandIn};
 use crate::dial;
 use crate::reason::{Reason, Stop};
+use crate::request;
 use crate::target::Target;
 
 /// A configuration that cannot be taken.
@@ -57,14 +58,30 @@ pub enum Error {
     Resolver(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A host that a descriptor may not declare.
+/// What a descriptor may not declare.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("host `{host}` {problem}")]
-pub struct HostRefused {
-    /// The pattern.
-    pub host: String,
-    /// What is wrong with it.
-    pub problem: &'static str,
+pub enum DescriptorRefused {
+    /// A host.
+    #[error("host `{host}` {problem}")]
+    Host {
+        /// The pattern.
+        host: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The base URL.
+    #[error("`base-url` {0}")]
+    BaseUrl(String),
+    /// The header that a slot's credential goes into.
+    #[error("`slots.{slot}.scheme.{field}`: `{name}` is the host's to set")]
+    Header {
+        /// Of which slot.
+        slot: Slot,
+        /// Where the name stands.
+        field: &'static str,
+        /// The name.
+        name: String,
+    },
 }
 
 /// A base URL that a connection may not have.
@@ -100,27 +117,46 @@ pub(crate) struct Substitute {
     pub(crate) tls: bool,
 }
 
-/// Checks at publish time that no declared wildcard covers a public suffix: `*.co.uk` would be every
-/// company of a country. `allow_wildcards_on` is the operator's list ([`Config::allow_wildcards_on`]).
-pub fn check_hosts(
+/// Checks at publish time what could only be refused later. No declared wildcard covers a public suffix: `*.co.uk` would be
+/// every company of a country; `allow_wildcards_on` is the operator's list ([`Config::allow_wildcards_on`]). The base URL is
+/// one that requests can be sent to, and no key goes into a header that is the host's.
+pub fn check_descriptor(
     descriptor: &Descriptor,
     allow_wildcards_on: &[String],
-) -> Result<(), HostRefused> {
+) -> Result<(), DescriptorRefused> {
     for pattern in &descriptor.hosts {
+        let refuse = |problem| DescriptorRefused::Host { host: pattern.to_string(), problem };
         if wildcard_too_broad(pattern, allow_wildcards_on) {
-            return Err(HostRefused {
-                host: pattern.to_string(),
-                problem: "is a wildcard on a public suffix",
-            });
+            return Err(refuse("is a wildcard on a public suffix"));
         }
         if classify::metadata_name(&pattern.domain) {
-            return Err(HostRefused {
-                host: pattern.to_string(),
-                problem: "is a metadata service",
-            });
+            return Err(refuse("is a metadata service"));
         }
     }
+    if let Some(base_url) = &descriptor.base_url {
+        check_base_url(descriptor, base_url).map_err(DescriptorRefused::BaseUrl)?;
+    }
+    for (slot, spec) in &descriptor.slots {
+        check_header(slot, &spec.scheme)?;
+    }
     Ok(())
+}
+
+/// The base URL that a release brings along. Nobody fills anything in: what looks like a place for a name is a mistake.
+fn check_base_url(descriptor: &Descriptor, base_url: &str) -> Result<(), String> {
+    if base_url.contains(['{', '}']) {
+        return Err("has a placeholder, which nothing takes the place of".to_owned());
+    }
+    base_url_allowed(descriptor, base_url).map_err(|refused| format!("is refused: {refused}"))
+}
+
+fn check_header(slot: &Slot, scheme: &Scheme) -> Result<(), DescriptorRefused> {
+    match scheme {
+        Scheme::ApiKeyHeader { name } if request::host_sets(name) => {
+            Err(DescriptorRefused::Header { slot: slot.clone(), field: "name", name: name.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a connection of this release may have this base URL: an `https` URL on a declared host,
@@ -356,7 +392,7 @@ mod tests {
         let url = "https://metadata.google.internal/computeMetadata/v1/";
         assert_eq!(admit(&policy, "dev", hosts, url), Err(Reason::HostMetadata));
         assert_eq!(admit(&policy, "dev", hosts, "https://metadata/"), Err(Reason::HostMetadata));
-        assert!(check_hosts(&descriptor(hosts), &[]).is_err());
+        assert!(check_descriptor(&descriptor(hosts), &[]).is_err());
     }
 
     #[test]
@@ -395,8 +431,8 @@ mod tests {
     #[test]
     fn wildcards_do_not_stand_on_public_suffixes() {
         let hosts = r#"["*.co.uk", "*.github.io", "*.myshopify.com", "*.example.co.uk"]"#;
-        let refused = check_hosts(&descriptor(hosts), &[]).unwrap_err();
-        assert_eq!(refused.host, "*.co.uk");
+        let refused = check_descriptor(&descriptor(hosts), &[]).unwrap_err();
+        assert!(refused.to_string().starts_with("host `*.co.uk` "), "{refused}");
         let strict = policy("");
         assert_eq!(
             admit(&strict, "dev", hosts, "https://evil.co.uk"),
@@ -408,10 +444,65 @@ mod tests {
         let open = policy(r#"allow-wildcards-on = ["myshopify.com"]"#);
         assert_eq!(admit(&open, "dev", hosts, shop), Ok(()));
         let own = descriptor(r#"["*.myshopify.com"]"#);
-        assert!(check_hosts(&own, &[]).is_err());
-        assert!(check_hosts(&own, &["myshopify.com".to_owned()]).is_ok());
+        assert!(check_descriptor(&own, &[]).is_err());
+        assert!(check_descriptor(&own, &["myshopify.com".to_owned()]).is_ok());
         // Without a wildcard it is one host like any other.
-        assert!(check_hosts(&descriptor(r#"["myshopify.com"]"#), &[]).is_ok());
+        assert!(check_descriptor(&descriptor(r#"["myshopify.com"]"#), &[]).is_ok());
+    }
+
+    #[test]
+    fn what_can_only_fail_is_refused_at_publication() {
+        let check = |rest: &str| {
+            let text = format!(
+                r#"{{"format":1,"name":"a/b","version":"1.0.0","hosts":["api.example.com","*.shop.example.com"],{rest}}}"#
+            );
+            let refused = check_descriptor(&Descriptor::parse(&text).unwrap(), &[]);
+            refused.map_err(|refused| refused.to_string())
+        };
+        for url in [
+            "http://api.example.com",
+            "https://127.0.0.1",
+            "https://[::1]/",
+            "https://localhost",
+            "https://api.example.org",
+            "https://api.example.com:8443",
+            "https://ann@api.example.com",
+            "https://api.example.com/?a=b",
+            "https://api.example.com/#a",
+            "https://{shop}.shop.example.com",
+            "https://api.example.com/{account}",
+            "/v1",
+            "",
+        ] {
+            let refused = check(&format!(r#""base-url":"{url}""#)).unwrap_err();
+            assert!(refused.starts_with("`base-url` "), "{url}: {refused}");
+        }
+        assert_eq!(check(r#""base-url":"https://eu.shop.example.com/v1/""#), Ok(()));
+        let header = |name: &str| {
+            check(&format!(
+                r#""slots":{{"key":{{"scheme":{{"kind":"api-key-header","name":"{name}"}}}}}}"#
+            ))
+        };
+        for name in [
+            "Host",
+            "content-length",
+            "Transfer-Encoding",
+            "Connection",
+            "TE",
+            "Upgrade",
+            "X-Forwarded-For",
+            "via",
+            "proxy-authorization",
+            "Keyway-Slot",
+            "content-type",
+            "expect",
+        ] {
+            let refused = header(name).unwrap_err();
+            assert!(refused.contains("slots.key.scheme.name"), "{name}: {refused}");
+        }
+        for name in ["X-Api-Key", "Authorization", "Cookie", "api-token"] {
+            assert_eq!(header(name), Ok(()), "{name}");
+        }
     }
 
     #[test]

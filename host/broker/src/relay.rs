@@ -4,27 +4,31 @@
 //! body is neither decoded nor held: a secret in it is masked, byte for byte, where it is not compressed. And the time
 //! for a body is bounded between its bytes, not as a whole.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use keyway_core::call::Failure;
-use keyway_core::exchange::{Origin, Relay, Relayed, Streamed};
+use keyway_core::exchange::{Origin, Relay, Relayed};
 use keyway_core::ports::Proxy;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use crate::broker::{self, Broker, foreseen, late, settled};
 use crate::budget::Permit;
-use crate::decode;
 use crate::dial::Connection;
 use crate::inject::{self, Loan};
 use crate::ledger::{self, Sketch};
+use crate::metrics::Carried;
 use crate::observe::{Progress, Watch};
 use crate::pace;
 use crate::payload::{Meter, Payload, whole};
@@ -33,8 +37,18 @@ use crate::pool::Key;
 use crate::reason::{Reason, Stop};
 use crate::request::Parts;
 use crate::respond;
-use crate::scrub::Scrubber;
+use crate::scrub::Mask;
 use crate::wire::{self, Opened};
+
+/// Says that a credential was masked in an answer, and where: `head`, `body`, or both.
+const MASKED: HeaderName = HeaderName::from_static("keyway-masked");
+
+/// Bytes of a body that are looked at before the head goes out, so that it can say whether a secret was masked in them.
+/// Most answers of an API are shorter; more would keep a download waiting.
+const AHEAD_BYTES_MAX: u64 = 64 << 10;
+
+/// For so long the head waits for the rest of a body that is shorter than that: mostly it is in the next packet.
+const AHEAD_TIME_MAX: Duration = Duration::from_millis(100);
 
 /// A response's body on its way to the caller. Holds what the exchange holds until the last byte is through.
 struct Flow {
@@ -49,16 +63,16 @@ struct Flow {
     /// there with the head.
     idle: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    /// What was read before the head went out.
+    ahead: VecDeque<Bytes>,
+    /// Why nothing comes after that.
+    failed: Option<io::Error>,
+    /// Whether it is counted already that a secret was masked.
+    counted: bool,
     sketch: Sketch,
     stopped: Option<&'static str>,
     _loan: Loan,
     _permit: Permit,
-}
-
-/// Masks secrets in a stream, keeping its length. Holds back as many bytes as a secret that begins there could have.
-struct Mask {
-    scrubber: Scrubber,
-    held: BytesMut,
 }
 
 #[async_trait]
@@ -78,10 +92,13 @@ impl Proxy for Broker {
         };
         let result = carried.unwrap_or_else(|_| Err(late(&progress)));
         match result {
-            Ok((relay, source)) => {
+            Ok((mut relay, source)) => {
                 watch.answered(relay.status.as_u16(), &progress);
-                let body = source.through(&inner.wire, sketch);
-                Ok(Relay { body, ..relay })
+                let echoed = source.echoed;
+                let mut flow = source.through(&inner.wire, sketch);
+                flow.look_ahead().await;
+                tell(&mut relay.headers, echoed, flow.masked());
+                Ok(Relay { body: flow.boxed_unsync(), ..relay })
             }
             Err(stop) => {
                 sketch.end(Some(stop.reason.as_str()));
@@ -97,9 +114,22 @@ struct Source {
     open: (Connection, Incoming, Key),
     policy: Arc<Policy>,
     mask: Option<Mask>,
+    /// Whether a secret was masked in the head.
+    echoed: bool,
     upload: Option<Meter>,
     loan: Loan,
     permit: Permit,
+}
+
+/// Says where a credential was masked, as far as it is known when the head goes out.
+fn tell(headers: &mut HeaderMap, in_head: bool, in_body: bool) {
+    let value = match (in_head, in_body) {
+        (false, false) => return,
+        (true, false) => "head",
+        (false, true) => "body",
+        (true, true) => "head, body",
+    };
+    headers.insert(MASKED, HeaderValue::from_static(value));
 }
 
 // === impl Inner ===
@@ -162,15 +192,20 @@ impl broker::Inner {
         pace::normalise(&mut headers, &self.paces.standing(&quota, declared, answered));
         let relay = Relay { status, headers, body: whole(Bytes::new()) };
         let (policy, upload) = (Arc::clone(policy), payload.meter());
-        Ok((relay, Source { open: (connection, body, key), policy, mask, upload, loan, permit }))
+        let echoed = !echoes.is_empty();
+        let open = (connection, body, key);
+        Ok((relay, Source { open, policy, mask, echoed, upload, loan, permit }))
     }
 }
 
 // === impl Source ===
 
 impl Source {
-    fn through(self, wire: &Arc<wire::Inner>, sketch: Sketch) -> Streamed {
-        let Self { open, policy, mask, upload, loan, permit } = self;
+    fn through(self, wire: &Arc<wire::Inner>, sketch: Sketch) -> Flow {
+        let Self { open, policy, mask, echoed, upload, loan, permit } = self;
+        if echoed {
+            wire.metrics.masked(Carried::Proxy);
+        }
         let mut flow = Flow {
             idle: None,
             open: Some(open),
@@ -179,6 +214,9 @@ impl Source {
             mask,
             upload,
             waiting: false,
+            ahead: VecDeque::new(),
+            failed: None,
+            counted: echoed,
             sketch,
             stopped: None,
             _loan: loan,
@@ -187,7 +225,7 @@ impl Source {
         if flow.open.as_ref().is_some_and(|(_, body, _)| body.is_end_stream()) {
             flow.close();
         }
-        flow.boxed_unsync()
+        flow
     }
 }
 
@@ -208,6 +246,41 @@ impl Flow {
         self.open = None;
         self.stopped = Some(reason.as_str());
         io::Error::other(reason.as_str())
+    }
+
+    /// Whether a secret was masked in it so far.
+    fn masked(&self) -> bool {
+        self.mask.as_ref().is_some_and(|mask| mask.masked)
+    }
+
+    /// Reads what is there already of a body in which secrets are masked, and waits a moment for the rest of a short one.
+    async fn look_ahead(&mut self) {
+        if self.mask.is_none() {
+            return;
+        }
+        let short = self.size_hint().exact().is_some_and(|bytes| bytes <= AHEAD_BYTES_MAX);
+        let until = Instant::now() + if short { AHEAD_TIME_MAX } else { Duration::ZERO };
+        let (mut ahead, mut bytes) = (VecDeque::new(), 0);
+        while bytes < AHEAD_BYTES_MAX {
+            let frame = match self.frame().now_or_never() {
+                None if short => timeout_at(until, self.frame()).await.ok().flatten(),
+                there => there.flatten(),
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => {
+                    bytes += data.len() as u64;
+                    ahead.push_back(data);
+                }
+                Some(Err(error)) => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Some(Ok(Err(_))) | None => break,
+            }
+        }
+        self.ahead = ahead;
+        // From now on it is the caller who is waited for.
+        self.waiting = false;
     }
 
     /// The next piece, as it came.
@@ -257,17 +330,26 @@ impl Body for Flow {
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let flow = self.get_mut();
+        if let Some(data) = flow.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if let Some(error) = flow.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         loop {
             let piece = ready!(flow.poll_raw(context));
             let Some(mask) = &mut flow.mask else {
                 return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
             };
+            let over = piece.is_none();
             let clean = match piece {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(data)) => mask.push(data),
                 None => mask.finish(),
             };
-            let over = flow.open.is_none();
+            if mask.masked && !std::mem::replace(&mut flow.counted, true) {
+                flow.wire.metrics.masked(Carried::Proxy);
+            }
             if !clean.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(clean))));
             }
@@ -278,11 +360,13 @@ impl Body for Flow {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.open.is_none() && self.mask.as_ref().is_none_or(|mask| mask.held.is_empty())
+        let read = self.ahead.is_empty() && self.failed.is_none();
+        read && self.open.is_none() && self.mask.as_ref().is_none_or(|mask| mask.held() == 0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held = self.mask.as_ref().map_or(0, |mask| mask.held.len() as u64);
+        let ahead: usize = self.ahead.iter().map(Bytes::len).sum();
+        let held = (ahead + self.mask.as_ref().map_or(0, Mask::held)) as u64;
         let Some((_, body, _)) = &self.open else {
             // Nothing at all is not a length of 0: the answer to a HEAD, or a 304, may tell another or none.
             return if held == 0 { SizeHint::new() } else { SizeHint::with_exact(held) };
@@ -299,64 +383,5 @@ impl Drop for Flow {
         // A caller who goes away in the middle of a body is told apart from one who has read it.
         let stopped = self.stopped.or(self.open.is_some().then_some("caller-gone"));
         self.sketch.end(stopped);
-    }
-}
-
-// === impl Mask ===
-
-impl Mask {
-    fn of(scrubber: &Scrubber, headers: &HeaderMap) -> Option<Self> {
-        // Inside compressed bytes nothing can be seen.
-        let masks = !scrubber.is_empty() && !decode::coded(headers);
-        masks.then(|| Self { scrubber: scrubber.clone(), held: BytesMut::new() })
-    }
-
-    fn push(&mut self, data: Bytes) -> Bytes {
-        // Nearly always: nothing was held back, nothing is found, and nothing has to be held back.
-        if self.held.is_empty() && !self.scrubber.finds(&data) && self.scrubber.tail(&data) == 0 {
-            return data;
-        }
-        self.held.extend_from_slice(&data);
-        self.scrubber.blank(&mut self.held);
-        let tail = self.scrubber.tail(&self.held);
-        let through = self.held.len() - tail;
-        self.held.split_to(through).freeze()
-    }
-
-    fn finish(&mut self) -> Bytes {
-        self.scrubber.blank(&mut self.held);
-        self.held.split().freeze()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        /// However a body is cut, what comes out is as long as what went in, and holds no secret.
-        #[test]
-        fn a_secret_is_masked_wherever_the_stream_is_cut(
-            before in "[a-z ]{0,40}",
-            after in "[a-z ]{0,40}",
-            cuts in prop::collection::vec(0_usize..120, 0..8),
-        ) {
-            let secret = "S3CRET-t0ken_value";
-            let text = format!("{before}{secret}{after}{secret}");
-            let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).collect();
-            cuts.sort_unstable();
-            cuts.push(text.len());
-            let mut mask = Mask { scrubber: Scrubber::new(&[secret]), held: BytesMut::new() };
-            let (mut out, mut from) = (Vec::new(), 0);
-            for cut in cuts {
-                out.extend_from_slice(&mask.push(Bytes::copy_from_slice(&text.as_bytes()[from..cut])));
-                from = cut;
-            }
-            out.extend_from_slice(&mask.finish());
-            let out = String::from_utf8(out).unwrap();
-            prop_assert_eq!(out, text.replace(secret, &"*".repeat(secret.len())));
-        }
     }
 }

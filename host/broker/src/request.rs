@@ -61,6 +61,18 @@ fn rule(name: &str) -> Option<Rule> {
     }
 }
 
+/// Whether a header of this name can carry no key: it frames the message, says where it goes, or has a meaning of its own.
+/// `authorization` and its like carry credentials, and some providers take a bare key there.
+pub(crate) fn host_sets(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let credential = matches!(name.as_str(), "authorization" | "cookie");
+    let own = matches!(
+        name.as_str(),
+        "user-agent" | "accept-encoding" | "content-type" | "content-encoding"
+    );
+    !credential && (own || rule(&name).is_some() || name.starts_with("keyway-"))
+}
+
 /// Refuses a URL that already holds a parameter where a credential of the descriptor goes.
 pub(crate) fn check_query(descriptor: &Descriptor, target: &Target) -> Result<(), Stop> {
     if target.query().is_none() || descriptor.slots.is_empty() {

@@ -14,7 +14,7 @@ use crate::config::Limits;
 use crate::decode;
 use crate::reason::Stop;
 use crate::request;
-use crate::scrub::Scrubber;
+use crate::scrub::{Kind, Scrubber};
 use crate::send::Raw;
 
 /// Headers that a connector never sees: credentials and challenges, framing, the fields of one hop.
@@ -37,25 +37,28 @@ const WITHHELD: [HeaderName; 11] = [
 const WITHHELD_NAMES: [&str; 4] =
     ["set-cookie2", "keep-alive", "proxy-connection", "proxy-authentication-info"];
 
-/// Decodes and scrubs: the headers of `echoes`, the body of `scrubber`.
+/// Decodes and scrubs: the headers of `echoes`, the body of `scrubber`. Says besides whether a secret was masked.
 pub(crate) async fn respond(
     raw: Raw,
     method: &Method,
     (echoes, scrubber): (&Scrubber, &Scrubber),
     limits: &Limits,
-) -> Result<Response, Stop> {
+) -> Result<(Response, bool), Stop> {
     let body = decode::decode(&raw.headers, raw.body, limits).await?;
     let mut headers = Vec::with_capacity(raw.headers.len());
     for (name, value) in &raw.headers {
         // The length as sent is not the length as handed on, except where nothing was sent.
         let stale = *name == CONTENT_LENGTH && *method != Method::HEAD;
-        if stale || withheld(name) || echoes.finds(name.as_str().as_bytes()) {
+        if stale || withheld(name) || echoes.finds_in_name(name) {
             continue;
         }
         let value: Cow<'_, str> = String::from_utf8_lossy(value.as_bytes());
         headers.push((name.as_str().to_owned(), echoes.text(value).into_owned()));
     }
-    Ok(Response { status: raw.status.as_u16(), headers, body: scrubber.bytes(body) })
+    let clean = scrubber.clean(&body, Kind::of(&raw.headers, &body));
+    let masked = clean.is_some() || !echoes.is_empty();
+    let body = clean.unwrap_or(body);
+    Ok((Response { status: raw.status.as_u16(), headers, body }, masked))
 }
 
 /// The headers of a response that goes on undecoded: all but what carries a credential or is for one hop.
@@ -64,7 +67,7 @@ pub(crate) fn relayed(mut headers: HeaderMap, scrubber: &Scrubber) -> HeaderMap 
         let coding = *name == CONTENT_ENCODING;
         // Ours are known by their names: a provider must not be able to speak for this host.
         let ours = name.as_str().starts_with("keyway-");
-        ours || (withheld(name) && !coding) || scrubber.finds(name.as_str().as_bytes())
+        ours || (withheld(name) && !coding) || scrubber.finds_in_name(name)
     };
     let going: Vec<HeaderName> = headers.keys().filter(|name| goes(name)).cloned().collect();
     for name in request::for_this_hop(&headers).iter().chain(&going) {

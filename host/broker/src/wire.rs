@@ -118,9 +118,9 @@ impl Wire {
 }
 
 impl EgressPolicy for Wire {
-    fn check_hosts(&self, descriptor: &Descriptor) -> Result<(), Fault> {
+    fn check_descriptor(&self, descriptor: &Descriptor) -> Result<(), Fault> {
         let policy = self.0.policy.load();
-        policy::check_hosts(descriptor, &policy.allow_wildcards_on)
+        policy::check_descriptor(descriptor, &policy.allow_wildcards_on)
             .map_err(|refused| Fault::new(Code::DescriptorInvalid, refused.to_string()))
     }
 
@@ -175,7 +175,8 @@ impl Inner {
         let raw = self.finish(opened, limits).await?;
         let none = Scrubber::default();
         sketch.answered(&raw, &none);
-        respond::respond(raw, &parts.method, (&none, &none), limits).await
+        let answer = respond::respond(raw, &parts.method, (&none, &none), limits).await?;
+        Ok(answer.0)
     }
 
     /// Reads a body to its end and keeps the connection.

@@ -119,8 +119,9 @@ pub struct Admitted {
 
 /// What the operator lets connectors reach, asked before anything is sent.
 pub trait EgressPolicy: Send + Sync {
-    /// Whether every host that a descriptor declares is one a connector may declare.
-    fn check_hosts(&self, descriptor: &Descriptor) -> Result<(), Fault>;
+    /// Whether what a descriptor declares of requests is something that a connector may declare: hosts, base URL, the headers
+    /// that credentials go into.
+    fn check_descriptor(&self, descriptor: &Descriptor) -> Result<(), Fault>;
     /// Whether a connection may have this base URL.
     fn check_base_url(&self, descriptor: &Descriptor, base_url: &str) -> Result<(), Fault>;
 }

@@ -1,4 +1,4 @@
-//! Benchmarks and the tortures of swaps, of herds and of secrets: each row of the performance budget beside its floor.
+//! Benchmarks and the tortures of swaps, of herds, of secrets and of downloads: each row of the performance budget beside its floor.
 //!
 //! Measures and reports; it does not judge by its exit code, which says only whether every row could be
 //! measured. A torture does judge: it ends with 0 only if it held. One that runs elsewhere is only recorded.
@@ -17,6 +17,7 @@ mod peers;
 mod proxy_get;
 mod report;
 mod rows;
+mod scrub;
 mod stats;
 mod swap;
 mod tenants;
@@ -77,6 +78,7 @@ async fn torture(name: &str, typed: &Typed) -> anyhow::Result<ExitCode> {
     let (held, figures) = match name {
         herd::NAME => herd::torture().await?,
         canary::NAME => canary::torture().await?,
+        scrub::NAME => scrub::torture().await?,
         _ => swap::torture().await?,
     };
     println!("{figures}");

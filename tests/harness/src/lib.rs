@@ -8,6 +8,7 @@ pub mod herd;
 mod host;
 mod http;
 pub mod parties;
+pub mod scrub;
 
 pub use host::{ANY_PORT, Ended, Host, Start, binary, component};
 pub use http::{Http, Reply};

@@ -32,6 +32,7 @@ use crate::connect::{Brand, PublicUrl, web};
 use crate::contract::connect as contract;
 use crate::place::{self, At, Names};
 use crate::problem::Noted;
+use crate::site::{Site, site};
 
 /// Where providers send people back to.
 const CALLBACK: &str = "/connect/callback";
@@ -103,7 +104,12 @@ async fn shown(api: &Host, names: &Names) -> Result<Response, Fault> {
     let descriptor = &release.descriptor;
     let spec = slot_spec(descriptor, &session.of.slot)?;
     let provider = spec.scheme.oauth().and_then(|oauth| oauth.authorize_url.as_deref());
+    let of = &session.of;
+    let brand = brand(api, Some(&of.installation.environment));
     let request = Request {
+        operator: brand.name.as_deref(),
+        tenant: of.installation.tenant.as_str(),
+        user: of.user.as_ref().map(User::as_str),
         connector: if descriptor.summary.is_empty() {
             descriptor.name.to_string()
         } else {
@@ -115,7 +121,6 @@ async fn shown(api: &Host, names: &Names) -> Result<Response, Fault> {
         action: public_url(api)?.join(&format!("/connect/{}/start", token.expose_secret())),
         return_url: session.return_url.as_deref(),
     };
-    let brand = brand(api, Some(&session.of.installation.environment));
     Ok(Page::request(&request).render(brand, StatusCode::OK))
 }
 
@@ -129,7 +134,7 @@ pub(crate) async fn start(State(api): State<Host>, names: Names, headers: Header
 
 async fn started(api: Host, names: &Names, headers: &HeaderMap) -> Result<Response, Fault> {
     // Another site must not take a person past the page that says what is asked for.
-    if !browser::from_here(headers) {
+    if site(headers, public_url(&api).ok().as_ref()) != Site::Here {
         return Err(foreign());
     }
     let token = token(names)?;

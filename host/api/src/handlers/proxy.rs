@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::Response;
 use http_body_util::BodyExt as _;
+use keyway_core::descriptor::HostPattern;
 use keyway_core::exchange::Relayed;
 use keyway_core::ids::Slot;
 use keyway_core::ports::RelayCall;
@@ -31,7 +32,7 @@ pub(crate) async fn relay(
     let Some(path) = names.rest("path") else {
         return Err(Fault::new(Code::NoSuchEndpoint, "the path names nothing to ask for").into());
     };
-    let url = match named::<String>(&head.headers, &HOST)? {
+    let url = match other_host(&head.headers)? {
         None => path.to_owned(),
         Some(host) => format!("https://{host}{path}"),
     };
@@ -60,6 +61,19 @@ pub(crate) async fn relay(
     *response.headers_mut() = relay.headers;
     trace.write(response.headers_mut());
     Ok(response)
+}
+
+/// The host that the caller names, with a port if it is another one. Nothing else is one: what a URL may have before or
+/// behind a host would lead somewhere else, or be dropped in silence.
+fn other_host(headers: &axum::http::HeaderMap) -> Result<Option<String>, Fault> {
+    let Some(text) = named::<String>(headers, &HOST)? else { return Ok(None) };
+    match HostPattern::try_from(text.to_ascii_lowercase()) {
+        Ok(host) if !host.wildcard => Ok(Some(host.to_string())),
+        _ => Err(Fault::new(
+            Code::InvalidRequest,
+            format!("`{HOST}` is no host, with or without a port"),
+        )),
+    }
 }
 
 /// What a header names.

@@ -112,9 +112,14 @@ async fn a_link_that_is_good_no_more_shows_the_operators_page() {
 async fn a_start_that_fails_shows_the_operators_page() {
     let world = world().await;
     let (branded, plain) = (link(&world, "dev").await, link(&world, "prod").await);
-    let abroad = Request::post(format!("{branded}/start")).header("sec-fetch-site", "cross-site");
-    let abroad = world.send(abroad.body(Body::empty()).unwrap()).await;
-    is_page(&abroad, 400, "connect-state-invalid", true);
+    // Browsers that do not say which site it is say where it came from.
+    for (name, value) in
+        [("sec-fetch-site", "cross-site"), ("origin", "https://evil.example"), ("origin", "null")]
+    {
+        let abroad = Request::post(format!("{branded}/start")).header(name, value);
+        let abroad = world.send(abroad.body(Body::empty()).unwrap()).await;
+        is_page(&abroad, 400, "connect-state-invalid", true);
+    }
     for environment in ["dev", "prod"] {
         let gone = world.delete(&in_(environment, CLIENT)).await;
         assert!(gone.status.is_success(), "{gone:?}");

@@ -74,12 +74,36 @@ async fn no_other_site_is_let_in() {
         (asked("GET", "/v1/releases", &bearer), "200"),
         (asked("GET", "/v1/releases", "cookie: token=x\r\n"), "401"),
         (asked("GET", "/connect/guess", ""), "410"),
+        // A browser that had been given a token would send it along, wherever a page comes from.
+        (asked("POST", &at("/revert"), &format!("{bearer}content-length: 2\r\n")) + "{}", "403"),
+        (asked("POST", &at("/revert"), &format!("{bearer}sec-fetch-site: same-site\r\n")), "403"),
     ] {
         let mut stream = connect(serving.address).await;
         stream.write_all(request.as_bytes()).await.unwrap();
         let answer = read(&mut stream).await.to_lowercase();
         assert!(answer.starts_with(&format!("http/1.1 {status}")), "{request}{answer}");
         assert!(!answer.contains("access-control-"), "{answer}");
+    }
+}
+
+/// RFC 9112 section 3.2. Catches a request that this server and another one before it read as for different hosts.
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let serving = serve(World::pinned().await).await;
+    for (hosts, status) in [
+        ("host: keyway\r\n", "200"),
+        ("host: 127.0.0.1:8700\r\n", "200"),
+        ("", "400"),
+        ("host: keyway\r\nhost: keyway\r\n", "400"),
+        ("host: keyway\r\nHost: evil.example\r\n", "400"),
+        ("host: ann@keyway\r\n", "400"),
+        ("host: key way\r\n", "400"),
+    ] {
+        let mut stream = connect(serving.address).await;
+        let request = format!("GET /healthz HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = read(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}{answer}");
     }
 }
 
@@ -161,8 +185,9 @@ async fn a_head_has_at_most_so_many_bytes() {
     for (size, status) in [(32 << 10, "200"), (129 << 10, "431")] {
         let mut stream = connect(serving.address).await;
         let filler = "x".repeat(size);
-        let head =
-            format!("GET /healthz HTTP/1.1\r\nconnection: close\r\nfiller: {filler}\r\n\r\n");
+        let head = format!(
+            "GET /healthz HTTP/1.1\r\nhost: k\r\nconnection: close\r\nfiller: {filler}\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.unwrap();

@@ -565,7 +565,7 @@ impl Quotas for FakeQuotas {
 }
 
 impl EgressPolicy for FakePolicy {
-    fn check_hosts(&self, _: &Descriptor) -> Result<(), Fault> {
+    fn check_descriptor(&self, _: &Descriptor) -> Result<(), Fault> {
         Ok(())
     }
 

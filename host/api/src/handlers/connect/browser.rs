@@ -41,11 +41,6 @@ pub(super) fn remembered(
     values.next().is_none().then(|| SecretString::from(value))
 }
 
-/// Whether a form was sent from a page of this host, as far as the browser says (Fetch Metadata).
-pub(super) fn from_here(headers: &HeaderMap) -> bool {
-    headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin")
-}
-
 /// To the provider.
 pub(super) fn go(url: &str, cookie: &str) -> Response {
     let mut response = see(url);
@@ -146,19 +141,5 @@ mod tests {
         let refused = back("https://shop.example/x", Some(Code::ConsentRefused));
         assert_eq!(location(&refused), "https://shop.example/x?status=failed&code=consent-refused");
         assert_eq!(refused.status(), StatusCode::SEE_OTHER);
-    }
-
-    #[test]
-    fn a_form_of_another_site_is_told_apart() {
-        let from = |site: &str| {
-            from_here(
-                &[("sec-fetch-site", site)]
-                    .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-                    .into_iter()
-                    .collect(),
-            )
-        };
-        assert!(from("same-origin") && from_here(&HeaderMap::new()));
-        assert!(!from("cross-site") && !from("same-site") && !from("none"));
     }
 }

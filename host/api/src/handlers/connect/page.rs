@@ -41,6 +41,12 @@ pub(super) struct Page {
 
 /// What is asked of a person.
 pub(super) struct Request<'a> {
+    /// Who runs this host, as people know them.
+    pub(super) operator: Option<&'a str>,
+    /// For whom the account will be used.
+    pub(super) tenant: &'a str,
+    /// And for which of their people.
+    pub(super) user: Option<&'a str>,
     /// What is connected.
     pub(super) connector: String,
     /// What the slot is for, in the publisher's words.
@@ -65,9 +71,26 @@ pub(super) fn host(url: &str) -> Option<String> {
 impl Page {
     /// Asks, and has the one button.
     pub(super) fn request(request: &Request<'_>) -> Self {
-        let Request { connector, purpose, scopes, provider, action, return_url } = request;
+        let Request {
+            operator,
+            tenant,
+            user,
+            connector,
+            purpose,
+            scopes,
+            provider,
+            action,
+            return_url,
+        } = request;
         let content = html! {
             p { "You are about to connect your account at " strong { (connector) } "." }
+            // Whoever was sent somebody else's link would give that one their account.
+            p {
+                "It will be used for " strong { (tenant) }
+                @if let Some(user) = user { ", by " strong { (user) } }
+                @if let Some(operator) = operator { ", at " strong { (operator) } }
+                ". If you do not know them, close this page."
+            }
             @if !purpose.is_empty() { p { (purpose) } }
             @if scopes.is_empty() {
                 p { "No particular permissions are asked for." }
@@ -116,7 +139,8 @@ impl Page {
         let fixed: [(HeaderName, &'static str); 3] = [
             (CONTENT_TYPE, "text/html; charset=utf-8"),
             (X_FRAME_OPTIONS, "DENY"),
-            (REFERRER_POLICY, "no-referrer"),
+            // To other sites nothing. With `no-referrer`, a browser would say `Origin: null` of the page's own form.
+            (REFERRER_POLICY, "same-origin"),
         ];
         headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
         // Origins as the parser of URLs writes them: ASCII, without a space or a semicolon.
@@ -211,6 +235,9 @@ mod tests {
 
     fn request<'a>(scopes: &'a [String], purpose: &'a str) -> Request<'a> {
         Request {
+            operator: Some("<u>operator</u>"),
+            tenant: "<s>acme</s>",
+            user: Some("<em>ann</em>"),
             connector: "<script>alert(1)</script>".to_owned(),
             purpose,
             scopes,
@@ -227,10 +254,13 @@ mod tests {
         let brand = Brand { name: Some("</title><b>".to_owned()), ..Brand::default() };
         let page = page.page(&brand, "nonce");
         let text = text(&page);
-        for mark in ["<script", "<img", "<b>", "<i>", "/\"><"] {
+        for mark in ["<script", "<img", "<b>", "<i>", "<u>", "<s>", "<em>", "/\"><"] {
             assert!(!text.contains(mark), "{mark} in {text}");
         }
         assert!(text.contains("&lt;script&gt;"));
+        for whom in ["&lt;u&gt;operator", "&lt;s&gt;acme", "&lt;em&gt;ann"] {
+            assert!(text.contains(whom), "{whom} in {text}");
+        }
     }
 
     #[test]
