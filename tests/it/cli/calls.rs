@@ -148,7 +148,8 @@ async fn an_installation_reads_more_properties_than_a_url_takes() {
         cli.json(&["invoke", "acme", HUBSPOT, "contacts.get", "--input", &input])["id"],
         "1001"
     );
-    let search = json!({"properties": [names, vec!["email".to_owned()]].concat()}).to_string();
+    let with_email = [names, vec!["email".to_owned()]].concat();
+    let search = json!({"properties": with_email}).to_string();
     let found = cli.json(&["invoke", "acme", HUBSPOT, "contacts.search", "--input", &search]);
     assert!(found["results"][0]["properties"]["email"].is_string(), "{found}");
     // What the provider has no name for, nobody can configure.
