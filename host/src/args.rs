@@ -106,11 +106,27 @@ pub(crate) enum Command {
         /// Fail if the pin is no longer at this generation.
         #[arg(long, value_name = "N")]
         generation: Option<u64>,
-        /// Pin also a release that needs scopes which were not granted; the reason then says which.
-        #[arg(long)]
-        allow_missing_scopes: bool,
+        /// What to go ahead without.
+        #[command(flatten)]
+        allow: Allow,
     },
-    /// Go back to the pin before, as a new generation.
+    /// End a tenant's pin: the environment's default runs.
+    Unpin {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// Why: kept in the history and the audit.
+        #[arg(long)]
+        reason: String,
+        /// Fail if the pin is no longer at this generation.
+        #[arg(long, value_name = "N")]
+        generation: Option<u64>,
+        /// What to go ahead without.
+        #[command(flatten)]
+        allow: Allow,
+    },
+    /// Go back to the release that was to run before, as a new generation.
     Revert {
         /// The tenant.
         tenant: String,
@@ -119,7 +135,7 @@ pub(crate) enum Command {
         /// Why: kept in the history and the audit.
         #[arg(long)]
         reason: String,
-        /// Go back to this generation instead of the one before.
+        /// Go back to this generation instead of the newest with another release.
         #[arg(long, value_name = "N")]
         to: Option<u64>,
         /// Fail if the pin is no longer at this generation.
@@ -295,15 +311,34 @@ pub(crate) enum DefaultCommand {
         /// Why: kept in the audit.
         #[arg(long)]
         reason: String,
-        /// Also if the release needs scopes which were not granted; the reason then says which.
-        #[arg(long)]
-        allow_missing_scopes: bool,
+        /// What to go ahead without.
+        #[command(flatten)]
+        allow: Allow,
     },
     /// Show it.
     Get {
         /// The connector, `publisher/name`.
         connector: String,
     },
+    /// Unset it: tenants without a pin run nothing.
+    Unset {
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// Why: kept in the audit.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// What a change of what runs may go ahead without.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Allow {
+    /// Also if the release needs scopes which were not granted; the reason then says which.
+    #[arg(long)]
+    pub(crate) allow_missing_scopes: bool,
+    /// Also if the release takes another kind of credential than is set; the reason then says which.
+    #[arg(long)]
+    pub(crate) allow_other_scheme: bool,
 }
 
 /// `keyway connect`.
@@ -339,6 +374,39 @@ pub(crate) enum ConfigCommand {
     },
     /// Show it.
     Get {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// As it was at this generation.
+        #[arg(long, value_name = "N")]
+        generation: Option<u64>,
+    },
+    /// Show every configuration that an installation had.
+    History {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+    },
+    /// Go back to an earlier configuration, as a new generation.
+    Revert {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// Why: kept in the history and the audit.
+        #[arg(long)]
+        reason: Option<String>,
+        /// Go back to this generation, 0 for none, instead of the newest that differs and fits the release.
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+        /// Fail if the configuration is no longer at this generation.
+        #[arg(long, value_name = "N")]
+        generation: Option<u64>,
+    },
+    /// Leave an installation without a configuration, as a new generation.
+    Remove {
         /// The tenant.
         tenant: String,
         /// The connector, `publisher/name`.

@@ -16,9 +16,9 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use keyway_api::contract::installation::{Revert, SetPin};
+use keyway_api::contract::installation::{Revert, SetPin, Unpin};
 
-use crate::args::{Cli, Command, LogsCommand};
+use crate::args::{Allow, Cli, Command, LogsCommand};
 use crate::client::Unreachable;
 use crate::commands::remote::{Refused, Session, Unfit};
 use crate::commands::{
@@ -58,9 +58,16 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
             releases::show_for(session, &release, &tenant).await
         }
         Command::Diff { before, after } => releases::diff(session, &before, &after).await,
-        Command::Pin { tenant, connector, release, reason, generation, allow_missing_scopes } => {
-            let request = SetPin { release, reason, generation, allow_missing_scopes };
+        Command::Pin { tenant, connector, release, reason, generation, allow } => {
+            let Allow { allow_missing_scopes, allow_other_scheme } = allow;
+            let request =
+                SetPin { release, reason, generation, allow_missing_scopes, allow_other_scheme };
             pins::pin(session, &tenant, &connector, &request).await
+        }
+        Command::Unpin { tenant, connector, reason, generation, allow } => {
+            let Allow { allow_missing_scopes, allow_other_scheme } = allow;
+            let request = Unpin { reason, generation, allow_missing_scopes, allow_other_scheme };
+            pins::unpin(session, &tenant, &connector, &request).await
         }
         Command::Revert { tenant, connector, reason, to, generation } => {
             let request = Revert { reason, to, generation };

@@ -84,23 +84,22 @@ async fn caller(mut http: harness::Http, stop: Arc<AtomicBool>) -> u64 {
 async fn two_operators_at_once_leave_one_history() {
     let mut setup = with_both_releases().await;
     setup.pin("acme", ECHO, "1.0.0").await;
-    let path = path("acme", ECHO, "/pin");
-    let pin = |release: &str, generation: Option<u64>| {
+    let pin = |body: serde_json::Value| {
         let mut http = setup.host.http();
-        let mut body = json!({"release": release, "reason": "at once"});
-        if let Some(generation) = generation {
-            body["generation"] = generation.into();
-        }
-        let path = path.clone();
-        async move { http.put(&path, body).await }
+        async move { http.put(&path("acme", ECHO, "/pin"), body).await }
     };
     // Each says which generation it saw: one wins, the other is told.
-    let (one, two) = tokio::join!(pin("1.1.0", Some(1)), pin("1.0.0", Some(1)));
+    let seen = json!({"release": "1.1.0", "reason": "at once", "generation": 1});
+    let (one, two) = tokio::join!(pin(seen.clone()), pin(seen));
     let mut statuses = [one.status, two.status];
     statuses.sort();
     assert_eq!(statuses, [StatusCode::OK, StatusCode::CONFLICT]);
     // Neither says: both are recorded, one after the other.
-    let (one, two) = tokio::join!(pin("1.1.0", None), pin("1.0.0", None));
+    let mut http = setup.host.http();
+    let (one, two) = tokio::join!(
+        pin(json!({"release": "1.0.0", "reason": "at once"})),
+        http.post(&path("acme", ECHO, "/unpin"), json!({"reason": "at once"})),
+    );
     let mut generations = [one.ok().json(), two.ok().json()].map(|pin| pin["generation"].as_u64());
     generations.sort();
     assert_eq!(generations, [Some(3), Some(4)]);

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use keyway_core::Fault;
 use keyway_core::ids::{Connector, Environment, Installation};
 use keyway_core::release::Release;
-use keyway_releases::model::{AuditEntry, EnvironmentDefault, InstallationState, Pin};
+use keyway_releases::model::{
+    AuditEntry, Config, ConfigGeneration, EnvironmentDefault, Generation, InstallationState,
+};
 
 /// Whether the host can serve.
 #[async_trait]
@@ -25,8 +27,14 @@ pub trait Reads: Send + Sync {
     /// An installation's newest pin, configuration and connections.
     async fn installation(&self, of: &Installation) -> Result<Option<InstallationState>, Fault>;
 
-    /// Every pin of an installation, oldest first.
-    async fn history(&self, of: &Installation) -> Result<Vec<Pin>, Fault>;
+    /// Everything that an installation ever was pinned to, oldest first.
+    async fn history(&self, of: &Installation) -> Result<Vec<Generation>, Fault>;
+
+    /// An installation's configuration at one generation.
+    async fn config_at(&self, of: &Installation, generation: u64) -> Result<Option<Config>, Fault>;
+
+    /// What is known of each of an installation's configurations, oldest first.
+    async fn config_history(&self, of: &Installation) -> Result<Vec<ConfigGeneration>, Fault>;
 
     /// What installations of the environment run that have no pin.
     async fn environment_default(

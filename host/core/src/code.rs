@@ -147,6 +147,8 @@ codes! {
     OauthClientRefused = "oauth-client-refused", 502, Host, No;
     /// The release needs scopes that the connection was not granted.
     ScopesMissing = "scopes-missing", 409, Tenant, No;
+    /// The release takes another kind of credential than the one that is set.
+    SchemeMismatch = "scheme-mismatch", 409, Tenant, No;
     /// The account behind the new consent is not the one that the connection was made with.
     AccountMismatch = "account-mismatch", 409, Tenant, No;
     /// Nobody can connect here: the host does not know the address that browsers reach it by.

@@ -104,6 +104,12 @@ impl Scheme {
         }
     }
 
+    /// Whether a credential that was set for a slot of this kind can be put on a request in this way. A slot of an
+    /// authorization server's tokens takes a bearer token that an operator has made by hand as well.
+    pub fn takes(&self, kind: &str) -> bool {
+        kind == self.kind() || (self.oauth().is_some() && kind == Self::Bearer.kind())
+    }
+
     /// The authorization server, for a slot that has one.
     pub fn oauth(&self) -> Option<&Oauth> {
         match self {

@@ -13,11 +13,12 @@
 
 pub mod executed;
 pub mod find;
+pub mod lacking;
 pub mod matrix;
 pub mod pins;
 pub mod routes;
 pub mod scopes;
 
 pub use keyway_store::model;
-pub use pins::{PinRequest, Releases, RevertRequest};
+pub use pins::{PinRequest, Releases, RevertRequest, UnpinRequest};
 pub use routes::RouteTable;

@@ -1,7 +1,12 @@
-//! Changing what installations run: pin, revert, environment default, configuration.
+//! Changing what installations run: pin, unpin, revert, environment default, configuration.
 //!
-//! Every change takes the same path: find the release, load it and hold the configuration against it
-//! (nothing has changed yet), commit with an audit entry, then show the new route to calls.
+//! Every change takes the same path: find the release, load it and hold credentials and configuration against it
+//! (nothing has changed yet), commit with an audit entry, then show the new route to calls. A change to what is
+//! there already leaves no trace.
+
+mod back;
+mod configs;
+mod defaults;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
@@ -9,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyway_core::ids::{Actor, Connector, Environment, Installation, Slot};
-use keyway_core::limits::{CONFIG_BYTES_MAX, REASON_BYTES_MAX};
+use keyway_core::limits::REASON_BYTES_MAX;
 use keyway_core::ports::{
     Clock, Connector as Callable, Granted, Granting, Loader, Route, Settings,
 };
@@ -17,15 +22,18 @@ use keyway_core::release::{Release, ReleaseRef};
 use keyway_core::{Code, Digest, Fault};
 use keyway_store::Store;
 use keyway_store::model::{
-    Config, Connection, Entry as AuditEntry, EnvironmentDefault, Filter, InstallationState, Pin,
+    Connection, Entry as AuditEntry, EnvironmentDefault, Filter, Generation, InstallationState,
 };
 use tokio::sync::Mutex;
 
 use crate::executed::Executed;
 use crate::find::{self, Selector};
+use crate::lacking::{self, Allowed, Users};
 use crate::matrix::governs;
 use crate::routes::{Entries, Entry, RouteTable};
-use crate::scopes::{self, Naming, UserScopes};
+
+pub use configs::RevertConfigRequest;
+pub use defaults::{DefaultRequest, Defaulted, Unset, UnsetRequest};
 
 /// Decides what installations run.
 #[derive(Clone)]
@@ -56,9 +64,8 @@ pub struct PinRequest {
     pub reason: String,
     /// The generation that the actor saw last; another one now is a conflict. None: no matter.
     pub seen_generation: Option<u64>,
-    /// Also if the release needs scopes that a connection, the tenant's own or a user's, was not granted. The reason
-    /// then says so.
-    pub allow_missing_scopes: bool,
+    /// What to go ahead without. The reason then says so.
+    pub allowed: Allowed,
 }
 
 /// A way back, wanted.
@@ -66,7 +73,7 @@ pub struct PinRequest {
 pub struct RevertRequest {
     /// For whom.
     pub installation: Installation,
-    /// Back to the pin of this generation. None: to the one before the newest.
+    /// Back to what was so at this generation. None: to the newest at which another release was to run than now.
     pub to_generation: Option<u64>,
     /// Who says so.
     pub actor: Actor,
@@ -76,21 +83,28 @@ pub struct RevertRequest {
     pub seen_generation: Option<u64>,
 }
 
-/// An environment default, wanted.
+/// The end of a pin, wanted: the environment's default is to rule.
 #[derive(Clone, Debug)]
-pub struct DefaultRequest {
-    /// Where.
-    pub environment: Environment,
-    /// Of what.
-    pub connector: Connector,
-    /// What to run.
-    pub release: Selector,
+pub struct UnpinRequest {
+    /// For whom.
+    pub installation: Installation,
     /// Who says so.
     pub actor: Actor,
     /// Why.
     pub reason: String,
-    /// As in [`PinRequest`], for every tenant that the default is for.
-    pub allow_missing_scopes: bool,
+    /// As in [`PinRequest`].
+    pub seen_generation: Option<u64>,
+    /// As in [`PinRequest`].
+    pub allowed: Allowed,
+}
+
+/// What a change of an installation's pin came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// What is so now. Where nothing had to change, it is older than the wish.
+    pub generation: Generation,
+    /// What the environment's default says, where the installation has no pin; none: calls are refused.
+    pub default: Option<ReleaseRef>,
 }
 
 /// A release on its way to being an installation's, with what was done ahead.
@@ -98,7 +112,19 @@ struct Wanted {
     release: Release,
     callable: Arc<dyn Callable>,
     /// What the connections of the installation's users lack for it.
-    users: Vec<UserScopes>,
+    users: Users,
+}
+
+/// The next generation of an installation, wanted.
+struct Next {
+    installation: Installation,
+    newest: Option<Generation>,
+    /// None: without a pin.
+    release: Option<ReleaseRef>,
+    actor: Actor,
+    reason: String,
+    reverts_to: Option<u64>,
+    allowed: Allowed,
 }
 
 // === impl Releases ===
@@ -135,137 +161,85 @@ impl Releases {
     }
 
     /// Pins an installation.
-    pub async fn pin(&self, request: PinRequest) -> Result<Pin, Fault> {
-        let PinRequest { installation, release, actor, reason, seen_generation, .. } = request;
+    pub async fn pin(&self, request: PinRequest) -> Result<Moved, Fault> {
+        let PinRequest { installation, release, actor, reason, seen_generation, allowed } = request;
         check_reason(&reason)?;
         let release = self.find(&installation.connector, &release).await?;
         let wanted = self.shared.prepare(&installation, release).await?;
         let _changing = self.shared.changing.lock().await;
-        let before = self.shared.store.pin(&installation).await?;
-        check_seen(seen_generation, before.as_ref())?;
-        let allowed = request.allow_missing_scopes;
-        let reason = self.shared.hold_scopes(&installation, &wanted, reason, allowed).await?;
-        let pin = Pin {
-            generation: before.as_ref().map_or(0, |pin| pin.generation) + 1,
-            release: wanted.release.reference.clone(),
-            actor,
-            reason,
-            at: self.shared.clock.now(),
-            reverts_to: None,
-            installation,
-        };
-        self.shared.apply("pin", pin, before, wanted).await
+        let newest = self.shared.store.newest_generation(&installation).await?;
+        check_seen(seen_generation, newest.as_ref())?;
+        let release = Some(wanted.release.reference.clone());
+        match newest {
+            Some(newest) if newest.release == release => self.shared.stay(newest).await,
+            newest => {
+                let reverts_to = None;
+                let next =
+                    Next { installation, newest, release, actor, reason, reverts_to, allowed };
+                self.shared.apply("pin", next, Some(wanted)).await
+            }
+        }
     }
 
-    /// Goes back to an earlier pin, as a new generation.
-    pub async fn revert(&self, request: RevertRequest) -> Result<Pin, Fault> {
+    /// Goes back to what was so at an earlier generation, as a new one.
+    pub async fn revert(&self, request: RevertRequest) -> Result<Moved, Fault> {
         let RevertRequest { installation, to_generation, actor, reason, seen_generation } = request;
         check_reason(&reason)?;
-        let (seen, target) = self.shared.way_back(&installation, to_generation).await?;
-        let release = self.shared.published(&target.release).await?;
-        let mut wanted = self.shared.prepare(&installation, release).await?;
+        let seen = self.shared.way_back(&installation, to_generation).await?;
+        let mut wanted = self.shared.prepare_declared(&installation, seen.runs.as_ref()).await?;
         let _changing = self.shared.changing.lock().await;
-        let (newest, target) = self.shared.way_back(&installation, to_generation).await?;
-        // The pin moved meanwhile, and the way back with it.
-        if newest.generation != seen.generation {
-            let release = self.shared.published(&target.release).await?;
-            wanted = self.shared.prepare(&installation, release).await?;
+        let way = self.shared.way_back(&installation, to_generation).await?;
+        check_seen(seen_generation, Some(&way.newest))?;
+        // The pin or the default moved meanwhile, and the way back with it.
+        if way.runs != seen.runs {
+            wanted = self.shared.prepare_declared(&installation, way.runs.as_ref()).await?;
         }
-        check_seen(seen_generation, Some(&newest))?;
-        // Marked and never refused: it ran here before, and whoever goes back at night has no time to ask for scopes.
-        let reason = self.shared.hold_scopes(&installation, &wanted, reason, true).await?;
-        let pin = Pin {
-            generation: newest.generation + 1,
-            release: target.release,
+        if way.target.release == way.newest.release {
+            return self.shared.stay(way.newest).await;
+        }
+        let next = Next {
+            installation,
+            newest: Some(way.newest),
+            release: way.target.release,
             actor,
             reason,
-            at: self.shared.clock.now(),
-            reverts_to: Some(target.generation),
-            installation,
+            reverts_to: Some(way.target.number),
+            // Marked and never refused: it ran here before, and whoever goes back at night has no time to ask for
+            // scopes or keys.
+            allowed: Allowed::ALL,
         };
-        self.shared.apply("revert", pin, Some(newest), wanted).await
+        self.shared.apply("revert", next, wanted).await
     }
 
-    /// Sets what installations without a pin run.
-    pub async fn set_default(&self, request: DefaultRequest) -> Result<EnvironmentDefault, Fault> {
-        let DefaultRequest { environment, connector, release, actor, reason, .. } = request;
+    /// Ends an installation's pin: its environment's default rules.
+    pub async fn unpin(&self, request: UnpinRequest) -> Result<Moved, Fault> {
+        let UnpinRequest { installation, actor, reason, seen_generation, allowed } = request;
         check_reason(&reason)?;
-        let release = self.find(&connector, &release).await?;
-        self.shared.load(&release).await?;
-        let users = self.shared.users_without_pin(&environment, &release).await?;
+        let seen = self.shared.default_of(&installation).await?;
+        let mut wanted = self.shared.prepare_declared(&installation, seen.as_ref()).await?;
         let _changing = self.shared.changing.lock().await;
-        let governed = self.shared.without_pin(&environment, &connector).await?;
-        for config in governed.iter().filter_map(|state| state.config.as_ref()) {
-            check_config(&release, config)?;
-        }
-        let missing = scopes::describe_all(&release.descriptor, &governed, &users);
-        let reason = settle_scopes(&release, missing, reason, request.allow_missing_scopes)?;
-        let before = self.shared.store.environment_default(&environment, &connector).await?;
-        let default = EnvironmentDefault {
-            generation: before.as_ref().map_or(0, |default| default.generation) + 1,
-            release: release.reference,
-            actor,
-            reason,
-            at: self.shared.clock.now(),
-            environment,
+        let newest = self.shared.store.newest_generation(&installation).await?;
+        check_seen(seen_generation, newest.as_ref())?;
+        let Some(newest) = newest else {
+            let detail = format!("{installation} was never pinned");
+            return Err(Fault::new(Code::NotPinned, detail));
         };
-        self.shared.commit_default(&default, before.as_ref()).await?;
-        for state in governed {
-            self.shared.show(state).await?;
+        if newest.release.is_none() {
+            return self.shared.stay(newest).await;
         }
-        Ok(default)
-    }
-
-    /// Sets an installation's configuration, held against the schema of what it runs. `json` is kept; `value` is the same
-    /// to look at, and may be less exact.
-    pub async fn set_config(
-        &self,
-        installation: Installation,
-        json: &str,
-        value: &serde_json::Value,
-        actor: Actor,
-    ) -> Result<Config, Fault> {
-        let json = json.to_owned();
-        if json.len() > CONFIG_BYTES_MAX {
-            let detail = format!("configuration is over {CONFIG_BYTES_MAX} bytes");
-            return Err(Fault::new(Code::BodyTooLarge, detail));
+        let default = self.shared.default_of(&installation).await?;
+        if default != seen {
+            wanted = self.shared.prepare_declared(&installation, default.as_ref()).await?;
         }
-        let _changing = self.shared.changing.lock().await;
-        let declared = self.declared(&installation).await?;
-        keyway_artifacts::schema::check_config(&declared.descriptor, value)?;
-        let before = self.shared.store.config(&installation).await?;
-        let config = Config {
-            generation: before.as_ref().map_or(0, |config| config.generation) + 1,
-            digest: Digest::of(json.as_bytes()),
-            json,
-            installation,
-        };
-        let tx = self.shared.store.tx().set_config(config.clone());
-        tx.commit(AuditEntry {
-            actor,
-            action: "config.set".to_owned(),
-            object: config.installation.to_string(),
-            reason: None,
-            before: before.map(|config| config.digest.to_string()),
-            after: Some(config.digest.to_string()),
-        })
-        .await?;
-        self.shared.refresh(&config.installation).await?;
-        Ok(config)
+        let (newest, release, reverts_to) = (Some(newest), None, None);
+        let next = Next { installation, newest, release, actor, reason, reverts_to, allowed };
+        self.shared.apply("unpin", next, wanted).await
     }
 
     /// The release that an installation's pin or environment default names.
     pub async fn declared(&self, installation: &Installation) -> Result<Release, Fault> {
-        let pin = self.shared.store.pin(installation).await?;
-        let reference = match pin {
-            Some(pin) => pin.release,
-            None => {
-                let Installation { environment, connector, .. } = installation;
-                let default = self.shared.store.environment_default(environment, connector).await?;
-                default.ok_or_else(|| not_pinned(installation))?.release
-            }
-        };
-        self.shared.published(&reference).await
+        let declared = self.shared.declared(installation).await?;
+        declared.ok_or_else(|| not_pinned(installation))
     }
 
     /// Shows calls what the store says of one installation, after something else than a pin changed.
@@ -302,6 +276,22 @@ impl Granting for Releases {
 /// Releases loaded while many routes are built, or why one could not be.
 type Loaded = HashMap<Digest, Result<Arc<dyn Callable>, Arc<Fault>>>;
 
+// === impl Moved ===
+
+impl Moved {
+    /// For the audit.
+    fn describe(&self) -> String {
+        let mut text = describe_pin(self.generation.release.as_ref());
+        if let Some(default) = &self.default {
+            text += &format!(", by default {}", describe(default));
+        }
+        if let Some(taken) = self.generation.config {
+            text += &format!(", {}", configs::describe(taken));
+        }
+        text
+    }
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -315,30 +305,22 @@ impl Shared {
         })
     }
 
-    /// The newest pin of an installation, and the one to go back to.
-    async fn way_back(
-        &self,
-        installation: &Installation,
-        to_generation: Option<u64>,
-    ) -> Result<(Pin, Pin), Fault> {
-        let Some(newest) = self.store.pin(installation).await? else {
-            let detail = format!("{installation} was never pinned");
-            return Err(Fault::new(Code::NoHistory, detail));
+    /// What an installation runs as long as it has no pin.
+    async fn default_of(&self, installation: &Installation) -> Result<Option<ReleaseRef>, Fault> {
+        let Installation { environment, connector, .. } = installation;
+        let default = self.store.environment_default(environment, connector).await?;
+        Ok(default.map(|default| default.release))
+    }
+
+    /// The release that an installation is to run, if anything says one.
+    async fn declared(&self, installation: &Installation) -> Result<Option<Release>, Fault> {
+        let reference = match self.store.pin(installation).await? {
+            Some(pin) => Some(pin.release),
+            None => self.default_of(installation).await?,
         };
-        // One row, not the history: that may be long, and every other change waits for this one.
-        let target = match to_generation.unwrap_or(newest.generation.saturating_sub(1)) {
-            earlier if earlier < newest.generation => {
-                self.store.pin_at(installation, earlier).await?
-            }
-            _ => None,
-        };
-        match target {
-            Some(target) => Ok((newest, target)),
-            None => {
-                let which = to_generation.map_or("before this one".to_owned(), |g| format!("{g}"));
-                let detail = format!("{installation} has no pin {which} to go back to");
-                Err(Fault::new(Code::NoHistory, detail))
-            }
+        match reference {
+            Some(reference) => self.published(&reference).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -350,105 +332,101 @@ impl Shared {
         release: Release,
     ) -> Result<Wanted, Fault> {
         let callable = self.load(&release).await?;
-        let users = scopes::compare_users(&self.store, &release.descriptor, installation).await?;
+        let users = Users::of(&self.store, &release.descriptor, installation).await?;
         Ok(Wanted { release, callable, users })
     }
 
-    /// Holds what the release needs against what the connections of the tenant and its users were granted. A pin
-    /// that goes ahead all the same says so in its reason, which is given back.
-    async fn hold_scopes(
+    /// The same for a release that the store names; none for none.
+    async fn prepare_declared(
+        &self,
+        installation: &Installation,
+        reference: Option<&ReleaseRef>,
+    ) -> Result<Option<Wanted>, Fault> {
+        let Some(reference) = reference else { return Ok(None) };
+        let release = self.published(reference).await?;
+        self.prepare(installation, release).await.map(Some)
+    }
+
+    /// Holds what the release needs against what the connections of the tenant and its users are. A change that goes
+    /// ahead all the same says so in its reason, which is given back.
+    async fn hold(
         &self,
         installation: &Installation,
         wanted: &Wanted,
         reason: String,
-        allowed: bool,
+        allowed: Allowed,
     ) -> Result<String, Fault> {
         let Wanted { release, users, .. } = wanted;
         let state = self.store.installation(installation).await?;
         let own = state.map(|state| state.connections).unwrap_or_default();
-        let own = scopes::compare(&release.descriptor, &own);
-        let names = if allowed { Naming::Nobody } else { Naming::Few };
-        settle_scopes(release, scopes::describe(&own, users, names), reason, allowed)
-    }
-
-    /// Installations of a connector that run its default.
-    async fn without_pin(
-        &self,
-        environment: &Environment,
-        connector: &Connector,
-    ) -> Result<Vec<InstallationState>, Fault> {
-        let filter = Filter {
-            environment: Some(environment.clone()),
-            connector: Some(connector.clone()),
-            tenant: None,
-        };
-        let states = self.store.installations(&filter).await?;
-        Ok(states.into_iter().filter(|state| state.pin.is_none()).collect())
-    }
-
-    /// What users lack where the release would be the default; before other changes have to wait, as in
-    /// [`Self::prepare`].
-    async fn users_without_pin(
-        &self,
-        environment: &Environment,
-        release: &Release,
-    ) -> Result<HashMap<Installation, Vec<UserScopes>>, Fault> {
-        let mut users = HashMap::new();
-        for state in self.without_pin(environment, &release.reference.connector).await? {
-            let of = state.installation;
-            let lacking = scopes::compare_users(&self.store, &release.descriptor, &of).await?;
-            if !lacking.is_empty() {
-                users.insert(of, lacking);
-            }
-        }
-        Ok(users)
+        lacking::settle(release, &own, users, reason, allowed)
     }
 
     async fn load(&self, release: &Release) -> Result<Arc<dyn Callable>, Fault> {
         self.loader.load(&release.reference, &Arc::new(release.descriptor.clone())).await
     }
 
+    /// Nothing has to change. Calls are shown what is so: it may not have been loaded before.
+    async fn stay(&self, generation: Generation) -> Result<Moved, Fault> {
+        self.refresh(&generation.installation).await?;
+        let default = match generation.release {
+            Some(_) => None,
+            None => self.default_of(&generation.installation).await?,
+        };
+        Ok(Moved { generation, default })
+    }
+
+    /// Makes a change durable and shows it. `wanted` is what runs then.
     async fn apply(
         &self,
         action: &str,
-        pin: Pin,
-        before: Option<Pin>,
-        wanted: Wanted,
-    ) -> Result<Pin, Fault> {
-        if let Some(config) = self.store.config(&pin.installation).await? {
-            check_config(&wanted.release, &config)?;
+        next: Next,
+        wanted: Option<Wanted>,
+    ) -> Result<Moved, Fault> {
+        let Next { installation, newest, release, actor, mut reason, reverts_to, allowed } = next;
+        let number = newest.as_ref().map_or(0, |newest| newest.number) + 1;
+        let config = self.store.config(&installation).await?;
+        let mut taken = None;
+        if let Some(wanted) = &wanted {
+            reason = self.hold(&installation, wanted, reason, allowed).await?;
+            let by = self.by(&actor, Some(format!("{action} {number}")));
+            taken = self.to_take(config.as_ref(), &wanted.release, by).await?;
         }
-        let entry = AuditEntry {
-            actor: pin.actor.clone(),
-            action: action.to_owned(),
-            object: pin.installation.to_string(),
-            reason: Some(pin.reason.clone()),
-            before: before.map(|pin| describe(&pin.release)),
-            after: Some(describe(&pin.release)),
+        let default = wanted.as_ref().map(|wanted| wanted.release.reference.clone());
+        let default = default.filter(|_| release.is_none());
+        let generation = Generation {
+            installation,
+            number,
+            release,
+            actor,
+            reason,
+            at: self.clock.now(),
+            reverts_to,
+            config: taken.as_ref().map(configs::taken),
         };
-        let tx = self.store.tx().pin(pin.clone());
+        let moved = Moved { generation, default };
+        let entry = AuditEntry {
+            actor: moved.generation.actor.clone(),
+            action: action.to_owned(),
+            object: moved.generation.installation.to_string(),
+            reason: Some(moved.generation.reason.clone()),
+            before: newest.as_ref().map(|newest| describe_pin(newest.release.as_ref())),
+            after: Some(moved.describe()),
+        };
+        let mut tx = self.store.tx().pin(moved.generation.clone());
+        if let Some(taken) = taken {
+            tx = tx.set_config(taken);
+        }
         tx.commit(entry).await?;
-        let state = self.state(&pin.installation).await?;
-        self.table.set(pin.installation.clone(), self.route(&state, wanted.callable));
-        Ok(pin)
-    }
-
-    async fn commit_default(
-        &self,
-        default: &EnvironmentDefault,
-        before: Option<&EnvironmentDefault>,
-    ) -> Result<(), Fault> {
-        let tx = self.store.tx().set_default(default.clone());
-        tx.commit(AuditEntry {
-            actor: default.actor.clone(),
-            action: "default.set".to_owned(),
-            object: format!("{}/{}", default.environment, default.release.connector),
-            reason: Some(default.reason.clone()),
-            before: before.map(|default| describe(&default.release)),
-            after: Some(describe(&default.release)),
-        })
-        .await?;
-        Ok(())
+        let installation = &moved.generation.installation;
+        match wanted {
+            Some(wanted) => {
+                let state = self.state(installation).await?;
+                self.table.set(installation.clone(), self.route(&state, wanted.callable));
+            }
+            None => self.refresh(installation).await?,
+        }
+        Ok(moved)
     }
 
     async fn state(&self, installation: &Installation) -> Result<InstallationState, Fault> {
@@ -527,37 +505,10 @@ impl Shared {
     }
 }
 
-/// The reason of a change whose release lacks these scopes, or that it may not be.
-fn settle_scopes(
-    release: &Release,
-    missing: Option<String>,
-    reason: String,
-    allowed: bool,
-) -> Result<String, Fault> {
-    match missing {
-        None => Ok(reason),
-        Some(missing) if allowed => Ok(scopes::marked(&reason, &missing)),
-        Some(missing) => {
-            let detail = format!("{} needs what was not granted: {missing}", release.reference);
-            Err(Fault::new(Code::ScopesMissing, detail))
-        }
-    }
-}
-
 /// What calls may know of a connection.
 fn granted(of: &Connection) -> (Slot, Granted) {
     let scopes = of.scopes.as_deref().map(Arc::from);
     (of.slot.clone(), Granted { kind: of.kind.as_str().into(), scopes })
-}
-
-/// Holds a configuration that was set for another release against this one.
-fn check_config(release: &Release, config: &Config) -> Result<(), Fault> {
-    let value = serde_json::from_str(&config.json)
-        .map_err(|error| Fault::new(Code::Internal, "stored configuration").caused_by(error))?;
-    keyway_artifacts::schema::check_config(&release.descriptor, &value).map_err(|mut fault| {
-        fault.detail = format!("{}: {}", config.installation, fault.detail);
-        fault
-    })
 }
 
 fn describe(release: &ReleaseRef) -> String {
@@ -569,8 +520,12 @@ fn not_pinned(installation: &Installation) -> Fault {
     Fault::new(Code::NotPinned, detail)
 }
 
-fn check_seen(seen: Option<u64>, newest: Option<&Pin>) -> Result<(), Fault> {
-    let now = newest.map_or(0, |pin| pin.generation);
+fn describe_pin(release: Option<&ReleaseRef>) -> String {
+    release.map_or_else(|| "no pin".to_owned(), describe)
+}
+
+fn check_seen(seen: Option<u64>, newest: Option<&Generation>) -> Result<(), Fault> {
+    let now = newest.map_or(0, |newest| newest.number);
     match seen {
         Some(seen) if seen != now => Err(Fault::new(
             Code::Conflict,

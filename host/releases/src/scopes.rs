@@ -3,18 +3,12 @@
 //! A provider that never said what it granted is taken at its silence: such a connection lacks nothing that
 //! anybody knows of.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use keyway_core::descriptor::{Descriptor, SlotSpec, split_scopes};
 use keyway_core::ids::{Installation, Slot, User};
 use keyway_store::Store;
-use keyway_store::model::{Connection, InstallationState};
-
-/// Bytes of the note that a pin's reason gets: enough for a dozen scopes.
-const NOTE_BYTES_MAX: usize = 256;
-
-/// Tenants that are named where a default lacks scopes for many.
-const TENANTS_NAMED_MAX: usize = 3;
+use keyway_store::model::Connection;
 
 /// Users that are named where a pin lacks scopes for many: somebody to ask. `keyway scopes` has them all.
 const USERS_NAMED_MAX: usize = 3;
@@ -97,30 +91,6 @@ pub(crate) fn describe(own: &[SlotScopes], users: &[UserScopes], names: Naming) 
     let users = users.iter().map(|slot| slot.describe(names));
     let texts: Vec<_> = own.chain(users).collect();
     (!texts.is_empty()).then(|| texts.join("; "))
-}
-
-/// What is missing, tenant by tenant; none if nothing is. Of many tenants it names the first, and says how many more.
-pub(crate) fn describe_all(
-    descriptor: &Descriptor,
-    of: &[InstallationState],
-    users: &HashMap<Installation, Vec<UserScopes>>,
-) -> Option<String> {
-    let mut lacking = of.iter().filter_map(|state| {
-        let own = compare(descriptor, &state.connections);
-        let users = users.get(&state.installation).map_or(&[][..], Vec::as_slice);
-        let missing = describe(&own, users, Naming::Nobody)?;
-        Some(format!("tenant {}: {missing}", state.installation.tenant))
-    });
-    let mut texts: Vec<_> = lacking.by_ref().take(TENANTS_NAMED_MAX).collect();
-    let more = lacking.count();
-    texts.extend((more > 0).then(|| format!("and {more} more tenants")));
-    (!texts.is_empty()).then(|| texts.join("; "))
-}
-
-/// The reason of a pin that somebody wanted in spite of missing scopes.
-pub(crate) fn marked(reason: &str, missing: &str) -> String {
-    let cut = &missing[..missing.floor_char_boundary(NOTE_BYTES_MAX)];
-    format!("{reason} [scopes missing: {cut}]")
 }
 
 // === impl UserScopes ===

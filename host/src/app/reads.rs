@@ -6,7 +6,9 @@ use keyway_core::Fault;
 use keyway_core::ids::{Connector, Environment, Installation};
 use keyway_core::release::Release;
 use keyway_store::Store;
-use keyway_store::model::{AuditEntry, EnvironmentDefault, InstallationState, Pin};
+use keyway_store::model::{
+    AuditEntry, Config, ConfigGeneration, EnvironmentDefault, Generation, InstallationState,
+};
 
 /// Answers reads from the store.
 pub(crate) struct StoreReads(pub(crate) Store);
@@ -31,8 +33,16 @@ impl Reads for StoreReads {
         Ok(self.0.installation(of).await?)
     }
 
-    async fn history(&self, of: &Installation) -> Result<Vec<Pin>, Fault> {
+    async fn history(&self, of: &Installation) -> Result<Vec<Generation>, Fault> {
         Ok(self.0.history(of).await?)
+    }
+
+    async fn config_at(&self, of: &Installation, generation: u64) -> Result<Option<Config>, Fault> {
+        Ok(self.0.config_at(of, generation).await?)
+    }
+
+    async fn config_history(&self, of: &Installation) -> Result<Vec<ConfigGeneration>, Fault> {
+        Ok(self.0.config_history(of).await?)
     }
 
     async fn environment_default(

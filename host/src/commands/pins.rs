@@ -1,14 +1,14 @@
-//! `keyway pin`, `revert`, `pins`, `history`, `default`.
+//! `keyway pin`, `unpin`, `revert`, `pins`, `history`, `default`.
 
 use http::Method;
 use keyway_api::contract::installation::{
-    Declared, EnvironmentDefault, Executed, History, Matrix, Pin, Revert, Row, SetDefault, SetPin,
+    Declared, DefaultUnset, EnvironmentDefault, Executed, History, Matrix, Pin, Revert, Row,
+    SetDefault, SetPin, TakenConfig, Unpin, UnsetDefault,
 };
 use keyway_api::contract::release::ReleaseRef;
-use serde_json::value::RawValue;
 
-use crate::answer::{Answer, Members};
-use crate::args::DefaultCommand;
+use crate::answer::Answer;
+use crate::args::{Allow, DefaultCommand};
 use crate::commands::releases::short;
 use crate::commands::remote::{Session, connector_path, encoded};
 use crate::exit::Exit;
@@ -23,6 +23,19 @@ pub(crate) async fn pin(
 ) -> anyhow::Result<Exit> {
     let path = session.installation(tenant, connector, "/pin");
     let json = session.value(Method::PUT, &path, request).await?;
+    warn(&json)?;
+    session.show(json, changed)
+}
+
+/// Ends a pin.
+pub(crate) async fn unpin(
+    session: &Session,
+    tenant: &str,
+    connector: &str,
+    request: &Unpin,
+) -> anyhow::Result<Exit> {
+    let path = session.installation(tenant, connector, "/unpin");
+    let json = session.value(Method::POST, &path, request).await?;
     warn(&json)?;
     session.show(json, changed)
 }
@@ -49,11 +62,28 @@ fn warn(answer: &Answer) -> anyhow::Result<()> {
 }
 
 fn changed(pin: Pin) {
-    let ReleaseRef { connector, version, digest } = &pin.release;
-    output::line(format!(
-        "{} runs {connector}@{version} {digest}, generation {}",
-        pin.tenant, pin.generation,
-    ));
+    let named = |ReleaseRef { connector, version, digest }: &ReleaseRef| {
+        format!("{connector}@{version} {digest}")
+    };
+    let runs = match (&pin.release, &pin.default) {
+        (Some(release), _) => format!("runs {}", named(release)),
+        (None, Some(default)) => format!("has no pin and runs {} by default", named(default)),
+        (None, None) => "has no pin and runs nothing".to_owned(),
+    };
+    let back = pin.reverts_to.map_or(String::new(), |to| format!(", back to generation {to}"));
+    output::line(format!("{} {runs}, generation {}{back}", pin.tenant, pin.generation));
+    if let Some(taken) = pin.config {
+        output::line(format!("{} has {}", pin.tenant, taken_along(taken)));
+    }
+}
+
+fn taken_along(TakenConfig { generation, back_to }: TakenConfig) -> String {
+    match back_to {
+        0 => format!("no configuration, as none fits (generation {generation})"),
+        back_to => {
+            format!("the configuration of generation {back_to}, which fits (now {generation})")
+        }
+    }
 }
 
 /// Shows the matrix.
@@ -120,30 +150,29 @@ pub(crate) async fn history(
     connector: &str,
 ) -> anyhow::Result<Exit> {
     let path = session.installation(tenant, connector, "/history");
-    let mut pins: Vec<Box<RawValue>> = Vec::new();
-    let mut before: Option<u64> = None;
-    loop {
-        let query = before.map_or(String::new(), |before| format!("?before={before}"));
-        let page = session.get(&format!("{path}{query}")).await?.members()?;
-        pins.extend(page.read::<Vec<_>>("pins")?.unwrap_or_default());
-        before = page.read("next")?;
-        if before.is_none() {
-            break;
-        }
-    }
-    let mut whole = Members::default();
-    whole.set("pins", &pins)?;
-    session.show(Answer::of(&whole)?, |history: History| {
+    let json = session.newest_first(&path, "pins").await?;
+    session.show(json, |history: History| {
         let rows: Vec<_> = history.pins.into_iter().map(pin_row).collect();
-        output::table(["GEN", "RELEASE", "AT", "BY", "REASON"], &rows);
+        // Seldom needed, so only where there is something to say.
+        if rows.iter().any(|row| row[2] != "-") {
+            output::table(["GEN", "RELEASE", "CONFIG", "AT", "BY", "REASON"], &rows);
+        } else {
+            let rows: Vec<_> = rows.into_iter().map(|[a, b, _, c, d, e]| [a, b, c, d, e]).collect();
+            output::table(["GEN", "RELEASE", "AT", "BY", "REASON"], &rows);
+        }
     })
 }
 
-fn pin_row(pin: Pin) -> [String; 5] {
+fn pin_row(pin: Pin) -> [String; 6] {
     let back = pin.reverts_to.map_or(String::new(), |to| format!(" (back to {to})"));
+    let config = pin.config.map_or("-".to_owned(), |TakenConfig { generation, back_to }| {
+        let back_to = if back_to == 0 { "none".to_owned() } else { format!("back to {back_to}") };
+        format!("{generation} ({back_to})")
+    });
     [
         format!("{}{back}", pin.generation),
-        named(Some(&pin.release)),
+        pin.release.as_ref().map_or("no pin".to_owned(), |release| named(Some(release))),
+        config,
         timestamp(pin.at),
         pin.actor,
         pin.reason,
@@ -165,9 +194,21 @@ pub(crate) async fn default(session: &Session, command: DefaultCommand) -> anyho
     };
     let json = match command {
         DefaultCommand::Get { connector } => session.get(&path(&connector)).await?,
-        DefaultCommand::Set { connector, release, reason, allow_missing_scopes } => {
-            let request = SetDefault { release, reason, allow_missing_scopes };
+        DefaultCommand::Set { connector, release, reason, allow } => {
+            let Allow { allow_missing_scopes, allow_other_scheme } = allow;
+            let request = SetDefault { release, reason, allow_missing_scopes, allow_other_scheme };
             session.value(Method::PUT, &path(&connector), &request).await?
+        }
+        DefaultCommand::Unset { connector, reason } => {
+            let path = format!("{}/unset", path(&connector));
+            let json = session.value(Method::POST, &path, &UnsetDefault { reason }).await?;
+            warn(&json)?;
+            return session.show(json, |unset: DefaultUnset| {
+                let DefaultUnset { environment, connector, generation, .. } = unset;
+                output::line(format!(
+                    "{environment} has no default for {connector}, generation {generation}"
+                ));
+            });
         }
     };
     warn(&json)?;

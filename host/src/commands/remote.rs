@@ -110,6 +110,22 @@ impl Session {
         }
     }
 
+    /// Every page of a list of generations, newest first, put together: an object with the one field `list`.
+    pub(crate) async fn newest_first(&self, path: &str, list: &str) -> anyhow::Result<Answer> {
+        let (mut rows, mut before): (Vec<Box<RawValue>>, Option<u64>) = (Vec::new(), None);
+        loop {
+            let query = before.map_or(String::new(), |before| format!("?before={before}"));
+            let page = self.get(&format!("{path}{query}")).await?.members()?;
+            rows.extend(page.read::<Vec<_>>(list)?.unwrap_or_default());
+            before = page.read("next")?;
+            if before.is_none() {
+                let mut whole = Members::default();
+                whole.set(list, &rows)?;
+                return Answer::of(&whole);
+            }
+        }
+    }
+
     /// `PUT` or `POST` of JSON text as it is.
     pub(crate) async fn text(
         &self,

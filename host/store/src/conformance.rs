@@ -26,7 +26,7 @@ use semver::Version;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-use crate::{Entry, Pin, Store};
+use crate::{By, Config, ConfigGeneration, Entry, Pin, Store};
 
 /// A store under test.
 pub struct Subject {
@@ -50,13 +50,16 @@ macro_rules! conformance {
             control::releases_are_listed_by_precedence,
             control::a_version_and_a_digest_are_published_once,
             control::pins_count_up_and_are_kept,
+            control::an_installation_without_a_pin_keeps_its_history,
             control::of_two_pins_at_once_one_lands,
             control::what_is_refused_leaves_no_trace,
             control::changes_land_together_or_not_at_all,
             control::contradicting_changes_are_refused,
             control::audit_numbers_have_no_gaps,
             control::environment_defaults_count_up,
+            control::a_default_that_was_unset_keeps_its_generation,
             control::configurations_of_any_size_come_back,
+            control::configurations_have_a_history,
             control::connections_rotate_and_go,
             control::users_have_connections_of_their_own,
             control::users_alone_make_an_installation,
@@ -164,7 +167,23 @@ pub fn pin(tenant: &str, generation: u64, version: &str) -> Pin {
         reason: "a test wants it".to_owned(),
         at: datetime!(2026-02-02 12:00:00.123456789 UTC),
         reverts_to: None,
+        config: None,
     }
+}
+
+/// A configuration of an installation.
+pub fn config(of: &Installation, generation: u64, json: &str) -> Config {
+    let by = By { actor: actor(), reason: None, at: datetime!(2026-02-02 12:00 UTC) };
+    let about = ConfigGeneration {
+        installation: of.clone(),
+        generation,
+        digest: Digest::of(json.as_bytes()),
+        removed: false,
+        by: Some(by),
+        back_to: None,
+        taken: false,
+    };
+    Config { json: json.to_owned(), about }
 }
 
 /// Somebody.

@@ -21,7 +21,7 @@ pub(crate) enum Space {
     Release = 2,
     /// Digest: which release it is.
     Digest = 3,
-    /// Installation, then what of it: newest pin, configuration, connections. One scan reads it all.
+    /// Installation, then what of it: newest pin, newest configuration, connections. One scan reads it all.
     Installation = 4,
     /// (installation, generation): every pin there ever was.
     History = 5,
@@ -45,6 +45,8 @@ pub(crate) enum Space {
     Dead = 14,
     /// (installation, slot, user): a connection of one of the tenant's users.
     UserConnection = 15,
+    /// (installation, generation): every configuration there ever was.
+    ConfigHistory = 16,
 }
 
 /// Where a row is.

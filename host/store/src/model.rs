@@ -29,6 +29,39 @@ pub struct Pin {
     pub at: OffsetDateTime,
     /// The generation whose release this one went back to, for a revert.
     pub reverts_to: Option<u64>,
+    /// The configuration that came along, because the one there did not fit the release.
+    pub config: Option<TakenConfig>,
+}
+
+/// One entry of an installation's history: a pin, or that it has none from then on. Never changed, only followed by
+/// another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Generation {
+    /// For whom.
+    pub installation: Installation,
+    /// 1 for the first, one more with each.
+    pub number: u64,
+    /// What it is pinned to; none: it runs what its environment's default says.
+    pub release: Option<ReleaseRef>,
+    /// Who said so.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: OffsetDateTime,
+    /// As in [`Pin`].
+    pub reverts_to: Option<u64>,
+    /// As in [`Pin`].
+    pub config: Option<TakenConfig>,
+}
+
+/// A configuration that came along with a change of what runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TakenConfig {
+    /// The generation that it got by this.
+    pub generation: u64,
+    /// The generation that it had before; 0: none was set.
+    pub back_to: u64,
 }
 
 /// What installations of an environment run that have no pin.
@@ -48,17 +81,57 @@ pub struct EnvironmentDefault {
     pub at: OffsetDateTime,
 }
 
-/// An installation's configuration as last set.
+/// What was last said of an environment's default.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DefaultGeneration {
+    /// Where.
+    pub environment: Environment,
+    /// 1 for the first, one more with each.
+    pub number: u64,
+    /// What runs; none: it was unset.
+    pub release: Option<ReleaseRef>,
+    /// Who said so.
+    pub by: By,
+}
+
+/// An installation's configuration at one generation. Never changed, only followed by another.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
+    /// JSON object, `{}` where none is set; held as a blob if it is too large for a row.
+    pub json: String,
+    /// When, by whom and what else is said of it.
+    pub about: ConfigGeneration,
+}
+
+/// What is known of a generation of a configuration, without the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigGeneration {
     /// For whom.
     pub installation: Installation,
     /// 1 for the first, one more with each.
     pub generation: u64,
-    /// JSON object; held as a blob if it is too large for a row.
-    pub json: String,
-    /// Of `json`.
+    /// Of the JSON.
     pub digest: Digest,
+    /// Whether none is set from then on, as before the first.
+    pub removed: bool,
+    /// How it came to be; none for what was set before there was a history.
+    pub by: Option<By>,
+    /// The generation that this one went back to; 0: none was set.
+    pub back_to: Option<u64>,
+    /// Whether a change of what runs brought it along, so that nobody set it as such.
+    pub taken: bool,
+}
+
+/// Who said so, why, and when.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct By {
+    /// Who.
+    pub actor: Actor,
+    /// Why, where something was said.
+    pub reason: Option<String>,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
 }
 
 /// One credential set of an installation, sealed. The store cannot open it.
@@ -93,6 +166,60 @@ pub struct Connection {
     pub sealed: Bytes,
     /// When it was set.
     pub at: OffsetDateTime,
+}
+
+impl Generation {
+    /// The pin that it is, if it is one.
+    pub fn pin(self) -> Option<Pin> {
+        let Self { installation, number, release, actor, reason, at, reverts_to, config } = self;
+        release.map(|release| Pin {
+            installation,
+            generation: number,
+            release,
+            actor,
+            reason,
+            at,
+            reverts_to,
+            config,
+        })
+    }
+}
+
+impl From<Pin> for Generation {
+    fn from(pin: Pin) -> Self {
+        Self {
+            installation: pin.installation,
+            number: pin.generation,
+            release: Some(pin.release),
+            actor: pin.actor,
+            reason: pin.reason,
+            at: pin.at,
+            reverts_to: pin.reverts_to,
+            config: pin.config,
+        }
+    }
+}
+
+impl DefaultGeneration {
+    /// The default that it is, if it is one.
+    pub fn default(self) -> Option<EnvironmentDefault> {
+        let Self { environment, number, release, by } = self;
+        release.map(|release| EnvironmentDefault {
+            environment,
+            generation: number,
+            release,
+            actor: by.actor,
+            reason: by.reason.unwrap_or_default(),
+            at: by.at,
+        })
+    }
+}
+
+impl ConfigGeneration {
+    /// Whether an installation runs the same with both.
+    pub fn same_as(&self, other: &Self) -> bool {
+        (self.removed, &self.digest) == (other.removed, &other.digest)
+    }
 }
 
 impl Connection {
@@ -249,9 +376,9 @@ pub struct Filter {
 pub struct InstallationState {
     /// Which.
     pub installation: Installation,
-    /// Its newest pin.
+    /// Its pin, if it has one now.
     pub pin: Option<Pin>,
-    /// Its configuration.
+    /// Its configuration, as the newest generation says.
     pub config: Option<Config>,
     /// The tenant's own connections, sealed. Those of its users are listed apart: there may be thousands.
     pub connections: Vec<Connection>,

@@ -19,7 +19,10 @@ use time::OffsetDateTime;
 use crate::backend::{Commit, Row, within};
 use crate::error::Error;
 use crate::key::Key;
-use crate::model::{Connection, Entry, EnvironmentDefault, Pin, Role};
+use crate::model::{
+    By, ConfigGeneration, Connection, DefaultGeneration, Entry, EnvironmentDefault, Generation,
+    Role, TakenConfig,
+};
 
 /// The one format there is.
 const FORMAT: u8 = 1;
@@ -57,24 +60,27 @@ pub(crate) struct ReleaseRow {
     digest: Digest,
 }
 
-/// A pin. The key says for whom and which generation; the newest, kept beside the installation, says
-/// its generation itself.
+/// A pin, or that there is none from this generation on. The key says for whom and which generation; the newest, kept
+/// beside the installation, says its generation itself.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct PinRow {
     pub(crate) generation: u64,
-    release: ReleaseRow,
+    release: Option<ReleaseRow>,
     actor: Actor,
     reason: String,
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
     reverts_to: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    config: Option<TakenConfig>,
 }
 
 /// An environment default.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct EnvironmentDefaultRow {
     pub(crate) generation: u64,
-    release: ReleaseRow,
+    /// None once it was unset: the row stays, so that the next has a generation of its own.
+    release: Option<ReleaseRow>,
     actor: Actor,
     reason: String,
     #[serde(with = "time::serde::rfc3339")]
@@ -85,7 +91,15 @@ pub(crate) struct EnvironmentDefaultRow {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct ConfigRow {
     pub(crate) generation: u64,
-    pub(crate) digest: Digest,
+    digest: Digest,
+    #[serde(default)]
+    removed: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<By>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    back_to: Option<u64>,
+    #[serde(default)]
+    taken: bool,
 }
 
 /// A connection; its ciphertext is the body.
@@ -363,29 +377,61 @@ impl From<&Connection> for ConnectionRow {
 // === impl PinRow ===
 
 impl PinRow {
-    /// The pin, for the installation that the key names.
-    pub(crate) fn of(self, installation: Installation) -> Pin {
-        Pin {
+    /// The generation, for the installation that the key names.
+    pub(crate) fn of(self, installation: Installation) -> Generation {
+        Generation {
             installation,
-            generation: self.generation,
-            release: self.release.into(),
+            number: self.generation,
+            release: self.release.map(ReleaseRef::from),
             actor: self.actor,
             reason: self.reason,
             at: self.at,
             reverts_to: self.reverts_to,
+            config: self.config,
         }
     }
 }
 
-impl From<&Pin> for PinRow {
-    fn from(pin: &Pin) -> Self {
+impl From<&Generation> for PinRow {
+    fn from(generation: &Generation) -> Self {
         Self {
-            generation: pin.generation,
-            release: (&pin.release).into(),
-            actor: pin.actor.clone(),
-            reason: pin.reason.clone(),
-            at: pin.at,
-            reverts_to: pin.reverts_to,
+            generation: generation.number,
+            release: generation.release.as_ref().map(ReleaseRow::from),
+            actor: generation.actor.clone(),
+            reason: generation.reason.clone(),
+            at: generation.at,
+            reverts_to: generation.reverts_to,
+            config: generation.config,
+        }
+    }
+}
+
+// === impl ConfigRow ===
+
+impl ConfigRow {
+    /// What is known of it, for the installation that the key names.
+    pub(crate) fn of(self, installation: Installation) -> ConfigGeneration {
+        ConfigGeneration {
+            installation,
+            generation: self.generation,
+            digest: self.digest,
+            removed: self.removed,
+            by: self.by,
+            back_to: self.back_to,
+            taken: self.taken,
+        }
+    }
+}
+
+impl From<&ConfigGeneration> for ConfigRow {
+    fn from(about: &ConfigGeneration) -> Self {
+        Self {
+            generation: about.generation,
+            digest: about.digest,
+            removed: about.removed,
+            by: about.by.clone(),
+            back_to: about.back_to,
+            taken: about.taken,
         }
     }
 }
@@ -393,15 +439,19 @@ impl From<&Pin> for PinRow {
 // === impl EnvironmentDefaultRow ===
 
 impl EnvironmentDefaultRow {
-    /// The default, for the environment that the key names.
-    pub(crate) fn of(self, environment: Environment) -> EnvironmentDefault {
-        EnvironmentDefault {
+    /// That there is none from this generation on.
+    pub(crate) fn unset(generation: u64, by: By) -> Self {
+        let By { actor, reason, at } = by;
+        Self { generation, release: None, actor, reason: reason.unwrap_or_default(), at }
+    }
+
+    /// What was said, for the environment that the key names.
+    pub(crate) fn of(self, environment: Environment) -> DefaultGeneration {
+        DefaultGeneration {
             environment,
-            generation: self.generation,
-            release: self.release.into(),
-            actor: self.actor,
-            reason: self.reason,
-            at: self.at,
+            number: self.generation,
+            release: self.release.map(ReleaseRef::from),
+            by: By { actor: self.actor, reason: Some(self.reason), at: self.at },
         }
     }
 }
@@ -410,7 +460,7 @@ impl From<&EnvironmentDefault> for EnvironmentDefaultRow {
     fn from(default: &EnvironmentDefault) -> Self {
         Self {
             generation: default.generation,
-            release: (&default.release).into(),
+            release: Some((&default.release).into()),
             actor: default.actor.clone(),
             reason: default.reason.clone(),
             at: default.at,

@@ -25,7 +25,8 @@ use crate::key::{Key, Space};
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::model::{
-    AuditEntry, Cell, Config, Connection, EnvironmentDefault, Filter, InstallationState, Pin, Token,
+    AuditEntry, Cell, Config, ConfigGeneration, Connection, DefaultGeneration, EnvironmentDefault,
+    Filter, Generation, InstallationState, Pin, Token,
 };
 use crate::row::{
     self, AuditRow, Body, CellRow, ConfigRow, ConnectionRow, Decoded, DigestRow,
@@ -152,28 +153,36 @@ impl Store {
         Ok(releases)
     }
 
-    /// What an installation is pinned to.
+    /// What an installation is pinned to, if it is.
     pub async fn pin(&self, installation: &Installation) -> Result<Option<Pin>, Error> {
+        Ok(self.newest_generation(installation).await?.and_then(Generation::pin))
+    }
+
+    /// The newest entry of an installation's history: its pin, or that it has none any more.
+    pub async fn newest_generation(
+        &self,
+        installation: &Installation,
+    ) -> Result<Option<Generation>, Error> {
         let key = Key::installation(Space::Installation, installation).part(PIN);
         let found = self.read::<PinRow>(&key).await?;
         Ok(found.map(|(_, pin)| pin.header.of(installation.clone())))
     }
 
-    /// Every pin that an installation ever had, the first one first.
-    pub async fn history(&self, installation: &Installation) -> Result<Vec<Pin>, Error> {
+    /// Everything that an installation ever was pinned to, the first one first.
+    pub async fn history(&self, installation: &Installation) -> Result<Vec<Generation>, Error> {
         let rows = self.all(Key::installation(Space::History, installation)).await?;
         rows.iter()
             .map(|(key, row)| Ok(row::decode::<PinRow>(key, row)?.header.of(installation.clone())))
             .collect()
     }
 
-    /// The pin that an installation had at a generation.
-    pub async fn pin_at(
+    /// One entry of an installation's history.
+    pub async fn generation_at(
         &self,
         installation: &Installation,
-        generation: u64,
-    ) -> Result<Option<Pin>, Error> {
-        let key = Key::installation(Space::History, installation).number(generation);
+        number: u64,
+    ) -> Result<Option<Generation>, Error> {
+        let key = Key::installation(Space::History, installation).number(number);
         let found = self.read::<PinRow>(&key).await?;
         Ok(found.map(|(_, pin)| pin.header.of(installation.clone())))
     }
@@ -184,6 +193,16 @@ impl Store {
         environment: &Environment,
         connector: &Connector,
     ) -> Result<Option<EnvironmentDefault>, Error> {
+        let newest = self.newest_default(environment, connector).await?;
+        Ok(newest.and_then(DefaultGeneration::default))
+    }
+
+    /// What was last said of a default: what runs, or that it was unset.
+    pub async fn newest_default(
+        &self,
+        environment: &Environment,
+        connector: &Connector,
+    ) -> Result<Option<DefaultGeneration>, Error> {
         let key = Key::environment_default(environment, connector);
         let found = self.read::<EnvironmentDefaultRow>(&key).await?;
         Ok(found.map(|(_, default)| default.header.of(environment.clone())))
@@ -191,23 +210,53 @@ impl Store {
 
     /// Every environment's defaults.
     pub async fn environment_defaults(&self) -> Result<Vec<EnvironmentDefault>, Error> {
-        let rows = self.all(Key::of(Space::EnvironmentDefault)).await?;
-        rows.iter()
-            .map(|(key, row)| {
-                let [environment, _connector] = parts(key)?;
-                let environment = environment.parse().map_err(|error| key.corrupt(error))?;
-                Ok(row::decode::<EnvironmentDefaultRow>(key, row)?.header.of(environment))
-            })
-            .collect()
+        let mut defaults = Vec::new();
+        for (key, row) in self.all(Key::of(Space::EnvironmentDefault)).await? {
+            let [environment, _connector] = parts(&key)?;
+            let environment = environment.parse().map_err(|error| key.corrupt(error))?;
+            let default = row::decode::<EnvironmentDefaultRow>(&key, &row)?.header;
+            defaults.extend(default.of(environment).default());
+        }
+        Ok(defaults)
     }
 
-    /// An installation's configuration.
+    /// An installation's configuration, as the newest generation says; none if none was ever set.
     pub async fn config(&self, installation: &Installation) -> Result<Option<Config>, Error> {
         let key = Key::installation(Space::Installation, installation).part(CONFIG);
-        match self.get(&key).await? {
-            Some(row) => Ok(Some(self.config_of(installation, &key, &row).await?)),
-            None => Ok(None),
+        self.config_at_key(installation, &key).await
+    }
+
+    /// An installation's configuration at one generation.
+    pub async fn config_at(
+        &self,
+        installation: &Installation,
+        generation: u64,
+    ) -> Result<Option<Config>, Error> {
+        let key = Key::installation(Space::ConfigHistory, installation).number(generation);
+        let kept = self.config_at_key(installation, &key).await?;
+        if kept.is_some() {
+            return Ok(kept);
         }
+        // Set before there was a history, and nothing since.
+        let newest = self.config(installation).await?;
+        Ok(newest.filter(|config| config.about.generation == generation))
+    }
+
+    /// Every generation of an installation's configuration that is known, the first one first.
+    pub async fn config_history(
+        &self,
+        installation: &Installation,
+    ) -> Result<Vec<ConfigGeneration>, Error> {
+        let rows = self.all(Key::installation(Space::ConfigHistory, installation)).await?;
+        let of = |(key, row): &(Key, Row)| {
+            Ok(row::decode::<ConfigRow>(key, row)?.header.of(installation.clone()))
+        };
+        let mut history = rows.iter().map(of).collect::<Result<Vec<_>, Error>>()?;
+        if history.is_empty() {
+            // As in `config_at`.
+            history.extend(self.config(installation).await?.map(|config| config.about));
+        }
+        Ok(history)
     }
 
     /// A connection, unless it was removed.
@@ -480,7 +529,7 @@ impl Store {
             let Some(state) = states.last_mut() else { continue };
             match (parts.next().as_deref(), parts.next()) {
                 (Some(PIN), None) => {
-                    state.pin = Some(row::decode::<PinRow>(&key, &row)?.header.of(installation));
+                    state.pin = row::decode::<PinRow>(&key, &row)?.header.of(installation).pin();
                 }
                 (Some(CONFIG), None) => {
                     state.config = Some(self.config_of(&installation, &key, &row).await?);
@@ -497,6 +546,17 @@ impl Store {
         Ok(states)
     }
 
+    async fn config_at_key(
+        &self,
+        installation: &Installation,
+        key: &Key,
+    ) -> Result<Option<Config>, Error> {
+        match self.get(key).await? {
+            Some(row) => Ok(Some(self.config_of(installation, key, &row).await?)),
+            None => Ok(None),
+        }
+    }
+
     async fn config_of(
         &self,
         installation: &Installation,
@@ -506,12 +566,7 @@ impl Store {
         let Decoded { header, body } = row::decode::<ConfigRow>(key, row)?;
         let json = self.body(key, body).await?;
         let json = String::from_utf8(json.into()).map_err(|error| key.corrupt(error))?;
-        Ok(Config {
-            installation: installation.clone(),
-            generation: header.generation,
-            json,
-            digest: header.digest,
-        })
+        Ok(Config { json, about: header.of(installation.clone()) })
     }
 
     async fn body(&self, key: &Key, body: Body) -> Result<Bytes, Error> {

@@ -368,7 +368,7 @@ async fn compare_worker(
     let expected = ledger.pins..=ledger.pins + 1;
     check!(expected.contains(&pins), "pin {pins}, acknowledged {}", ledger.pins);
     let history = store.history(&tenant).await?;
-    let whole = history.iter().map(|pin| pin.generation).eq(1..=pins);
+    let whole = history.iter().map(|pin| pin.number).eq(1..=pins);
     check!(whole, "the history of {pins} pins has gaps");
     Ok(Ok(Ledger { pages, pins, ..Ledger::default() }))
 }

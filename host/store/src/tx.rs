@@ -5,14 +5,14 @@
 //! decide who may change what.
 
 use bytes::Bytes;
-use keyway_core::ids::{Actor, ConnectionRef, Installation};
+use keyway_core::ids::{Actor, ConnectionRef, Connector, Environment, Installation};
 use keyway_core::{Digest, Release};
 
 use crate::backend::{Commit, Write, within};
 use crate::batch::CellChange;
 use crate::error::{Collision, Error};
 use crate::key::{Key, Space};
-use crate::model::{Config, Connection, Entry, EnvironmentDefault, Pin, Token};
+use crate::model::{By, Config, Connection, Entry, EnvironmentDefault, Generation, Token};
 use crate::row::{
     self, AuditRow, ConfigRow, ConnectionRow, DigestRow, EnvironmentDefaultRow, PinRow,
     PublishedRow, TokenNameRow, TokenRow, Touched, UsersRow,
@@ -48,8 +48,9 @@ pub struct Tx {
 
 enum Change {
     Publish(Box<Release>),
-    Pin(Pin),
+    Pin(Box<Generation>),
     Default(EnvironmentDefault),
+    UnsetDefault { of: (Environment, Connector), generation: u64, by: By },
     Config(Config),
     Connection(Connection),
     Disconnect(ConnectionRef, u64),
@@ -87,14 +88,27 @@ impl Tx {
         self.with(Change::Publish(Box::new(release)))
     }
 
-    /// Pins an installation. The generation must be one more than that of its newest pin.
-    pub fn pin(self, pin: Pin) -> Self {
-        self.with(Change::Pin(pin))
+    /// Pins an installation, or says that it has no pin any more. The number must be one more than that of its newest
+    /// generation.
+    pub fn pin(self, generation: impl Into<Generation>) -> Self {
+        self.with(Change::Pin(Box::new(generation.into())))
     }
 
     /// Sets what runs without a pin. The generation must be one more than that of the one there.
     pub fn set_default(self, default: EnvironmentDefault) -> Self {
         self.with(Change::Default(default))
+    }
+
+    /// Unsets what runs without a pin. The generation must be one more than that of the one there, and stays taken.
+    pub fn unset_default(
+        self,
+        environment: &Environment,
+        connector: &Connector,
+        generation: u64,
+        by: By,
+    ) -> Self {
+        let of = (environment.clone(), connector.clone());
+        self.with(Change::UnsetDefault { of, generation, by })
     }
 
     /// Sets a configuration. The generation must be one more than that of the one there.
@@ -178,7 +192,15 @@ impl Plan {
         match change {
             Change::Publish(release) => self.publish(store, release).await,
             Change::Pin(pin) => self.pin(store, pin).await,
-            Change::Default(default) => self.set_default(store, default).await,
+            Change::Default(default) => {
+                let of = (&default.environment, &default.release.connector);
+                let row = EnvironmentDefaultRow::from(default);
+                self.set_default(store, of, row).await
+            }
+            Change::UnsetDefault { of: (environment, connector), generation, by } => {
+                let row = EnvironmentDefaultRow::unset(*generation, by.clone());
+                self.set_default(store, (environment, connector), row).await
+            }
             Change::Config(config) => self.set_config(store, config).await,
             Change::Connection(connection) => self.set_connection(store, connection).await,
             Change::Disconnect(of, generation) => self.disconnect(store, of, *generation).await,
@@ -211,44 +233,56 @@ impl Plan {
         Ok(())
     }
 
-    async fn pin(&mut self, store: &Store, pin: &Pin) -> Result<(), Error> {
-        let key = Key::installation(Space::Installation, &pin.installation).part(PIN);
+    async fn pin(&mut self, store: &Store, next: &Generation) -> Result<(), Error> {
+        let key = Key::installation(Space::Installation, &next.installation).part(PIN);
         let found = store.read::<PinRow>(&key).await?;
-        follows(found.as_ref().map(|(_, p)| p.header.generation), pin.generation, Collision::Pin)?;
+        follows(found.as_ref().map(|(_, p)| p.header.generation), next.number, Collision::Pin)?;
         self.commit.unchanged(&key, found.as_ref().map(|(row, _)| row));
-        let value = row::encode(&PinRow::from(pin), b"")?;
-        let history = Key::installation(Space::History, &pin.installation).number(pin.generation);
+        let value = row::encode(&PinRow::from(next), b"")?;
+        let history = Key::installation(Space::History, &next.installation).number(next.number);
         self.commit.put(key, value.clone());
         self.commit.put(history, value);
-        self.touched.push(Touched::Installation(pin.installation.clone()));
+        self.touched.push(Touched::Installation(next.installation.clone()));
         Ok(())
     }
 
     async fn set_default(
         &mut self,
         store: &Store,
-        default: &EnvironmentDefault,
+        (environment, connector): (&Environment, &Connector),
+        next: EnvironmentDefaultRow,
     ) -> Result<(), Error> {
-        let (environment, connector) = (&default.environment, &default.release.connector);
         let key = Key::environment_default(environment, connector);
         let found = store.read::<EnvironmentDefaultRow>(&key).await?;
         let last = found.as_ref().map(|(_, default)| default.header.generation);
-        follows(last, default.generation, Collision::EnvironmentDefault)?;
+        follows(last, next.generation, Collision::EnvironmentDefault)?;
         self.commit.unchanged(&key, found.as_ref().map(|(row, _)| row));
-        self.commit.put(key, row::encode(&EnvironmentDefaultRow::from(default), b"")?);
+        self.commit.put(key, row::encode(&next, b"")?);
         self.touched.push(Touched::EnvironmentDefault(environment.clone(), connector.clone()));
         Ok(())
     }
 
     async fn set_config(&mut self, store: &Store, config: &Config) -> Result<(), Error> {
-        let key = Key::installation(Space::Installation, &config.installation).part(CONFIG);
+        let Config { json, about } = config;
+        let key = Key::installation(Space::Installation, &about.installation).part(CONFIG);
         let found = store.read::<ConfigRow>(&key).await?;
         let last = found.as_ref().map(|(_, config)| config.header.generation);
-        follows(last, config.generation, Collision::Config)?;
+        follows(last, about.generation, Collision::Config)?;
         self.commit.unchanged(&key, found.as_ref().map(|(row, _)| row));
-        let header = ConfigRow { generation: config.generation, digest: config.digest };
-        self.put_spilling(key, &header, Bytes::copy_from_slice(config.json.as_bytes()))?;
-        self.touched.push(Touched::Installation(config.installation.clone()));
+        let history = Key::installation(Space::ConfigHistory, &about.installation);
+        if let (Some((row, _)), Some(last)) = (&found, last) {
+            // One that was set before there was a history gets into it now.
+            let before = history.clone().number(last);
+            if store.get(&before).await?.is_none() {
+                self.commit.put(before, row.value.clone());
+            }
+        }
+        let body = Bytes::copy_from_slice(json.as_bytes());
+        let (value, spilled) = row::encode_or_spill(&ConfigRow::from(about), body)?;
+        self.commit.put(key, value.clone());
+        self.commit.put(history.number(about.generation), value);
+        self.spilled.extend(spilled);
+        self.touched.push(Touched::Installation(about.installation.clone()));
         Ok(())
     }
 
@@ -395,8 +429,59 @@ impl From<&Token> for TokenRow {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use keyway_core::ports::Clock;
+    use serde_json::json;
+    use time::OffsetDateTime;
+
     use super::*;
     use crate::Batch;
+    use crate::conformance::{self, installation};
+
+    struct Fixed;
+
+    impl Clock for Fixed {
+        fn now(&self) -> OffsetDateTime {
+            OffsetDateTime::UNIX_EPOCH
+        }
+    }
+
+    /// As version 0.1.0 wrote them: a pin, a default and a configuration, none of which knew of going back.
+    #[tokio::test]
+    async fn rows_of_before_there_were_histories_are_read_and_go_on() {
+        let store = Store::memory(Arc::new(Fixed));
+        let acme = installation("acme");
+        let (dev, connector) = (acme.environment.clone(), acme.connector.clone());
+        let digest = Digest::of(b"{}");
+        let release = json!({"connector": "keyway/hubspot", "version": "1.0.0", "digest": digest});
+        let said = json!({"generation": 4, "release": release, "actor": "ann", "reason": "r",
+            "at": "2026-02-02T12:00:00Z"});
+        let mut pin = said.clone();
+        pin["reverts_to"] = json!(2);
+        let of = Key::installation(Space::Installation, &acme);
+        let mut commit = Commit::default();
+        commit.put(of.clone().part(PIN), row::encode(&pin, b"").unwrap());
+        let config = json!({"generation": 3, "digest": digest});
+        commit.put(of.part(CONFIG), row::encode(&config, b"{}").unwrap());
+        let default = Key::environment_default(&dev, &connector);
+        commit.put(default, row::encode(&said, b"").unwrap());
+        store.apply(commit).await.unwrap();
+
+        let state = store.installation(&acme).await.unwrap().unwrap();
+        let (pin, config) = (state.pin.unwrap(), state.config.unwrap());
+        assert_eq!((pin.generation, pin.reverts_to, pin.config), (4, Some(2), None));
+        assert_eq!((config.json.as_str(), config.about.generation), ("{}", 3));
+        assert_eq!((&config.about.by, config.about.removed), (&None, false));
+        assert_eq!(store.config_at(&acme, 3).await.unwrap().as_ref(), Some(&config));
+        assert_eq!(store.config_history(&acme).await.unwrap(), [config.about.clone()]);
+        assert_eq!(store.environment_defaults().await.unwrap().len(), 1);
+
+        let next = conformance::config(&acme, 4, r#"{"n":1}"#);
+        store.tx().set_config(next.clone()).commit(conformance::entry("x")).await.unwrap();
+        assert_eq!(store.config_at(&acme, 3).await.unwrap().as_ref(), Some(&config));
+        assert_eq!(store.config_history(&acme).await.unwrap(), [config.about, next.about]);
+    }
 
     /// Handlers and tasks hold these across threads.
     #[test]

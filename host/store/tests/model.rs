@@ -253,7 +253,7 @@ async fn compare(model: &Model, store: &Store) {
         let found = store.pin(&name).await.unwrap().map(|pin| pin.generation);
         assert_eq!(found, generation);
         let history = store.history(&name).await.unwrap();
-        assert!(history.iter().map(|pin| pin.generation).eq(1..=generation.unwrap_or(0)));
+        assert!(history.iter().map(|pin| pin.number).eq(1..=generation.unwrap_or(0)));
     }
     for key in 0..3 {
         let found = store.cell("s", &[key]).await.unwrap();

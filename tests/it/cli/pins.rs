@@ -1,4 +1,4 @@
-//! `keyway pin`, `revert`, `pins`, `history`, `default`, `audit`, and `--env`.
+//! `keyway pin`, `unpin`, `revert`, `pins`, `history`, `default`, `audit`, and `--env`.
 
 use serde_json::{Value, json};
 
@@ -18,14 +18,17 @@ async fn a_tenant_moves_goes_back_and_all_of_it_is_told() {
     let (one, two) = (cli.publish("echo"), cli.publish("echo-next"));
     let pinned = cli.ok(&["pin", "acme", ECHO, "1.0.0", "--reason", "first"]);
     assert_eq!(pinned, format!("acme runs fixtures/echo@1.0.0 {one}, generation 1\n"));
-    let pin = cli.json(&["pin", "acme", ECHO, &two[..7 + 12], "--reason", "newer"]);
+    let newer = ["pin", "acme", ECHO, &two[..7 + 12], "--reason", "newer"];
+    let pin = cli.json(&newer);
+    assert_eq!(cli.json(&newer), pin, "a job that runs twice");
     assert_eq!((&pin["generation"], &pin["release"]["digest"]), (&json!(2), &json!(two)));
     let stale = ["pin", "acme", ECHO, "1.0.0", "--reason", "late", "--generation", "1"];
     cli.fails(&stale, REFUSED, "conflict: ");
     cli.ok(&["invoke", "acme", ECHO, "version", "--input", "null"]);
 
     let reverted = cli.ok(&["revert", "acme", ECHO, "--reason", "prefer the old one"]);
-    assert_eq!(reverted, format!("acme runs fixtures/echo@1.0.0 {one}, generation 3\n"));
+    let back = format!("acme runs fixtures/echo@1.0.0 {one}, generation 3, back to generation 1\n");
+    assert_eq!(reverted, back);
     let to = ["revert", "acme", ECHO, "--reason", "no", "--to", "2", "--generation", "3"];
     let pin = cli.json(&to);
     assert_eq!((&pin["reverts_to"], &pin["release"]["digest"]), (&json!(2), &json!(two)));
@@ -133,6 +136,19 @@ async fn an_environments_default_runs_where_no_pin_says_otherwise() {
     cli.ok(&["pin", "acme", ECHO, "1.1.0", "--reason", "this one only"]);
     assert_eq!(cli.ok(&["invoke", "acme", ECHO, "version", "--input", "null"]), "\"1.1.0\"\n");
     cli.fails(&["default", "set", ECHO, "9.9.9", "--reason", "x"], REFUSED, "unknown-release: ");
+
+    let unpinned = cli.ok(&["unpin", "acme", ECHO, "--reason", "as all"]);
+    let runs =
+        format!("acme has no pin and runs fixtures/echo@1.0.0 {one} by default, generation 2\n");
+    assert_eq!(unpinned, runs);
+    let history =
+        cells(&cli.ok(&["history", "acme", ECHO]), &["GEN", "RELEASE", "AT", "BY", "REASON"]);
+    assert_eq!((history[0][1].as_str(), history[0][4].as_str()), ("no pin", "as all"));
+    let said = cli.run(&["default", "unset", ECHO, "--reason", "over"]);
+    assert_eq!(said.out, "dev has no default for fixtures/echo, generation 2\n");
+    assert_eq!(said.err, "keyway: warning: calls are refused for want of a pin: acme\n");
+    cli.fails(&["default", "get", ECHO], REFUSED, "not-pinned: ");
+    cli.fails(&["unpin", "nobody", ECHO, "--reason", "x"], REFUSED, "not-pinned: ");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,8 +156,9 @@ async fn the_audit_goes_on_after_an_entry() {
     let setup = Setup::new("");
     let cli = Cli::new(&setup);
     cli.publish("echo");
-    for reason in ["one", "two", "three"] {
-        cli.ok(&["pin", "acme", ECHO, "1.0.0", "--reason", reason]);
+    cli.publish("echo-next");
+    for (release, reason) in [("1.0.0", "one"), ("1.1.0", "two"), ("1.0.0", "three")] {
+        cli.ok(&["pin", "acme", ECHO, release, "--reason", reason]);
     }
     let header = ["SEQ", "AT", "ACTOR", "ACTION", "OBJECT", "AFTER", "REASON"];
     let newest = cells(&cli.ok(&["audit"]), &header);

@@ -47,6 +47,33 @@ async fn a_configuration_comes_from_a_file_and_reaches_the_connector() {
     );
     assert_eq!(cli.json(&get), set);
     cli.fails(&["config", "get", "nobody", AMBIENT], REFUSED, "unknown-installation: ");
+
+    // And back, and away.
+    let reverted = cli.ok(&["config", "revert", "acme", AMBIENT, "--reason", "too stiff"]);
+    let back = format!("configuration of acme is {digest}, generation 3, back to generation 1\n");
+    assert_eq!(reverted, back);
+    let removed = cli.ok(&["config", "remove", "acme", AMBIENT]);
+    assert_eq!(removed, "acme has no configuration, generation 4\n");
+    assert_eq!(cli.ok(&get), "{}\n");
+    let first = cli.ok(&[&get[..], &["--generation", "1"]].concat());
+    assert_eq!(first, "{\n  \"greeting\": \"hello\"\n}\n");
+    let rows = cells(
+        &cli.ok(&["config", "history", "acme", AMBIENT]),
+        &["GEN", "CONFIG", "AT", "BY", "REASON"],
+    );
+    let told: Vec<_> = rows.iter().map(|row| [&*row[0], &row[1], &row[3]]).collect();
+    let (one, two) = (&digest[..19], &set["digest"].as_str().expect("a digest")[..19]);
+    assert_eq!(
+        told,
+        [
+            ["4", "none", "admin"],
+            ["3 (back to 1)", one, "admin"],
+            ["2", two, "admin"],
+            ["1", one, "admin"],
+        ]
+    );
+    assert_eq!(rows[1][4], "too stiff");
+    cli.fails(&["config", "revert", "acme", AMBIENT, "--to", "9"], REFUSED, "no-history: ");
 }
 
 #[tokio::test(flavor = "multi_thread")]

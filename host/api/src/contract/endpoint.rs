@@ -258,6 +258,10 @@ endpoints! {
         "Go back to an earlier pin, as a new generation",
         [], Body::Shape(shape::<installation::Revert>()),
         [json::<installation::Pin>(200, "Calls that begin now run it")];
+    PIN_UNPIN = Post installation!("/unpin"), Operate,
+        "End an installation's pin: it runs what the environment's default says",
+        [], Body::Shape(shape::<installation::Unpin>()),
+        [json::<installation::Pin>(200, "It has no pin")];
     PIN_GET = Get installation!("/pin"), View,
         "Show an installation's pin",
         [], Body::Nothing, [json::<installation::Pin>(200, "The pin")];
@@ -279,12 +283,29 @@ endpoints! {
         "Show what installations without a pin run",
         [], Body::Nothing, [json::<installation::EnvironmentDefault>(200, "The default")];
 
+    DEFAULT_UNSET = Post "/v1/environments/{environment}/defaults/{publisher}/{name}/unset", Operate,
+        "Let installations without a pin run nothing",
+        [], Body::Shape(shape::<installation::UnsetDefault>()),
+        [json::<installation::DefaultUnset>(200, "There is no default")];
+
     CONFIG_SET = Put installation!("/config"), Operate,
         "Set an installation's configuration: a JSON object that fits the release's schema",
         [], Body::Json, [json::<installation::Config>(200, "The configuration")];
     CONFIG_GET = Get installation!("/config"), View,
         "Show an installation's configuration; generation 0 if none was set",
-        [], Body::Nothing, [json::<installation::Config>(200, "The configuration")];
+        [number("generation", "As it was at this generation")],
+        Body::Nothing, [json::<installation::Config>(200, "The configuration")];
+    CONFIG_REMOVE = Delete installation!("/config"), Operate,
+        "Leave an installation without a configuration, as a new generation",
+        [], Body::Nothing, [json::<installation::Config>(200, "It has none")];
+    CONFIG_HISTORY = Get installation!("/config/history"), View,
+        "List an installation's configurations, newest first",
+        [number("before", "Only generations below this"), LIMIT],
+        Body::Nothing, [json::<installation::ConfigHistory>(200, "The configurations")];
+    CONFIG_REVERT = Post installation!("/config/revert"), Operate,
+        "Go back to an earlier configuration, as a new generation",
+        [], Body::Shape(shape::<installation::RevertConfig>()),
+        [json::<installation::Config>(200, "Calls that begin now see it")];
     CONNECTION_SET = Put installation!("/connections/{slot}"), Operate,
         "Set the credential of a slot",
         [USER], Body::Shape(shape::<connection::SetConnection>()),

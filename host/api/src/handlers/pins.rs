@@ -4,9 +4,12 @@ use axum::extract::State;
 use keyway_core::ids::{Connector, Environment, Installation, Tenant};
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Fault};
+use keyway_releases::lacking::Allowed;
 use keyway_releases::matrix::{Declared, Row};
-use keyway_releases::model::{EnvironmentDefault, Filter, Pin};
-use keyway_releases::pins::{DefaultRequest, PinRequest, RevertRequest};
+use keyway_releases::model::{EnvironmentDefault, Filter, Generation, TakenConfig};
+use keyway_releases::pins::{
+    DefaultRequest, Defaulted, Moved, PinRequest, RevertRequest, UnpinRequest, Unset, UnsetRequest,
+};
 use keyway_vault::oauth::client::ClientInfo;
 use serde::Deserialize;
 
@@ -21,9 +24,9 @@ use crate::place::{self, At, Limit, Names, Of, Query};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HistoryQuery {
-    before: Option<u64>,
+    pub(super) before: Option<u64>,
     #[serde(default)]
-    limit: Limit,
+    pub(super) limit: Limit,
 }
 
 #[derive(Deserialize)]
@@ -49,11 +52,14 @@ pub(crate) async fn set(
         actor: who.actor().clone(),
         reason: body.reason,
         seen_generation: body.generation,
-        allow_missing_scopes: body.allow_missing_scopes,
+        allowed: Allowed {
+            missing_scopes: body.allow_missing_scopes,
+            other_schemes: body.allow_other_scheme,
+        },
     };
     let releases = api.releases.clone();
-    let pin = finish(async move { releases.pin(request).await }).await?;
-    json(&changed(&api, pin).await)
+    let moved = finish(async move { releases.pin(request).await }).await?;
+    json(&changed(&api, moved).await)
 }
 
 pub(crate) async fn revert(
@@ -70,8 +76,29 @@ pub(crate) async fn revert(
         seen_generation: body.generation,
     };
     let releases = api.releases.clone();
-    let pin = finish(async move { releases.revert(request).await }).await?;
-    json(&changed(&api, pin).await)
+    let moved = finish(async move { releases.revert(request).await }).await?;
+    json(&changed(&api, moved).await)
+}
+
+pub(crate) async fn unpin(
+    State(api): State<Host>,
+    At(installation): At,
+    who: Identity,
+    Json(body): Json<contract::Unpin>,
+) -> Answer {
+    let request = UnpinRequest {
+        installation,
+        actor: who.actor().clone(),
+        reason: body.reason,
+        seen_generation: body.generation,
+        allowed: Allowed {
+            missing_scopes: body.allow_missing_scopes,
+            other_schemes: body.allow_other_scheme,
+        },
+    };
+    let releases = api.releases.clone();
+    let moved = finish(async move { releases.unpin(request).await }).await?;
+    json(&changed(&api, moved).await)
 }
 
 pub(crate) async fn get(State(api): State<Host>, At(installation): At) -> Answer {
@@ -79,7 +106,7 @@ pub(crate) async fn get(State(api): State<Host>, At(installation): At) -> Answer
     let pin = state.pin.ok_or_else(|| {
         Fault::new(Code::NotPinned, format!("{installation} has no pin of its own"))
     })?;
-    json(&render(pin))
+    json(&render(pin.into()))
 }
 
 pub(crate) async fn history(
@@ -96,7 +123,7 @@ pub(crate) async fn history(
     let mut page: Vec<_> = pins
         .into_iter()
         .rev()
-        .filter(|pin| pin.generation < before)
+        .filter(|pin| pin.number < before)
         .take(query.limit.rows() + 1)
         .map(render)
         .collect();
@@ -136,12 +163,45 @@ pub(crate) async fn set_default(
         release: body.release.parse()?,
         actor: who.actor().clone(),
         reason: body.reason,
-        allow_missing_scopes: body.allow_missing_scopes,
+        allowed: Allowed {
+            missing_scopes: body.allow_missing_scopes,
+            other_schemes: body.allow_other_scheme,
+        },
     };
     let releases = api.releases.clone();
-    let default = finish(async move { releases.set_default(request).await }).await?;
-    let warnings = shared_clients(&api, &default.environment, &default.release).await;
+    let done = finish(async move { releases.set_default(request).await }).await?;
+    let Defaulted { default, configs } = done;
+    let mut warnings = shared_clients(&api, &default.environment, &default.release).await;
+    warnings.extend(configs.map(|configs| format!("configurations that fit it: {configs}")));
     json(&contract::EnvironmentDefault { warnings, ..render_default(default) })
+}
+
+pub(crate) async fn unset_default(
+    State(api): State<Host>,
+    names: Names,
+    Of(connector): Of,
+    who: Identity,
+    Json(body): Json<contract::UnsetDefault>,
+) -> Answer {
+    let request = UnsetRequest {
+        environment: names.get("environment")?,
+        connector,
+        actor: who.actor().clone(),
+        reason: body.reason,
+    };
+    let releases = api.releases.clone();
+    let unset = finish(async move { releases.unset_default(request).await }).await?;
+    let Unset { generation, connector, without } = unset;
+    let warning = |tenants| format!("calls are refused for want of a pin: {tenants}");
+    json(&contract::DefaultUnset {
+        environment: generation.environment.to_string(),
+        connector: connector.to_string(),
+        generation: generation.number,
+        actor: generation.by.actor.to_string(),
+        reason: generation.by.reason.unwrap_or_default(),
+        at: generation.by.at,
+        warnings: without.map(warning).into_iter().collect(),
+    })
 }
 
 pub(crate) async fn get_default(
@@ -158,10 +218,18 @@ pub(crate) async fn get_default(
     json(&render_default(default))
 }
 
-/// A pin that was just made, with what to think about.
-async fn changed(api: &Host, pin: Pin) -> contract::Pin {
-    let warnings = shared_clients(api, &pin.installation.environment, &pin.release).await;
-    contract::Pin { warnings, ..render(pin) }
+/// What a change came to, with what to think about.
+async fn changed(api: &Host, moved: Moved) -> contract::Pin {
+    let Moved { generation, default } = moved;
+    let Installation { environment, connector, .. } = &generation.installation;
+    let warnings = match generation.release.as_ref().or(default.as_ref()) {
+        Some(release) => shared_clients(api, environment, release).await,
+        None => vec![format!(
+            "environment `{environment}` has no default for {connector}: calls of this tenant are refused"
+        )],
+    };
+    let default = default.as_ref().map(reference);
+    contract::Pin { warnings, default, ..render(generation) }
 }
 
 /// A warning for each OAuth client of a release that another environment has as well. The change is made, so what cannot
@@ -223,16 +291,19 @@ fn parse_installation(text: &str) -> Result<Installation, Fault> {
     })
 }
 
-fn render(pin: Pin) -> contract::Pin {
+fn render(of: Generation) -> contract::Pin {
+    let taken = |TakenConfig { generation, back_to }| contract::TakenConfig { generation, back_to };
     contract::Pin {
-        environment: pin.installation.environment.to_string(),
-        tenant: pin.installation.tenant.to_string(),
-        release: reference(&pin.release),
-        generation: pin.generation,
-        actor: pin.actor.to_string(),
-        reason: pin.reason,
-        at: pin.at,
-        reverts_to: pin.reverts_to,
+        environment: of.installation.environment.to_string(),
+        tenant: of.installation.tenant.to_string(),
+        release: of.release.as_ref().map(reference),
+        generation: of.number,
+        actor: of.actor.to_string(),
+        reason: of.reason,
+        at: of.at,
+        reverts_to: of.reverts_to,
+        config: of.config.map(taken),
+        default: None,
         warnings: Vec::new(),
     }
 }

@@ -135,6 +135,33 @@ async fn a_base_url_lies_below_the_domains_of_the_release() {
     );
 }
 
+/// Fails if a release comes to run that cannot use what is set, unless somebody said so or went back.
+#[tokio::test]
+async fn a_release_that_takes_another_kind_of_credential_is_refused_like_missing_scopes() {
+    let world = world().await;
+    let text = component("3.0.0", &["read"]);
+    let mut other: Value = serde_json::from_str(&text).unwrap();
+    other["slots"]["hand"]["scheme"] = json!({"kind": "basic"});
+    assert_eq!(world.publish(&other.to_string()).await.status, 201);
+    world.put(&at("acme", "/connections/hand"), json!({"token": "canary-hand"})).await.ok();
+    let refused = pin(&world, "acme", "3.0.0").await;
+    refused.refused(409, "scheme-mismatch");
+    let detail = "pub/grants@3.0.0 takes another kind of credential than is set: slot `hand` takes basic and has bearer";
+    assert_eq!(refused.json()["detail"], detail);
+    let body = json!({"release": "3.0.0", "reason": "test", "allow_other_scheme": true});
+    let marked = "test [credential of another scheme: slot `hand` takes basic and has bearer]";
+    assert_eq!(world.put(&at("acme", "/pin"), body).await.ok()["reason"], marked);
+    // Now it can be set as the release takes it, and nothing is marked on the way there again.
+    let login = json!({"user": "ann", "password": "canary-hand"});
+    world.put(&at("acme", "/connections/hand"), login).await.ok();
+    let back = world.post(&at("acme", "/revert"), json!({"reason": "back"})).await.ok();
+    assert_eq!(
+        back["reason"],
+        marked.replace("test", "back").replace("basic and has bearer", "bearer and has basic")
+    );
+    assert_eq!(pin(&world, "acme", "3.0.0").await.ok()["reason"], "test");
+}
+
 async fn granted(world: &World, tenant: &str, scopes: &[&str]) {
     let tokens = json!({"access_token": "good-a1", "scopes": scopes});
     world.post(&at(tenant, "/connections/machine/import"), tokens).await.ok();

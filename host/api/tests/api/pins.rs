@@ -40,8 +40,8 @@ async fn pin_revert_and_history() {
 #[tokio::test]
 async fn history_is_paged_newest_first() {
     let world = World::pinned().await;
-    for _ in 0..4 {
-        world.pin("2.0.0").await.ok();
+    for release in ["2.0.0", "1.0.0", "2.0.0", "1.0.0"] {
+        world.pin(release).await.ok();
     }
     let generations = |page: &Value| -> Vec<u64> {
         page["pins"]
@@ -74,7 +74,7 @@ async fn of_two_operators_who_saw_the_same_pin_one_wins() {
     let pin = |release: &str| {
         world.put(&path, json!({"release": release, "reason": "mine", "generation": 1}))
     };
-    let (one, other) = tokio::join!(pin("2.0.0"), pin("1.0.0"));
+    let (one, other) = tokio::join!(pin("2.0.0"), pin("2.0.0"));
     let mut statuses = [one.status.as_u16(), other.status.as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409]);
@@ -86,11 +86,12 @@ async fn of_two_operators_who_saw_the_same_pin_one_wins() {
 #[tokio::test]
 async fn two_operators_who_do_not_care_are_both_on_record() {
     let world = World::pinned().await;
-    let path = at("/pin");
-    let pin = |release: &str, reason: &str| {
-        world.put(&path, json!({"release": release, "reason": reason}))
-    };
-    let (one, other) = tokio::join!(pin("2.0.0", "one"), pin("1.0.0", "other"));
+    let (pin, unpin) = (at("/pin"), at("/unpin"));
+    // Whichever comes first, the other one still has something to change.
+    let (one, other) = tokio::join!(
+        world.put(&pin, json!({"release": "2.0.0", "reason": "one"})),
+        world.post(&unpin, json!({"reason": "other"})),
+    );
     one.ok();
     other.ok();
     let history = world.get(&at("/history")).await.ok();
@@ -101,8 +102,69 @@ async fn two_operators_who_do_not_care_are_both_on_record() {
     reasons.sort();
     assert_eq!(reasons, ["one", "other"]);
     let audit = world.get("/v1/audit?limit=1000").await.ok();
-    let pins = audit["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "pin");
+    let is = |entry: &&Value| entry["action"] == "pin" || entry["action"] == "unpin";
+    let pins = audit["entries"].as_array().unwrap().iter().filter(is);
     assert_eq!(pins.count(), 3, "each has its audit entry");
+}
+
+/// Fails if a job that runs twice makes the way back lead nowhere, or leaves a trace.
+#[tokio::test]
+async fn a_repeated_pin_has_the_same_answer_and_leaves_no_trace() {
+    let world = World::pinned().await;
+    let pinned = world.pin("2.0.0").await.ok();
+    let audit = world.get("/v1/audit?limit=1000").await.ok();
+    assert_eq!(world.pin("2.0.0").await.ok(), pinned);
+    assert_eq!(world.post(&at("/revert"), json!({"reason": "x", "to": 2})).await.ok(), pinned);
+    assert_eq!(world.get("/v1/audit?limit=1000").await.ok(), audit);
+    let seen = json!({"release": "2.0.0", "reason": "x", "generation": 1});
+    world.put(&at("/pin"), seen).await.refused(409, "conflict");
+    let back = world.post(&at("/revert"), json!({"reason": "broken"})).await.ok();
+    assert_eq!((&back["release"]["version"], &back["reverts_to"]), (&json!("1.0.0"), &json!(1)));
+    assert_eq!(versions(&world).await, ["1.0.0", "2.0.0", "1.0.0"]);
+}
+
+#[tokio::test]
+async fn an_unpinned_installation_runs_the_default_and_says_so() {
+    let world = World::pinned().await;
+    let unpin = |tenant: &str| {
+        let path = at("/unpin").replace("acme", tenant);
+        let world = &world;
+        async move { world.post(&path, json!({"reason": "as all others"})).await }
+    };
+    unpin("nobody").await.refused(404, "not-pinned");
+    let alone = unpin("acme").await.ok();
+    assert_eq!((&alone["generation"], alone.get("release")), (&json!(2), None));
+    let warning = alone["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("has no default for pub/things"), "{warning}");
+    assert_eq!(unpin("acme").await.ok(), alone, "again is nothing new");
+    world.post(&at("/actions/echo"), json!(1)).await.refused(404, "not-pinned");
+    world.get(&at("/pin")).await.refused(404, "not-pinned");
+    let history = world.get(&at("/history")).await.ok();
+    assert_eq!(
+        (history["pins"].as_array().unwrap().len(), history["pins"][0].get("release")),
+        (2, None)
+    );
+
+    let default = "/v1/environments/dev/defaults/pub/things";
+    let set = json!({"release": "2.0.0", "reason": "all"});
+    world.put(default, set.clone()).await.ok();
+    let back = world.post(&at("/revert"), json!({"reason": "not yet"})).await.ok();
+    assert_eq!((&back["release"]["version"], &back["reverts_to"]), (&json!("1.0.0"), &json!(1)));
+    let on = world.post(&at("/revert"), json!({"reason": "now"})).await.ok();
+    assert_eq!((on.get("release"), &on["default"]["version"]), (None, &json!("2.0.0")));
+    let reply = world.post(&at("/actions/echo"), json!(1)).await;
+    assert_eq!(reply.header("keyway-release"), "pub/things@2.0.0");
+
+    let unset = world.post(&format!("{default}/unset"), json!({"reason": "over"})).await.ok();
+    assert_eq!(unset["warnings"], json!(["calls are refused for want of a pin: acme"]));
+    assert_eq!(
+        world.post(&format!("{default}/unset"), json!({"reason": "over"})).await.ok(),
+        unset
+    );
+    world.get(default).await.refused(404, "not-pinned");
+    assert_eq!(world.put(default, set).await.ok()["generation"], 3);
+    let other = default.replace("things", "other");
+    world.post(&format!("{other}/unset"), json!({"reason": "x"})).await.refused(404, "not-pinned");
 }
 
 #[tokio::test]

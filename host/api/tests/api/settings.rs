@@ -22,6 +22,57 @@ async fn configuration_is_checked_kept_and_shown() {
     world.put(&nobody, json!({})).await.refused(404, "not-pinned");
 }
 
+/// Fails if a configuration that was set since keeps a tenant from going back, or if nobody is told what became of it.
+#[tokio::test]
+async fn a_configuration_has_a_history_and_changes_take_along_what_fits() {
+    let world = World::pinned().await;
+    let bare = json!({"format": 1, "name": "pub/things", "version": "0.9.0",
+        "hosts": ["api.example.com"], "base-url": "https://api.example.com"});
+    assert_eq!(world.publish(&bare.to_string()).await.status, 201);
+    for region in ["eu", "us"] {
+        world.put(&at("/config"), json!({"region": region})).await.ok();
+    }
+    let audit = world.get("/v1/audit?limit=1000").await.ok();
+    let same = world.put(&at("/config"), json!({"region": "us"})).await.ok();
+    assert_eq!(same["generation"], 2);
+    assert_eq!(world.get("/v1/audit?limit=1000").await.ok(), audit, "it is set already");
+
+    let pin = world.pin("0.9.0").await.ok();
+    assert_eq!(pin["config"], json!({"generation": 3, "back_to": 0}));
+    assert_eq!(world.get(&at("/config")).await.ok()["config"], json!({}));
+    let back = world.post(&at("/revert"), json!({"reason": "back"})).await.ok();
+    assert_eq!(back["config"], json!({"generation": 4, "back_to": 2}));
+    assert_eq!(world.get(&at("/config")).await.ok()["config"], json!({"region": "us"}));
+    let entry = world.get("/v1/audit?order=newest&limit=1").await.ok()["entries"][0].clone();
+    assert!(entry["after"].as_str().unwrap().ends_with("configuration 4 (back to 2)"), "{entry}");
+
+    let before = world.get(&at("/config?generation=1")).await.ok();
+    assert_eq!(before["config"], json!({"region": "eu"}));
+    world.get(&at("/config?generation=9")).await.refused(409, "no-history");
+    let first = world.get(&at("/config/history?limit=3")).await.ok();
+    let rows = first["configs"].as_array().unwrap();
+    assert_eq!((&rows[0]["taken"], &rows[0]["reason"]), (&json!(true), &json!("revert 3")));
+    assert_eq!((&rows[1]["removed"], &rows[1]["back_to"]), (&json!(true), &json!(0)));
+    assert_eq!((&rows[2]["actor"], rows[2].get("taken")), (&json!("root"), None));
+    assert_eq!(first["next"], 2);
+    let second = world.get(&at("/config/history?before=2")).await.ok();
+    assert_eq!(second["configs"].as_array().unwrap().len(), 1);
+
+    let revert = |body| world.post(&at("/config/revert"), body);
+    let to_eu = revert(json!({"reason": "moved"})).await.ok();
+    assert_eq!((&to_eu["config"], &to_eu["back_to"]), (&json!({"region": "eu"}), &json!(1)));
+    revert(json!({"generation": 1})).await.refused(409, "conflict");
+    revert(json!({"to": 77})).await.refused(409, "no-history");
+    assert_eq!(revert(json!({"to": 1})).await.ok(), to_eu, "it is so already");
+    let removed = world.delete(&at("/config")).await.ok();
+    assert_eq!((&removed["generation"], &removed["config"]), (&json!(6), &json!({})));
+    assert_eq!(world.delete(&at("/config")).await.ok(), removed);
+    world
+        .delete(&at("/config").replace("acme", "nobody"))
+        .await
+        .refused(404, "unknown-installation");
+}
+
 #[tokio::test]
 async fn a_connection_is_set_and_its_secret_never_seen_again() {
     let world = World::pinned().await;

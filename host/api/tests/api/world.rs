@@ -26,7 +26,9 @@ use keyway_core::{Code, Descriptor, Digest, Fault};
 use keyway_exchanges::{Exchanges, Options};
 use keyway_releases::Releases;
 use keyway_releases::executed::Executed;
-use keyway_releases::model::{AuditEntry, EnvironmentDefault, InstallationState, Pin, Role};
+use keyway_releases::model::{
+    self, AuditEntry, ConfigGeneration, EnvironmentDefault, Generation, InstallationState, Role,
+};
 use keyway_store::Store;
 use keyway_vault::tokens::Grant;
 use keyway_vault::{KeyRing, Keys, Parts, Sealer, Tokens, Vault};
@@ -589,8 +591,20 @@ impl Reads for StoreReads {
         Ok(self.0.installation(of).await?)
     }
 
-    async fn history(&self, of: &Installation) -> Result<Vec<Pin>, Fault> {
+    async fn history(&self, of: &Installation) -> Result<Vec<Generation>, Fault> {
         Ok(self.0.history(of).await?)
+    }
+
+    async fn config_at(
+        &self,
+        of: &Installation,
+        generation: u64,
+    ) -> Result<Option<model::Config>, Fault> {
+        Ok(self.0.config_at(of, generation).await?)
+    }
+
+    async fn config_history(&self, of: &Installation) -> Result<Vec<ConfigGeneration>, Fault> {
+        Ok(self.0.config_history(of).await?)
     }
 
     async fn environment_default(

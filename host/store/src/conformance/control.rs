@@ -8,9 +8,12 @@ use keyway_core::ids::{ConnectionRef, Installation};
 use keyway_core::release::{Release, ReleaseRef};
 use time::macros::datetime;
 
-use super::{Subject, entry, installation, name, pin, reference, release};
+use super::{Subject, config, entry, installation, name, pin, reference, release};
 use crate::model::Cell;
-use crate::{Collision, Config, Connection, EnvironmentDefault, Error, Filter, Role, Token, Tx};
+use crate::{
+    By, Collision, Config, Connection, EnvironmentDefault, Error, Filter, Generation, Role,
+    TakenConfig, Token, Tx,
+};
 
 /// What a change must be refused with.
 macro_rules! refused {
@@ -97,9 +100,30 @@ pub async fn pins_count_up_and_are_kept(subject: &Subject) {
     }
     assert_eq!(store.pin(&acme).await.expect("read").as_ref(), Some(&revert));
     let history = store.history(&acme).await.expect("read");
-    assert_eq!(history[..260], pins);
-    assert_eq!(history[260..], [revert]);
+    let all: Vec<Generation> = pins.into_iter().chain([revert]).map(Generation::from).collect();
+    assert_eq!(history, all);
     assert_eq!(store.history(&installation("acm")).await.expect("read"), []);
+}
+
+/// What was pinned and is no more is still an installation, and the next pin counts on.
+pub async fn an_installation_without_a_pin_keeps_its_history(subject: &Subject) {
+    let store = &subject.store;
+    let acme = installation("acme");
+    let taken = TakenConfig { generation: 7, back_to: 0 };
+    let first = crate::Pin { config: Some(taken), ..pin("acme", 1, "1.0.0") };
+    let none = Generation { release: None, number: 2, ..pin("acme", 2, "1.0.0").into() };
+    store.tx().pin(first.clone()).commit(entry("pin")).await.expect("pin");
+    store.tx().pin(none.clone()).commit(entry("unpin")).await.expect("unpin");
+    refused!(store.tx().pin(none.clone()).commit(entry("again")).await, Pin);
+    assert_eq!(store.pin(&acme).await.expect("read"), None);
+    assert_eq!(store.newest_generation(&acme).await.expect("read"), Some(none.clone()));
+    let state = store.installation(&acme).await.expect("read").expect("still there");
+    assert_eq!(state.pin, None);
+    store.tx().pin(pin("acme", 3, "1.0.0")).commit(entry("pin")).await.expect("pin again");
+    let all = [first.into(), none, pin("acme", 3, "1.0.0").into()];
+    assert_eq!(store.history(&acme).await.expect("read"), all);
+    assert_eq!(store.generation_at(&acme, 2).await.expect("read"), Some(all[1].clone()));
+    assert_eq!(store.generation_at(&acme, 4).await.expect("read"), None);
 }
 
 /// Two operators, one generation: one is told that it was too late.
@@ -214,20 +238,76 @@ pub async fn environment_defaults_count_up(subject: &Subject) {
     assert_eq!(none.expect("read"), None);
 }
 
+/// The next one counts on, so that who saw the one before is told.
+pub async fn a_default_that_was_unset_keeps_its_generation(subject: &Subject) {
+    let store = &subject.store;
+    let (dev, connector) = (name("dev"), name("keyway/hubspot"));
+    let default = |generation| EnvironmentDefault {
+        environment: name("dev"),
+        generation,
+        release: reference("1.0.0"),
+        actor: super::actor(),
+        reason: "because".to_owned(),
+        at: datetime!(2026-02-02 12:00 UTC),
+    };
+    let by = || By {
+        actor: super::actor(),
+        reason: Some("over".to_owned()),
+        at: datetime!(2026-02-02 12:00 UTC),
+    };
+    let unset = async |generation| {
+        store.tx().unset_default(&dev, &connector, generation, by()).commit(entry("unset")).await
+    };
+    assert_eq!(store.newest_default(&dev, &connector).await.expect("read"), None);
+    store.tx().set_default(default(1)).commit(entry("set")).await.expect("set");
+    unset(2).await.expect("unset");
+    refused!(unset(2).await, EnvironmentDefault);
+    assert_eq!(store.environment_default(&dev, &connector).await.expect("read"), None);
+    assert_eq!(store.environment_defaults().await.expect("read"), []);
+    let newest = store.newest_default(&dev, &connector).await.expect("read").expect("was set");
+    assert_eq!((newest.number, newest.release, newest.by), (2, None, by()));
+    refused!(store.tx().set_default(default(1)).commit(entry("set")).await, EnvironmentDefault);
+    store.tx().set_default(default(3)).commit(entry("set")).await.expect("set again");
+    let found = store.environment_default(&dev, &connector).await.expect("read");
+    assert_eq!(found, Some(default(3)));
+}
+
+/// In a row or in a blob, each is still there under its number.
+pub async fn configurations_have_a_history(subject: &Subject) {
+    let store = &subject.store;
+    let acme = installation("acme");
+    assert_eq!(store.config_history(&acme).await.expect("read"), []);
+    assert_eq!(store.config_at(&acme, 1).await.expect("read"), None);
+    let large = format!("{{{}}}", " ".repeat(10_000));
+    let mut removed = config(&acme, 3, "{}");
+    (removed.about.removed, removed.about.back_to, removed.about.taken) = (true, Some(0), true);
+    let all = [config(&acme, 1, r#"{"n":1}"#), config(&acme, 2, &large), removed];
+    for config in &all {
+        store.tx().set_config(config.clone()).commit(entry("config")).await.expect("set");
+    }
+    let history = store.config_history(&acme).await.expect("read");
+    assert_eq!(history, all.clone().map(|config| config.about));
+    for config in &all {
+        let found = store.config_at(&acme, config.about.generation).await.expect("read");
+        assert_eq!(found.as_ref(), Some(config));
+    }
+    assert_eq!(store.config(&acme).await.expect("read").as_ref(), all.last());
+    assert_eq!(store.config_history(&installation("acm")).await.expect("read"), []);
+}
+
 /// In a row or in a blob, the caller cannot tell.
 pub async fn configurations_of_any_size_come_back(subject: &Subject) {
     let store = &subject.store;
     let sizes = [2, 3_900, 4_096, 4_200, 256 << 10];
     for (generation, size) in (1..).zip(sizes) {
         let json = format!("{{{}}}", " ".repeat(size - 2));
-        let digest = Digest::of(json.as_bytes());
-        let config = Config { installation: installation("acme"), generation, json, digest };
+        let config: Config = config(&installation("acme"), generation, &json);
         let change = || store.tx().set_config(config.clone()).commit(entry("config"));
         change().await.expect("set");
         refused!(change().await, Config);
-        let found = store.config(&config.installation).await.expect("read");
+        let found = store.config(&config.about.installation).await.expect("read");
         assert_eq!(found, Some(config.clone()));
-        let state = store.installation(&config.installation).await.expect("read");
+        let state = store.installation(&config.about.installation).await.expect("read");
         assert_eq!(state.expect("there").config, Some(config));
     }
 }
@@ -463,11 +543,8 @@ pub async fn installations_are_listed_whole(subject: &Subject) {
     for chunk in all.chunks(50) {
         let mut change = store.tx();
         for one in chunk {
-            let json = "{}".to_owned();
-            let digest = Digest::of(b"{}");
             let pin = crate::Pin { installation: one.clone(), ..pin("any", 1, "1.0.0") };
-            let config = Config { installation: one.clone(), generation: 1, json, digest };
-            change = change.pin(pin).set_config(config);
+            change = change.pin(pin).set_config(config(one, 1, "{}"));
         }
         change.commit(entry("many")).await.expect("pin");
     }

@@ -1,0 +1,316 @@
+//! Configuration: set, taken back, removed, and taken along by a change of what runs.
+//!
+//! Each generation is kept. A change of what runs takes along the newest that somebody set and that fits the release,
+//! back to none at all: on the way back to a release its configuration is the one it had, and on the way forward again
+//! the one of there.
+
+use std::collections::HashMap;
+
+use keyway_core::ids::{Actor, Installation};
+use keyway_core::limits::{CONFIG_BYTES_MAX, REASON_BYTES_MAX};
+use keyway_core::release::Release;
+use keyway_core::{Code, Digest, Fault};
+use keyway_store::model::{By, Config, ConfigGeneration, Entry as AuditEntry, TakenConfig};
+use serde_json::Value;
+
+use super::{Releases, Shared, not_pinned};
+
+/// What an installation runs with for which nothing is set.
+const EMPTY: &str = "{}";
+
+/// A way back of a configuration, wanted.
+#[derive(Clone, Debug)]
+pub struct RevertConfigRequest {
+    /// For whom.
+    pub installation: Installation,
+    /// Back to the configuration of this generation, 0 for none. None: to the newest that differs from the one there
+    /// and fits what runs.
+    pub to_generation: Option<u64>,
+    /// Who says so.
+    pub actor: Actor,
+    /// Why, if something is said.
+    pub reason: Option<String>,
+    /// The generation that the actor saw last; another one now is a conflict. None: no matter.
+    pub seen_generation: Option<u64>,
+}
+
+/// What a configuration is to be next.
+struct Content {
+    /// None: none is set.
+    json: Option<String>,
+    /// The generation that it goes back to.
+    back_to: Option<u64>,
+}
+
+// === impl Releases ===
+
+impl Releases {
+    /// Sets an installation's configuration, held against the schema of what it runs. `json` is kept; `value` is the same
+    /// to look at, and may be less exact.
+    pub async fn set_config(
+        &self,
+        installation: Installation,
+        json: &str,
+        value: &Value,
+        actor: Actor,
+    ) -> Result<Config, Fault> {
+        let json = json.to_owned();
+        if json.len() > CONFIG_BYTES_MAX {
+            let detail = format!("configuration is over {CONFIG_BYTES_MAX} bytes");
+            return Err(Fault::new(Code::BodyTooLarge, detail));
+        }
+        let _changing = self.shared.changing.lock().await;
+        let declared = self.shared.declared(&installation).await?;
+        let declared = declared.ok_or_else(|| not_pinned(&installation))?;
+        keyway_artifacts::schema::check_config(&declared.descriptor, value)?;
+        let before = self.shared.store.config(&installation).await?;
+        let by = self.shared.by(&actor, None);
+        let content = Content { json: Some(json), back_to: None };
+        self.shared.change_config("config.set", &installation, before, content, by).await
+    }
+
+    /// Goes back to an earlier configuration, as a new generation.
+    pub async fn revert_config(&self, request: RevertConfigRequest) -> Result<Config, Fault> {
+        let RevertConfigRequest { installation, to_generation, actor, reason, seen_generation } =
+            request;
+        if reason.as_ref().is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
+            let detail = format!("`reason` is over {REASON_BYTES_MAX} bytes");
+            return Err(Fault::new(Code::InvalidRequest, detail));
+        }
+        let _changing = self.shared.changing.lock().await;
+        let declared = self.shared.declared(&installation).await?;
+        let Some(before) = self.shared.store.config(&installation).await? else {
+            let detail = format!("{installation} was never configured");
+            return Err(Fault::new(Code::NoHistory, detail));
+        };
+        let now = before.about.generation;
+        if let Some(seen) = seen_generation.filter(|seen| *seen != now) {
+            let detail = format!(
+                "the configuration is at generation {now}, not {seen}: somebody else changed it"
+            );
+            return Err(Fault::new(Code::Conflict, detail));
+        }
+        let content = match to_generation {
+            Some(number) => self.shared.content_at(&before, number, declared.as_ref()).await?,
+            None => self.shared.content_before(&before, declared.as_ref()).await?,
+        };
+        let by = self.shared.by(&actor, reason);
+        let before = Some(before);
+        self.shared.change_config("config.revert", &installation, before, content, by).await
+    }
+
+    /// Leaves an installation without a configuration, as a new generation. None if it never had one.
+    pub async fn remove_config(
+        &self,
+        installation: Installation,
+        actor: Actor,
+    ) -> Result<Option<Config>, Fault> {
+        let _changing = self.shared.changing.lock().await;
+        let before = self.shared.store.config(&installation).await?;
+        if before.is_none() {
+            return Ok(None);
+        }
+        let by = self.shared.by(&actor, None);
+        let content = Content { json: None, back_to: None };
+        let change = self.shared.change_config("config.remove", &installation, before, content, by);
+        change.await.map(Some)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Who says so, now.
+    pub(super) fn by(&self, actor: &Actor, reason: Option<String>) -> By {
+        By { actor: actor.clone(), reason, at: self.clock.now() }
+    }
+
+    /// The configuration to take along to a release; none if the one there does.
+    pub(super) async fn to_take(
+        &self,
+        current: Option<&Config>,
+        release: &Release,
+        by: By,
+    ) -> Result<Option<Config>, Fault> {
+        let Some(current) = current else { return Ok(None) };
+        let (about, of) = (&current.about, &current.about.installation);
+        let misfit = match fits(release, &current.json) {
+            Ok(()) if !about.taken => return Ok(None),
+            Ok(()) => None,
+            Err(fault) => Some(fault),
+        };
+        let mut judged: HashMap<Digest, bool> = HashMap::new();
+        for earlier in self.store.config_history(of).await?.into_iter().rev() {
+            if earlier.taken || judged.contains_key(&earlier.digest) {
+                continue;
+            }
+            let json = self.json_at(&earlier).await?;
+            let does = fits(release, &json).is_ok();
+            judged.insert(earlier.digest, does);
+            if does {
+                return Ok((!earlier.same_as(about)).then(|| {
+                    let json = (!earlier.removed).then_some(json);
+                    let content = Content { json, back_to: Some(earlier.generation) };
+                    content.follow(of, about.generation, by, true)
+                }));
+            }
+        }
+        match (about.removed, fits(release, EMPTY)) {
+            // As before the first was set, when a release may run without what it asks for.
+            (true, _) => Ok(None),
+            (false, Ok(())) => {
+                let content = Content { json: None, back_to: Some(0) };
+                Ok(Some(content.follow(of, about.generation, by, true)))
+            }
+            (false, Err(fault)) => {
+                let mut fault = misfit.unwrap_or(fault);
+                fault.detail = format!(
+                    "{of}: {}; nor does any other that was ever set. Without a configuration it can be changed over",
+                    fault.detail
+                );
+                Err(fault)
+            }
+        }
+    }
+
+    /// What was set at a generation, which must fit what runs.
+    async fn content_at(
+        &self,
+        before: &Config,
+        number: u64,
+        declared: Option<&Release>,
+    ) -> Result<Content, Fault> {
+        let of = &before.about.installation;
+        let json = match number {
+            0 => None,
+            number => {
+                let found = self.store.config_at(of, number).await?.ok_or_else(|| {
+                    let detail = format!("{of} has no configuration {number} to go back to");
+                    Fault::new(Code::NoHistory, detail)
+                })?;
+                (!found.about.removed).then_some(found.json)
+            }
+        };
+        if let Some(release) = declared {
+            fits(release, json.as_deref().unwrap_or(EMPTY))?;
+        }
+        Ok(Content { json, back_to: Some(number) })
+    }
+
+    /// The newest that differs from the one there, and fits what runs.
+    async fn content_before(
+        &self,
+        before: &Config,
+        declared: Option<&Release>,
+    ) -> Result<Content, Fault> {
+        let of = &before.about.installation;
+        let fits = |json: &str| declared.is_none_or(|release| fits(release, json).is_ok());
+        for earlier in self.store.config_history(of).await?.into_iter().rev() {
+            if earlier.same_as(&before.about) {
+                continue;
+            }
+            let json = self.json_at(&earlier).await?;
+            if fits(&json) {
+                let json = (!earlier.removed).then_some(json);
+                return Ok(Content { json, back_to: Some(earlier.generation) });
+            }
+        }
+        if !before.about.removed && fits(EMPTY) {
+            return Ok(Content { json: None, back_to: Some(0) });
+        }
+        let detail = format!("{of} never had another configuration that fits what runs");
+        Err(Fault::new(Code::NoHistory, detail))
+    }
+
+    /// Makes a configuration durable and shows it; unless it is so already, by somebody's will.
+    async fn change_config(
+        &self,
+        action: &str,
+        of: &Installation,
+        before: Option<Config>,
+        content: Content,
+        by: By,
+    ) -> Result<Config, Fault> {
+        let last = before.as_ref().map_or(0, |before| before.about.generation);
+        let (actor, reason) = (by.actor.clone(), by.reason.clone());
+        let next = content.follow(of, last, by, false);
+        if let Some(before) = &before
+            && before.about.same_as(&next.about)
+            && !before.about.taken
+        {
+            return Ok(before.clone());
+        }
+        if next.about.removed
+            && let Some(release) = self.declared(of).await?
+        {
+            fits(&release, EMPTY)?;
+        }
+        let entry = AuditEntry {
+            actor,
+            action: action.to_owned(),
+            object: of.to_string(),
+            reason,
+            before: before.map(|before| said(&before.about)),
+            after: Some(said(&next.about)),
+        };
+        self.store.tx().set_config(next.clone()).commit(entry).await?;
+        self.refresh(of).await?;
+        Ok(next)
+    }
+
+    async fn json_at(&self, about: &ConfigGeneration) -> Result<String, Fault> {
+        let found = self.store.config_at(&about.installation, about.generation).await?;
+        let found = found.ok_or_else(|| {
+            let detail = format!("configuration {} is listed and not there", about.generation);
+            Fault::new(Code::Internal, detail)
+        })?;
+        Ok(found.json)
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// As the generation after `last`.
+    fn follow(self, of: &Installation, last: u64, by: By, taken: bool) -> Config {
+        let Self { json, back_to } = self;
+        let removed = json.is_none();
+        let json = json.unwrap_or_else(|| EMPTY.to_owned());
+        let about = ConfigGeneration {
+            installation: of.clone(),
+            generation: last + 1,
+            digest: Digest::of(json.as_bytes()),
+            removed,
+            by: Some(by),
+            back_to,
+            taken,
+        };
+        Config { json, about }
+    }
+}
+
+/// What a pin says of a configuration that came along.
+pub(super) fn taken(config: &Config) -> TakenConfig {
+    let about = &config.about;
+    TakenConfig { generation: about.generation, back_to: about.back_to.unwrap_or_default() }
+}
+
+/// For the audit.
+pub(super) fn describe(taken: TakenConfig) -> String {
+    let TakenConfig { generation, back_to } = taken;
+    match back_to {
+        0 => format!("configuration {generation} (none)"),
+        back_to => format!("configuration {generation} (back to {back_to})"),
+    }
+}
+
+fn said(about: &ConfigGeneration) -> String {
+    if about.removed { "none".to_owned() } else { about.digest.to_string() }
+}
+
+/// Holds a configuration that was set against a release.
+fn fits(release: &Release, json: &str) -> Result<(), Fault> {
+    let value = serde_json::from_str(json)
+        .map_err(|error| Fault::new(Code::Internal, "stored configuration").caused_by(error))?;
+    keyway_artifacts::schema::check_config(&release.descriptor, &value)
+}
