@@ -165,6 +165,15 @@ impl App {
     pub(crate) fn serve(self, listener: TcpListener) -> Serving {
         let Self { api, store, exchanges, upkeep, tokens: _ } = self;
         let (drain, drained) = oneshot::channel();
+        let unfinished = api.clone();
+        tokio::spawn(async move {
+            if let Err(fault) = unfinished.finish_endings().await {
+                tracing::error!(
+                    problem = fault.chain(),
+                    "deletion of a tenant not finished; say it again"
+                );
+            }
+        });
         let server = tokio::spawn(async move {
             // A dropped sender means the same: stop.
             api.serve(listener, async { drop(drained.await) }).await;

@@ -142,6 +142,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N")]
         generation: Option<u64>,
     },
+    /// A tenant as a whole.
+    #[command(subcommand)]
+    Tenant(TenantCommand),
     /// Show tenant × declared × executed release.
     Pins {
         /// Only this tenant.
@@ -339,6 +342,20 @@ pub(crate) struct Allow {
     /// Also if the release takes another kind of credential than is set; the reason then says which.
     #[arg(long)]
     pub(crate) allow_other_scheme: bool,
+}
+
+/// `keyway tenant`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum TenantCommand {
+    /// Remove everything of a tenant from `--env`: connections, with their tokens at the provider, pins,
+    /// configurations, data keys. Nothing brings it back.
+    Delete {
+        /// The tenant.
+        tenant: String,
+        /// Why: kept in the audit.
+        #[arg(long)]
+        reason: String,
+    },
 }
 
 /// `keyway connect`.

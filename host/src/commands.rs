@@ -14,4 +14,5 @@ pub(crate) mod releases;
 pub(crate) mod remote;
 pub(crate) mod serve;
 pub(crate) mod settings;
+pub(crate) mod tenants;
 pub(crate) mod tokens;

@@ -23,7 +23,7 @@ use crate::client::Unreachable;
 use crate::commands::remote::{Refused, Session, Unfit};
 use crate::commands::{
     admit, calls, connect, connections, explain, keys, logs, new, pins, quotas, releases, serve,
-    settings, tokens,
+    settings, tenants, tokens,
 };
 use crate::exit::Exit;
 
@@ -77,6 +77,7 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
             pins::list(session, tenant.as_deref(), connector.as_deref(), all).await
         }
         Command::History { tenant, connector } => pins::history(session, &tenant, &connector).await,
+        Command::Tenant(command) => tenants::tenant(session, command).await,
         Command::Default(command) => pins::default(session, command).await,
         Command::Connection(command) => connections::connection(session, command).await,
         Command::Client(command) => connections::client(session, command).await,

@@ -12,6 +12,7 @@ mod project;
 mod quotas;
 mod releases;
 mod settings;
+mod tenants;
 mod tokens;
 
 use std::io::Write as _;

@@ -95,14 +95,48 @@ async fn two_operators_at_once_leave_one_history() {
     statuses.sort();
     assert_eq!(statuses, [StatusCode::OK, StatusCode::CONFLICT]);
     // Neither says: both are recorded, one after the other.
-    let mut http = setup.host.http();
+    let (mut http, unpin) = (setup.host.http(), path("acme", ECHO, "/unpin"));
     let (one, two) = tokio::join!(
         pin(json!({"release": "1.0.0", "reason": "at once"})),
-        http.post(&path("acme", ECHO, "/unpin"), json!({"reason": "at once"})),
+        http.post(&unpin, json!({"reason": "at once"})),
     );
     let mut generations = [one.ok().json(), two.ok().json()].map(|pin| pin["generation"].as_u64());
     generations.sort();
     assert_eq!(generations, [Some(3), Some(4)]);
+}
+
+/// Fails if compiled code hides that the component is gone: it would be missed when that code goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_whose_component_is_not_there_as_published_is_not_pinned() {
+    let mut setup = with_both_releases().await;
+    setup.pin("acme", ECHO, "1.0.0").await;
+    let release = setup.http.get("/v1/releases/fixtures/echo/1.1.0").await.ok().json();
+    let digest = release["release"]["digest"].as_str().expect("text")["sha256:".len()..].to_owned();
+    let component = setup.data().join("store/blobs").join(digest);
+    let bytes = std::fs::read(&component).expect("the component is a blob");
+    let mut damaged = bytes.clone();
+    damaged[100] ^= 1;
+    let default = "/v1/environments/dev/defaults/fixtures/echo";
+    let body = json!({"release": "1.1.0", "reason": "newer"});
+    for content in [Some(damaged), None] {
+        match content {
+            Some(damaged) => std::fs::write(&component, damaged).expect("writable"),
+            None => std::fs::remove_file(&component).expect("removable"),
+        }
+        for path in [&path("acme", ECHO, "/pin"), default] {
+            let reply = setup.http.put(path, body.clone()).await;
+            assert_eq!(reply.code(), "release-unavailable", "{}", reply.json());
+        }
+    }
+    let reply = setup.act("acme", ECHO, "version", json!(null)).await.ok();
+    assert_eq!(reply.json(), "1.0.0");
+    let history = setup.http.get(&path("acme", ECHO, "/history")).await.ok().json();
+    assert_eq!(history["pins"].as_array().map(Vec::len), Some(1));
+    // The same bytes again, and it is as before.
+    setup.publish("echo-next").await.ok();
+    setup.pin("acme", ECHO, "1.1.0").await;
+    let reply = setup.act("acme", ECHO, "version", json!(null)).await.ok();
+    assert_eq!(reply.json(), "1.1.0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ pub(crate) mod pins;
 pub(crate) mod proxy;
 pub(crate) mod quotas;
 pub(crate) mod releases;
+pub(crate) mod tenants;
 pub(crate) mod tokens;
 
 use axum::body::Body;

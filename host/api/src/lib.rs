@@ -30,6 +30,7 @@ mod route;
 mod router;
 mod serve;
 mod site;
+mod tenant;
 
 pub use api::{Api, Config, Deps, Limits};
 pub use metrics::Metrics;

@@ -7,7 +7,7 @@ use crate::contract::Endpoint;
 use crate::contract::endpoint;
 use crate::handlers::{
     audit, calls, clients, config, connect, connections, exchanges, health, keys, moves, obtain,
-    pins, proxy, quotas, releases, tokens,
+    pins, proxy, quotas, releases, tenants, tokens,
 };
 use crate::layer::Around;
 use crate::metrics::Metrics;
@@ -30,6 +30,7 @@ pub(crate) fn router(api: Host) -> Router {
         .mount(&endpoint::DEFAULT_SET, pins::set_default)
         .mount(&endpoint::DEFAULT_GET, pins::get_default)
         .mount(&endpoint::DEFAULT_UNSET, pins::unset_default)
+        .mount(&endpoint::TENANT_DELETE, tenants::delete)
         .mount(&endpoint::CONFIG_SET, config::set)
         .mount(&endpoint::CONFIG_GET, config::get)
         .mount(&endpoint::CONFIG_REMOVE, config::remove)

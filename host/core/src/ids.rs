@@ -1,7 +1,7 @@
 //! Names of things: one type a noun, parsed once at the edge.
 //!
 //! Every name is ASCII, so look-alike letters cannot make two tenants of one, and none can be read as
-//! a path: the first character is a letter or a digit.
+//! a path: none has a slash, and the first character is a letter, a digit or `_`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,17 +34,19 @@ fn word(text: &str) -> bool {
         && text.as_bytes()[0].is_ascii_alphanumeric()
 }
 
-/// What a system of the operator's may call one of its users: a number, a UUID, an address of mail.
+/// What a system of the operator's may call a customer or a user of theirs: a number, a UUID, an address of mail,
+/// `auth0|5f7c`. All that a segment of a path takes as it is (RFC 3986 section 3.3), and `|`. None of it ends such a
+/// segment, needs to be escaped in JSON, or is spelled in two ways.
 fn handle(text: &str) -> bool {
     (1..=128).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-@+".contains(&b))
-        && text.as_bytes()[0].is_ascii_alphanumeric()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-@+|:=!$&'()*,;".contains(&b))
+        && (text.as_bytes()[0].is_ascii_alphanumeric() || text.starts_with('_'))
 }
 
 const SLUG_RULE: &str = "1 to 63 lower-case letters, digits and inner hyphens";
 const WORD_RULE: &str =
     "1 to 128 ASCII letters, digits, `.`, `_` and `-`, beginning with a letter or a digit";
-const HANDLE_RULE: &str = "1 to 128 ASCII letters, digits, `.`, `_`, `-`, `@` and `+`, beginning with a letter or a digit";
+const HANDLE_RULE: &str = "1 to 128 ASCII letters, digits and `._~-@+|:=!$&'()*,;`, beginning with a letter, a digit or `_`";
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $valid:ident, $rule:ident) => {
@@ -105,8 +107,8 @@ name!(
     Environment, "environment", slug, SLUG_RULE
 );
 name!(
-    /// A customer of the operator, named within an environment.
-    Tenant, "tenant", word, WORD_RULE
+    /// A customer of the operator, as the operator's system names them, within an environment.
+    Tenant, "tenant", handle, HANDLE_RULE
 );
 name!(
     /// Who releases a connector: the part of its name before the slash.
@@ -300,6 +302,26 @@ mod tests {
         }
         for good in ["acme", "Acme.Inc", "42", "a_b-c"] {
             assert!(good.parse::<Tenant>().is_ok(), "{good:?}");
+        }
+        // As systems that manage identities name their customers and users.
+        for good in [
+            "user@example.com",
+            "o'brien+test@example.co.uk",
+            "auth0|5f7c8ec7c33c6c004bbafe82",
+            "google-oauth2|103547991597142817347",
+            "samlp|corp|_8e8dc5f69a98cc4c1ff3427e5ce34606fd672f91e6",
+            "urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66",
+            "acct:ann@example.com",
+            "_internal",
+            "a=b,c=d;e~f!g$h&i(j)*k",
+        ] {
+            assert!(good.parse::<Tenant>().is_ok(), "{good:?}");
+            assert!(good.parse::<User>().is_ok(), "{good:?}");
+        }
+        for bad in ["|a", "@a", "+a", "~a", "a?b", "a#b", "a\"b", "a<b", "a{b}", "a\nb", "a\u{7f}"]
+        {
+            assert!(bad.parse::<Tenant>().is_err(), "{bad:?}");
+            assert!(bad.parse::<User>().is_err(), "{bad:?}");
         }
         assert!("a".repeat(128).parse::<Tenant>().is_ok());
         assert!("a".repeat(129).parse::<Tenant>().is_err());

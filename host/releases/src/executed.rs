@@ -52,6 +52,12 @@ impl Executed {
         shard.lock().unwrap_or_else(PoisonError::into_inner).get(installation).cloned()
     }
 
+    /// Forgets an installation that is gone.
+    pub(crate) fn forget(&self, installation: &Installation) {
+        let shard = self.shard(installation);
+        shard.lock().unwrap_or_else(PoisonError::into_inner).remove(installation);
+    }
+
     fn shard(&self, installation: &Installation) -> &Mutex<HashMap<Installation, Execution>> {
         // Truncation is fine: only the low bits choose a shard.
         &self.shards[self.hasher.hash_one(installation) as usize % SHARDS]

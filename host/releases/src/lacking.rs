@@ -124,7 +124,7 @@ fn describe_schemes(descriptor: &Descriptor, own: &[Connection], users: &Users) 
     });
     let users = users.schemes.iter().filter_map(|(slot, count)| {
         let takes = descriptor.slots.get(slot)?.scheme.kind();
-        let of = if *count == 1 { "a user has" } else { "users have" };
+        let of = if *count == 1 { "user has" } else { "users have" };
         Some(format!("slot `{slot}` takes {takes}, and {count} {of} another"))
     });
     let texts: Vec<_> = own.chain(users).collect();

@@ -18,6 +18,7 @@ pub mod matrix;
 pub mod pins;
 pub mod routes;
 pub mod scopes;
+pub mod tenant;
 
 pub use keyway_store::model;
 pub use pins::{PinRequest, Releases, RevertRequest, UnpinRequest};

@@ -5,7 +5,7 @@
 //! before anybody is told. Bytes are hashed again each time they are loaded: what does not match its
 //! name is an error and is not handed out.
 //!
-//! Nothing is ever removed here; who may forget what is a question for whoever knows all references.
+//! Nothing is removed here by itself; who may forget what is a question for whoever knows all references.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -68,6 +68,20 @@ impl Blobs {
                 let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
                 map.insert(digest, bytes);
                 Ok(digest)
+            }
+        }
+    }
+
+    /// Removes bytes that nothing names any more, if they are there.
+    pub(crate) async fn remove(&self, digest: &Digest) -> Result<(), Error> {
+        match &self.0 {
+            Kind::Directory(dir, steps) => {
+                let (dir, steps, digest) = (Arc::clone(dir), steps.clone(), *digest);
+                blocking(move || remove(&dir, &digest, &steps)).await
+            }
+            Kind::Memory(map) => {
+                map.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+                Ok(())
             }
         }
     }
@@ -135,6 +149,16 @@ fn write(dir: &Dir, name: &str, bytes: &[u8], steps: &Steps) -> io::Result<()> {
     }
     result?;
     sync(dir, steps)
+}
+
+fn remove(dir: &Dir, digest: &Digest, steps: &Steps) -> Result<(), Error> {
+    let name = digest.hex();
+    let removed = match dir.remove_file(&name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    let removed = removed.and_then(|()| sync(dir, steps));
+    removed.map_err(|error| Error::unavailable(format_args!("blob {name}: {error}")))
 }
 
 /// Makes the names in a directory durable. Opened anew: the handle itself is for paths only.

@@ -124,6 +124,11 @@ impl Key {
         &self.0
     }
 
+    /// Whether it is of this space.
+    pub(crate) fn is_in(&self, space: Space) -> bool {
+        self.0.first() == Some(&(space as u8))
+    }
+
     /// Whether it lies below `prefix`.
     pub(crate) fn starts_with(&self, prefix: &Self) -> bool {
         self.0.starts_with(&prefix.0)

@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     metrics: Metrics,
     pub(crate) wake: watch::Sender<u64>,
+    /// Held by whoever puts bytes for a row until the row names them, and alone by whoever removes some that none names.
+    pub(crate) spilling: tokio::sync::RwLock<()>,
 }
 
 /// Rows read in one step of a longer scan: bounds what a scan holds in memory and how long it keeps a
@@ -103,7 +105,8 @@ impl Store {
         metrics: Metrics,
     ) -> Self {
         let wake = watch::Sender::new(0);
-        Self(Arc::new(Inner { backend, blobs, clock, limits, metrics, wake }))
+        let spilling = tokio::sync::RwLock::default();
+        Self(Arc::new(Inner { backend, blobs, clock, limits, metrics, wake, spilling }))
     }
 
     /// Bytes that rows are too small for.
@@ -633,7 +636,7 @@ fn parts<const N: usize>(key: &Key) -> Result<[String; N], Error> {
     key.texts()?.try_into().map_err(|_| key.corrupt("not its number of parts"))
 }
 
-fn installation_of(
+pub(crate) fn installation_of(
     key: &Key,
     parts: &mut impl Iterator<Item = String>,
 ) -> Result<Installation, Error> {

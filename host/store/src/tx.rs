@@ -46,7 +46,7 @@ pub struct Tx {
     changes: Vec<Change>,
 }
 
-enum Change {
+pub(crate) enum Change {
     Publish(Box<Release>),
     Pin(Box<Generation>),
     Default(EnvironmentDefault),
@@ -57,12 +57,13 @@ enum Change {
     Cell(CellChange),
     AddToken(Token),
     RemoveToken(Actor),
+    Erase(Vec<Key>),
 }
 
 /// A commit in the making.
 #[derive(Default)]
-struct Plan {
-    commit: Commit,
+pub(crate) struct Plan {
+    pub(crate) commit: Commit,
     touched: Vec<Touched>,
     /// What must be blobs before the rows that name them.
     spilled: Vec<Bytes>,
@@ -166,6 +167,8 @@ impl Tx {
                 plan.add(&store, change).await?;
             }
             plan.commit.once_each()?;
+            let _spilling =
+                if plan.spilled.is_empty() { None } else { Some(store.0.spilling.read().await) };
             for bytes in plan.spilled.drain(..) {
                 store.blobs().put(bytes).await?;
             }
@@ -179,7 +182,7 @@ impl Tx {
         }
     }
 
-    fn with(mut self, change: Change) -> Self {
+    pub(crate) fn with(mut self, change: Change) -> Self {
         self.changes.push(change);
         self
     }
@@ -207,6 +210,7 @@ impl Plan {
             Change::Cell(change) => change.plan(store, &mut self.commit).await,
             Change::AddToken(token) => self.add_token(store, token).await,
             Change::RemoveToken(name) => self.remove_token(store, name).await,
+            Change::Erase(keys) => self.erase(store, keys).await,
         }
     }
 
@@ -304,6 +308,10 @@ impl Plan {
         }
         self.touched.push(Touched::Installation(connection.installation.clone()));
         Ok(())
+    }
+
+    pub(crate) fn touch(&mut self, installation: Installation) {
+        self.touched.push(Touched::Installation(installation));
     }
 
     /// Without a guard: whoever else writes it writes the same.

@@ -22,6 +22,16 @@ const REVOKE_TIME: Duration = Duration::from_secs(10);
 /// For a refresh that is in flight. A little over what its request may take.
 const LANDING_TIME: Duration = Duration::from_secs(45);
 
+/// That a connection is gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Disconnected {
+    /// Whether its tokens were revoked at the provider, or why not, as in the audit; none where it never had any.
+    pub revoked: Option<String>,
+}
+
+/// What [`Disconnected`] says of tokens that were.
+pub const REVOKED: &str = "revoked at the provider";
+
 // === impl Vault ===
 
 impl Vault {
@@ -33,11 +43,21 @@ impl Vault {
         spec: Option<&SlotSpec>,
         actor: &Actor,
     ) -> Result<bool, Fault> {
+        Ok(self.disconnect(of, spec, actor).await?.is_some())
+    }
+
+    /// The same, with what came of revoking its tokens; that is none where it never had any.
+    pub async fn disconnect(
+        &self,
+        of: &ConnectionRef,
+        spec: Option<&SlotSpec>,
+        actor: &Actor,
+    ) -> Result<Option<Disconnected>, Fault> {
         // Until the end of this function no refresh begins.
         let _grounded = self.shared.tower.ground(of);
         let landed = self.is_idle(LANDING_TIME, || self.in_flight(of)).await;
         loop {
-            let Some(seen) = self.shared.store.connection(of).await? else { return Ok(false) };
+            let Some(seen) = self.shared.store.connection(of).await? else { return Ok(None) };
             let mut revoked = self.revoke(&seen, spec).await;
             if !landed {
                 let said = revoked.get_or_insert_with(|| "not revoked".to_owned());
@@ -45,19 +65,19 @@ impl Vault {
             }
             let _changing = self.shared.changing.lock().await;
             // A person may have connected again meanwhile: those tokens are revoked as well.
-            let Some(before) = self.shared.store.connection(of).await? else { return Ok(false) };
+            let Some(before) = self.shared.store.connection(of).await? else { return Ok(None) };
             if before.epoch != seen.epoch {
                 continue;
             }
             let tx = self.shared.store.tx().remove_connection(of, before.generation);
             let tx = self.shared.records.remove(tx, of, before.epoch).await?;
             let mut entry = entry("connection.remove", &before, actor, Some(&before));
-            entry.after = revoked;
+            entry.after.clone_from(&revoked);
             tx.commit(entry).await?;
             self.show(of, None);
             self.forget_tokens(of);
             self.shared.standings.note(of, None);
-            return Ok(true);
+            return Ok(Some(Disconnected { revoked }));
         }
     }
 
@@ -128,7 +148,7 @@ impl Vault {
         };
         let endpoint = Endpoint::new(&self.shared, &of.environment, (oauth, &client), REVOKE_TIME);
         match endpoint.revoke(token, kind).await {
-            Ok(true) => Some("revoked at the provider".to_owned()),
+            Ok(true) => Some(REVOKED.to_owned()),
             Ok(false) => Some("not revoked: the release declares no `revoke-url`".to_owned()),
             Err(problem) => {
                 tracing::warn!(%connection, ?problem, "tokens not revoked");

@@ -19,6 +19,7 @@
 mod cache;
 mod data;
 mod error;
+mod forget;
 mod ring;
 mod rotation;
 mod service;

@@ -14,7 +14,7 @@ mod barrier;
 pub mod base_url;
 pub mod connections;
 pub mod consent;
-mod disconnect;
+pub mod disconnect;
 pub mod import;
 pub mod keep_alive;
 pub mod key;
@@ -28,6 +28,7 @@ pub mod seal;
 pub mod secret;
 pub mod standing;
 pub mod steps;
+pub mod tenant;
 pub mod tokens;
 
 pub use connections::{Parts, Vault};

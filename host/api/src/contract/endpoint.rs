@@ -287,6 +287,10 @@ endpoints! {
         "Let installations without a pin run nothing",
         [], Body::Shape(shape::<installation::UnsetDefault>()),
         [json::<installation::DefaultUnset>(200, "There is no default")];
+    TENANT_DELETE = Post "/v1/environments/{environment}/tenants/{tenant}/delete", Administer,
+        "Remove everything of a tenant: connections, with their tokens at the provider, pins, configurations, data keys",
+        [], Body::Shape(shape::<installation::DeleteTenant>()),
+        [json::<installation::TenantDeleted>(200, "Nothing of it is left")];
 
     CONFIG_SET = Put installation!("/config"), Operate,
         "Set an installation's configuration: a JSON object that fits the release's schema",

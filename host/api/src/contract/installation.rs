@@ -262,6 +262,56 @@ pub struct Executed {
     pub failures: u64,
 }
 
+/// The end of a tenant in an environment, wanted.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteTenant {
+    /// Why; up to 1024 bytes.
+    pub reason: String,
+}
+
+/// What was removed of a tenant. All zero where there was nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TenantDeleted {
+    /// Where.
+    pub environment: String,
+    /// Whose.
+    pub tenant: String,
+    /// Installations.
+    pub installations: usize,
+    /// Pins, whole histories of them.
+    pub pins: usize,
+    /// Configurations, likewise.
+    pub configs: usize,
+    /// Connections, the tenant's own and its users'.
+    pub connections: usize,
+    /// Those of them whose tokens were revoked at the provider.
+    pub revoked: usize,
+    /// Those that had tokens which were not.
+    pub not_revoked: usize,
+    /// The first 100 of these, for whoever revokes them by hand.
+    pub to_revoke: Vec<NotRevoked>,
+    /// Connect sessions that had begun.
+    pub sessions: usize,
+    /// Data keys: what they sealed cannot be opened any more. A backup of before has both.
+    pub data_keys: usize,
+}
+
+/// A connection whose tokens may still be good at the provider.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NotRevoked {
+    /// Of which connector.
+    pub connector: String,
+    /// Of which slot.
+    pub slot: String,
+    /// Whose; absent: the tenant's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub user: Option<String>,
+    /// Why.
+    pub why: String,
+}
+
 /// A way back of a configuration, wanted.
 #[derive(Clone, Default, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -31,6 +31,7 @@ const CASES: &[(&str, Option<&[Role]>)] = &[
     ("DEFAULT_SET", Some(OPERATORS)),
     ("DEFAULT_GET", Some(ANYONE)),
     ("DEFAULT_UNSET", Some(OPERATORS)),
+    ("TENANT_DELETE", Some(&[Admin])),
     ("CONFIG_SET", Some(OPERATORS)),
     ("CONFIG_GET", Some(ANYONE)),
     ("CONFIG_REMOVE", Some(OPERATORS)),

@@ -38,6 +38,8 @@ mod settings;
 #[cfg(test)]
 mod standing;
 #[cfg(test)]
+mod tenants;
+#[cfg(test)]
 mod unseen;
 #[cfg(test)]
 mod world;

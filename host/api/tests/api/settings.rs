@@ -58,7 +58,8 @@ async fn a_configuration_has_a_history_and_changes_take_along_what_fits() {
     let second = world.get(&at("/config/history?before=2")).await.ok();
     assert_eq!(second["configs"].as_array().unwrap().len(), 1);
 
-    let revert = |body| world.post(&at("/config/revert"), body);
+    let path = at("/config/revert");
+    let revert = |body| world.post(&path, body);
     let to_eu = revert(json!({"reason": "moved"})).await.ok();
     assert_eq!((&to_eu["config"], &to_eu["back_to"]), (&json!({"region": "eu"}), &json!(1)));
     revert(json!({"generation": 1})).await.refused(409, "conflict");

@@ -43,6 +43,7 @@ use tokio::sync::Semaphore;
 pub(crate) struct World {
     pub(crate) api: Api,
     pub(crate) store: Store,
+    pub(crate) releases: Releases,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) dispatch: Arc<FakeDispatch>,
     pub(crate) loader: Arc<FakeLoader>,
@@ -181,7 +182,7 @@ impl World {
                     policy.clone(),
                     clock.clone(),
                 ),
-                releases,
+                releases: releases.clone(),
                 vault,
                 keys,
                 tokens: tokens.clone(),
@@ -200,6 +201,7 @@ impl World {
         Self {
             api,
             store,
+            releases,
             clock,
             dispatch,
             loader,

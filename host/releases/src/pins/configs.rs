@@ -23,8 +23,8 @@ const EMPTY: &str = "{}";
 pub struct RevertConfigRequest {
     /// For whom.
     pub installation: Installation,
-    /// Back to the configuration of this generation, 0 for none. None: to the newest that differs from the one there
-    /// and fits what runs.
+    /// Back to the configuration of this generation, 0 for none. None: to the newest that somebody set, that differs from
+    /// the one there, and that fits what runs.
     pub to_generation: Option<u64>,
     /// Who says so.
     pub actor: Actor,
@@ -197,7 +197,7 @@ impl Shared {
         Ok(Content { json, back_to: Some(number) })
     }
 
-    /// The newest that differs from the one there, and fits what runs.
+    /// The newest that somebody set, that differs from the one there, and that fits what runs.
     async fn content_before(
         &self,
         before: &Config,
@@ -206,7 +206,7 @@ impl Shared {
         let of = &before.about.installation;
         let fits = |json: &str| declared.is_none_or(|release| fits(release, json).is_ok());
         for earlier in self.store.config_history(of).await?.into_iter().rev() {
-            if earlier.same_as(&before.about) {
+            if earlier.taken || earlier.same_as(&before.about) {
                 continue;
             }
             let json = self.json_at(&earlier).await?;

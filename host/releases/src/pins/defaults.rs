@@ -75,6 +75,7 @@ impl Releases {
         let DefaultRequest { environment, connector, release, actor, reason, allowed } = request;
         check_reason(&reason)?;
         let release = self.find(&connector, &release).await?;
+        self.shared.check_component(&release).await?;
         self.shared.load(&release).await?;
         let users = self.shared.users_without_pin(&environment, &release).await?;
         let _changing = self.shared.changing.lock().await;

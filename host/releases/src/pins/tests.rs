@@ -77,7 +77,8 @@ impl Bench {
     async fn new() -> Self {
         let store = Store::memory(Arc::new(Fixed));
         publish(&store, "1.0.0", json!({})).await;
-        let config = json!({"properties": {"n": {"type": "integer"}}});
+        let config =
+            json!({"properties": {"n": {"type": "integer"}}, "additionalProperties": false});
         publish(&store, "2.0.0", json!({"config": config})).await;
         let shelf = Arc::new(Shelf::default());
         let releases = releases(&store, &shelf);
@@ -210,6 +211,7 @@ async fn publish(store: &Store, version: &str, mut descriptor: serde_json::Value
         before: None,
         after: None,
     };
+    store.blobs().put(version.as_bytes().to_vec().into()).await.unwrap();
     store.tx().publish(release).commit(entry).await.unwrap();
 }
 
@@ -549,7 +551,7 @@ async fn another_kind_of_credential_is_said_before_the_pin() {
     bench.pin("beta", "1.0.0").await.unwrap();
     connect(&bench, Some("ann")).await;
     let refused = bench.pin("beta", "3.0.0").await.unwrap_err();
-    assert!(refused.detail.contains("takes basic, and a user has another"), "{refused}");
+    assert!(refused.detail.contains("takes basic, and 1 user has another"), "{refused}");
 }
 
 async fn connect(bench: &Bench, user: Option<&str>) {

@@ -272,6 +272,47 @@ pub async fn a_default_that_was_unset_keeps_its_generation(subject: &Subject) {
     assert_eq!(found, Some(default(3)));
 }
 
+/// Its rows go, and the bytes that only they named; a connection has to be removed before.
+pub async fn a_tenant_is_erased_and_nobody_else(subject: &Subject) {
+    let store = &subject.store;
+    let (large, shared) =
+        (format!("{{{}}}", " ".repeat(9_000)), format!("{{{}}}", " ".repeat(9_001)));
+    // One whose name begins like the other's.
+    for tenant in ["acme", "acme.eu"] {
+        let of = installation(tenant);
+        for number in 1..=300 {
+            store.tx().pin(pin(tenant, number, "1.0.0")).commit(entry("pin")).await.expect("pin");
+        }
+        let own = if tenant == "acme" { large.as_str() } else { "{}" };
+        for (number, json) in (1..).zip([own, &shared]) {
+            let change = store.tx().set_config(config(&of, number, json));
+            change.commit(entry("config")).await.expect("set");
+        }
+    }
+    let mut set = connection("token", 1, Bytes::from_static(b"sealed"));
+    set.user = Some(name("ann@example.com"));
+    store.tx().set_connection(set.clone()).commit(entry("set")).await.expect("set");
+    let (dev, acme) = (name("dev"), name("acme"));
+    let erase = async || store.erase_tenant(&dev, &acme, &entry("erase")).await;
+    refused!(erase().await, Connection);
+    let remove = store.tx().remove_connection(&set.reference(), 1);
+    remove.commit(entry("remove")).await.expect("remove");
+    assert_eq!(erase().await.expect("erase"), crate::Erased { pins: 300, configs: 2 });
+    assert_eq!(erase().await.expect("again"), crate::Erased::default());
+    let gone = installation("acme");
+    assert_eq!(store.installation(&gone).await.expect("read"), None);
+    assert_eq!(store.history(&gone).await.expect("read"), []);
+    assert_eq!(store.config_history(&gone).await.expect("read"), []);
+    assert_eq!(store.connection_generation(&set.reference()).await.expect("read"), 0);
+    let blob =
+        async |json: &str| store.blobs().get(&Digest::of(json.as_bytes())).await.expect("read");
+    assert_eq!(blob(&large).await, None);
+    assert!(blob(&shared).await.is_some(), "another tenant has it");
+    let other = store.installation(&installation("acme.eu")).await.expect("read").expect("there");
+    assert_eq!(other.config.expect("still set").json, shared);
+    assert_eq!(store.history(&installation("acme.eu")).await.expect("read").len(), 300);
+}
+
 /// In a row or in a blob, each is still there under its number.
 pub async fn configurations_have_a_history(subject: &Subject) {
     let store = &subject.store;

@@ -12,9 +12,9 @@ use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keyway_core::ids::{Actor, ConnectionRef, Environment};
+use keyway_core::ids::{Actor, ConnectionRef, Environment, Tenant};
 use keyway_core::{Code, Digest, Fault};
-use keyway_store::{Error, Tx};
+use keyway_store::{Cell, Error, Tx};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -171,6 +171,49 @@ impl Vault {
             }
         }
         Ok(())
+    }
+
+    /// The sessions that are for a tenant, with their versions.
+    pub(crate) async fn sessions_of(
+        &self,
+        environment: &Environment,
+        tenant: &Tenant,
+    ) -> Result<Vec<(Vec<u8>, u64)>, Fault> {
+        let cells = self.shared.store.cells(SESSIONS).await?;
+        let is = |cell: &Cell| {
+            serde_json::from_slice::<Session>(&cell.value).is_ok_and(|session| {
+                let of = &session.of.installation;
+                of.environment == *environment && of.tenant == *tenant
+            })
+        };
+        let own = cells.into_iter().filter(|(_, cell)| is(cell));
+        Ok(own.map(|(key, cell)| (key, cell.version)).collect())
+    }
+
+    /// Ends the sessions that are for a tenant: an answer that comes later belongs to none, and its code is not
+    /// exchanged. How many those were.
+    pub(crate) async fn end_sessions(
+        &self,
+        environment: &Environment,
+        tenant: &Tenant,
+    ) -> Result<usize, Fault> {
+        let mut ended = 0;
+        for _ in 0..ROUNDS {
+            let own = self.sessions_of(environment, tenant).await?;
+            if own.is_empty() {
+                return Ok(ended);
+            }
+            for (key, version) in own {
+                let remove = self.shared.store.batch().remove_cell(SESSIONS, &key, version);
+                match remove.commit().await {
+                    Ok(()) => ended += 1,
+                    // Somebody is at it: the next round has its version.
+                    Err(Error::Conflict { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Err(busy())
     }
 
     /// The same, if it is time again. Whoever begins has no trouble with what others have left.

@@ -1,7 +1,7 @@
 //! Unwrapped data keys in memory, and turns at making or unwrapping one.
 //!
-//! Nothing is ever dropped before the process ends: whoever has a data key needs it again with the next call, and the
-//! service that unwrapped it may be gone by then. There are as many as the store has rows for, some 200 bytes each.
+//! Nothing is dropped before the process ends but what belongs to a tenant that is: whoever has a data key needs it again with
+//! the next call, and the service that unwrapped it may be gone by then. There are as many as the store has rows for, some 200 bytes each.
 
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -58,6 +58,17 @@ impl Cache {
             *said = (version, Arc::clone(key));
         }
         Arc::clone(&said.1)
+    }
+}
+
+// === impl Cache, at the end of a tenant ===
+
+impl Cache {
+    /// Drops every key of an owner.
+    pub(crate) fn forget(&self, owner: &Owner) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.current.remove(owner);
+        known.keys.retain(|_, key| key.owner != *owner);
     }
 }
 

@@ -134,7 +134,8 @@ impl Model {
 
     fn config_before(&self) -> Option<Content> {
         let fits = |content| self.runs().is_none_or(|release| Self::fits(release, content));
-        let all = self.configs.iter().rev().map(|(content, _)| *content).chain([None]);
+        let set = self.configs.iter().rev().filter(|(_, taken)| !taken);
+        let all = set.map(|(content, _)| *content).chain([None]);
         all.into_iter().find(|content| *content != self.content() && fits(*content))
     }
 
