@@ -99,7 +99,8 @@ impl Releases {
         self.shared.change_config("config.revert", &installation, before, content, by).await
     }
 
-    /// Leaves an installation without a configuration, as a new generation. None if it never had one.
+    /// Leaves an installation without a configuration, as a new generation, whatever it runs: that is the way to a release
+    /// that nothing fits yet. None if it never had one.
     pub async fn remove_config(
         &self,
         installation: Installation,
@@ -173,7 +174,7 @@ impl Shared {
         }
     }
 
-    /// What was set at a generation, which must fit what runs.
+    /// What was set at a generation, which must fit what runs if it is anything.
     async fn content_at(
         &self,
         before: &Config,
@@ -191,8 +192,9 @@ impl Shared {
                 (!found.about.removed).then_some(found.json)
             }
         };
-        if let Some(release) = declared {
-            fits(release, json.as_deref().unwrap_or(EMPTY))?;
+        // None may be left to a release that asks for some, as before the first was set.
+        if let (Some(release), Some(json)) = (declared, &json) {
+            fits(release, json)?;
         }
         Ok(Content { json, back_to: Some(number) })
     }
@@ -239,11 +241,6 @@ impl Shared {
             && !before.about.taken
         {
             return Ok(before.clone());
-        }
-        if next.about.removed
-            && let Some(release) = self.declared(of).await?
-        {
-            fits(&release, EMPTY)?;
         }
         let entry = AuditEntry {
             actor,

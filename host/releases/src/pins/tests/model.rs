@@ -122,7 +122,9 @@ impl Model {
     }
 
     fn configure(&mut self, content: Content) -> Outcome {
-        if self.runs().is_some_and(|release| !Self::fits(release, content)) {
+        // None may be left to a release that asks for some.
+        let misfit = |release| content.is_some() && !Self::fits(release, content);
+        if self.runs().is_some_and(misfit) {
             return Err(Code::ConfigInvalid);
         }
         if self.configs.last() != Some(&(content, false)) {
