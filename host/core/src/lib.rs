@@ -21,6 +21,7 @@ pub mod ports;
 pub mod quota;
 pub mod release;
 mod scheme;
+pub mod transient;
 
 pub use code::Code;
 pub use descriptor::Descriptor;

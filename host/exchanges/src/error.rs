@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use keyway_core::{Code, Fault};
+use keyway_core::{Code, Fault, transient};
 
 /// What the log may fail with. Recording never fails: it drops and counts.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,10 @@ impl From<Error> for Fault {
             Error::Crowded { .. } => {
                 Self::new(Code::Overloaded, "too many follow the exchange log at once")
             }
+            Error::Read { source, .. } if transient::is(source) => Self::new(
+                Code::Overloaded,
+                "the host has no free descriptor or memory for this at the moment",
+            ),
             Error::Open { .. } | Error::Read { .. } | Error::Ended => {
                 Self::new(Code::Internal, "the exchange log cannot be read")
             }

@@ -9,6 +9,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use keyway_core::exchange::Exchange;
 use keyway_core::ports::{Clock, ExchangeLog};
+use keyway_core::transient;
 use tokio::sync::{Semaphore, broadcast, oneshot};
 
 use crate::budget::Budget;
@@ -200,7 +201,7 @@ impl Shared {
         for number in numbers {
             newest = number;
             open = None;
-            let found = match segment::look(&self.dir, number) {
+            let found = match transient::retry(|| segment::look(&self.dir, number)) {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::warn!(%error, segment = number, "segment of the exchange log not read");

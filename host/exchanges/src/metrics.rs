@@ -3,7 +3,7 @@
 //! | name | meaning |
 //! | --- | --- |
 //! | `keyway_exchanges_recorded_total` | exchanges written to the log |
-//! | `keyway_exchanges_dropped_total{why}` | exchanges not written: `waiting` and `waiting_bytes` (the writer did not keep up), `too_large`, `disk` (writing failed) |
+//! | `keyway_exchanges_dropped_total{why}` | exchanges not written: `waiting` and `waiting_bytes` (the writer did not keep up), `too_large`, `disk` (writing failed), `short` (no descriptor or memory free) |
 //! | `keyway_exchanges_damaged_total` | stretches of the log that a reader found damaged and skipped |
 //! | `keyway_exchanges_bytes` | bytes of all segments |
 //! | `keyway_exchanges_segments` | segments |
@@ -37,6 +37,8 @@ pub(crate) enum Dropped {
     TooLarge,
     /// Writing failed.
     Disk,
+    /// The machine had no descriptor or memory for it.
+    Short,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -65,7 +67,13 @@ impl Metrics {
 
     /// Exchanges dropped so far, for whatever reason.
     pub fn dropped(&self) -> u64 {
-        let whys = [Dropped::Waiting, Dropped::WaitingBytes, Dropped::TooLarge, Dropped::Disk];
+        let whys = [
+            Dropped::Waiting,
+            Dropped::WaitingBytes,
+            Dropped::TooLarge,
+            Dropped::Disk,
+            Dropped::Short,
+        ];
         whys.into_iter().map(|why| self.dropped_for(why)).sum()
     }
 
@@ -116,6 +124,7 @@ impl EncodeLabelValue for Dropped {
             Self::WaitingBytes => "waiting_bytes",
             Self::TooLarge => "too_large",
             Self::Disk => "disk",
+            Self::Short => "short",
         })
     }
 }

@@ -17,6 +17,7 @@ use std::os::unix::fs::FileExt as _;
 
 use bytes::{Buf as _, BufMut as _};
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
+use keyway_core::transient;
 use time::OffsetDateTime;
 
 use crate::frame::{self, Piece};
@@ -115,13 +116,15 @@ impl Segment {
     /// Its bytes up to the end of the last frame that was whole when it was looked at; none if retention
     /// has deleted it since.
     pub(crate) fn read(&self, dir: &Dir) -> io::Result<Option<Vec<u8>>> {
-        let file = match dir.open(name(self.number)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let mut bytes = Vec::with_capacity(usize::try_from(self.bytes).unwrap_or_default());
-        file.take(self.bytes).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        transient::retry(|| {
+            let file = match dir.open(name(self.number)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                file => file?,
+            };
+            let mut bytes = Vec::with_capacity(usize::try_from(self.bytes).unwrap_or_default());
+            file.take(self.bytes).read_to_end(&mut bytes)?;
+            Ok(Some(bytes))
+        })
     }
 
     /// Whether an exchange in it may have begun within these times.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use keyway_core::ports::Clock;
+use keyway_core::transient;
 use tokio::sync::oneshot;
 
 use crate::exchanges::Shared;
@@ -186,7 +187,8 @@ impl Writer {
             return;
         }
         let frames = &frames[batch.frames.clone()];
-        match self.write(batch, frames) {
+        // To the same place each time, so that it may be done again.
+        match transient::retry(|| self.write(batch, frames)) {
             Ok(()) => {
                 self.unsynced.get_or_insert_with(Instant::now);
                 if !std::mem::replace(&mut self.anchored, true) {
@@ -204,9 +206,17 @@ impl Writer {
                 drop(self.delete(i64::MIN));
             }
             Err(error) => {
-                self.shared.metrics.count_dropped(Dropped::Disk, batch.summary.exchanges);
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(%error, "exchange log not written; exchanges are dropped");
+                let short = transient::is(&error);
+                let why = if short { Dropped::Short } else { Dropped::Disk };
+                self.shared.metrics.count_dropped(why, batch.summary.exchanges);
+                match std::mem::replace(&mut self.failing, true) {
+                    true => {}
+                    false if short => {
+                        tracing::warn!(%error, "no descriptor or memory for the exchange log; exchanges are dropped");
+                    }
+                    false => {
+                        tracing::error!(%error, "exchange log not written; exchanges are dropped");
+                    }
                 }
             }
         }
@@ -275,7 +285,7 @@ impl Writer {
             return;
         }
         let Some(Active { file, .. }) = &self.active else { return };
-        if let Err(error) = file.sync_data() {
+        if let Err(error) = transient::retry(|| file.sync_data()) {
             tracing::warn!(%error, "exchange log not synced");
         }
     }

@@ -16,7 +16,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keyway_core::{Code, Fault};
+use keyway_core::{Code, Fault, transient};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
@@ -26,6 +26,7 @@ use crate::cache;
 use crate::engine::Compatibility;
 use crate::limits::Limits;
 use crate::log::harmless;
+use crate::runtime::short;
 use frame::{Answer, Job, Passed};
 
 pub(crate) use frame::Task;
@@ -52,6 +53,9 @@ pub(crate) struct Gate {
     limits: Arc<Limits>,
     compatibility: Compatibility,
     permits: Semaphore,
+    /// For what was admitted before, and is only compiled again: a start may have much of it, and nobody is served
+    /// before. As many as there are processors.
+    compiles: Semaphore,
 }
 
 /// What a process left behind.
@@ -73,8 +77,11 @@ struct Died {
 
 impl Gate {
     pub(crate) fn new(worker: Worker, limits: Arc<Limits>, compatibility: Compatibility) -> Self {
-        let permits = Semaphore::new(limits.admission.processes_max.get());
-        Self { worker, limits, compatibility, permits }
+        let processes_max = limits.admission.processes_max.get();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let permits = Semaphore::new(processes_max);
+        let compiles = Semaphore::new(processes_max.max(cores));
+        Self { worker, limits, compatibility, permits, compiles }
     }
 
     /// Has a component checked and compiled.
@@ -88,7 +95,11 @@ impl Gate {
             let detail = format!("{} bytes; {most} is the most", component.len());
             return Err(Fault::new(Code::ComponentTooLarge, detail));
         }
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        let permits = match task {
+            Task::Admit => &self.permits,
+            Task::Compile => &self.compiles,
+        };
+        let _permit = permits.acquire().await.expect("the semaphore is never closed");
         let time_max = self.limits.admission.time_max;
         // Dropping the process, as running out of time does, kills it.
         let ended = timeout(time_max, self.process(task, component)).await.map_err(|_| {
@@ -99,9 +110,12 @@ impl Gate {
     }
 
     async fn process(&self, task: Task, component: Bytes) -> Result<Ended, Fault> {
-        let no_worker = |error| {
-            Fault::new(Code::Internal, "the process that checks components does not start")
-                .caused_by(error)
+        let no_worker = |error| match transient::is(&error) {
+            true => short(error),
+            false => {
+                Fault::new(Code::Internal, "the process that checks components does not start")
+                    .caused_by(error)
+            }
         };
         let job = Job { task, limits: (*self.limits).clone() };
         let head = frame::head(&job).map_err(no_worker)?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use cap_std::fs::{Dir, OpenOptions};
 use hmac::{Hmac, Mac as _};
-use keyway_core::Digest;
+use keyway_core::{Digest, transient};
 use sha2::Sha256;
 
 use crate::engine::Compatibility;
@@ -49,6 +49,8 @@ pub(crate) enum Found {
     Nothing,
     /// Something that is not what this host put there.
     Forged,
+    /// It could not be looked for: the machine has no descriptor or memory free, and compiling would take more of both.
+    Short(io::Error),
 }
 
 // === impl CacheKey ===
@@ -92,18 +94,21 @@ impl Cache {
 
     /// Reads and checks. Blocks.
     pub(crate) fn get(&self, component: &Digest) -> Found {
-        let mut bytes = Vec::new();
-        let read = self.folder.open(name(component)).and_then(|mut file| {
-            bytes.reserve_exact(usize::try_from(file.metadata()?.len()).unwrap_or(0));
-            file.read_to_end(&mut bytes)
+        let read = transient::retry(|| {
+            let mut file = self.folder.open(name(component))?;
+            let mut bytes =
+                Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or(0));
+            file.read_to_end(&mut bytes)?;
+            Ok(bytes)
         });
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Nothing,
+            Err(error) if transient::is(&error) => Found::Short(error),
             Err(error) => {
                 tracing::warn!(%component, %error, "cannot read compiled code");
                 Found::Nothing
             }
-            Ok(_) if self.authentic(component, &bytes) => {
+            Ok(bytes) if self.authentic(component, &bytes) => {
                 Found::Code(Code { bytes, offset: HEADER_BYTES })
             }
             Ok(_) => {
@@ -116,11 +121,12 @@ impl Cache {
     /// Writes beside, then renames over. Blocks.
     pub(crate) fn put(&self, component: &Digest, code: &Code) -> io::Result<()> {
         let temporary = format!(".{:032x}.tmp", rand::random::<u128>());
-        let written = self.write(&temporary, component, code.bytes()).and_then(|()| {
-            self.folder.rename(&temporary, &self.folder, name(component))?;
-            // The rename is durable once the folder is.
-            self.folder.open(".")?.sync_all()
-        });
+        let written = transient::retry(|| self.write(&temporary, component, code.bytes()))
+            .and_then(|()| {
+                self.folder.rename(&temporary, &self.folder, name(component))?;
+                // The rename is durable once the folder is.
+                transient::retry(|| self.folder.open(".")?.sync_all())
+            });
         if written.is_err() {
             // Nothing reads it, and the first error says more than one about cleaning up.
             drop(self.folder.remove_file(&temporary));
@@ -130,7 +136,8 @@ impl Cache {
 
     fn write(&self, temporary: &str, component: &Digest, code: &[u8]) -> io::Result<()> {
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
+        // Its name is nobody else's; what an earlier try left in it is written over.
+        options.write(true).create(true).truncate(true);
         let mut file = self.folder.open_with(temporary, &options)?;
         file.write_all(MAGIC)?;
         file.write_all(&self.mac(component, code).finalize().into_bytes())?;

@@ -172,7 +172,8 @@ impl Inner {
     /// The release's code from the cache, linked; none for whatever reason it cannot be had.
     async fn cached(&self, digest: Digest) -> Result<Option<wit::Adapter>, Fault> {
         let (cache, link) = (self.cache.clone(), self.link());
-        let (result, adapter) = blocking(move || match cache.get(&digest) {
+        let (result, adapter) = blocking(move || Ok(match cache.get(&digest) {
+            Found::Short(error) => return Err(short(error)),
             Found::Nothing => (CacheResult::Miss, None),
             Found::Forged => (CacheResult::Forged, None),
             Found::Code(code) => match link(&code) {
@@ -182,8 +183,8 @@ impl Inner {
                     (CacheResult::Stale, None)
                 }
             },
-        })
-        .await?;
+        }))
+        .await??;
         self.metrics.cache(result);
         Ok(adapter)
     }
@@ -215,6 +216,12 @@ impl Inner {
         let (engine, linker) = (self.engine.engine.clone(), self.linker.clone());
         move |code| loader::link(&engine, &linker, code)
     }
+}
+
+/// What a caller hears while the machine has no descriptor, thread or memory for what it takes to load a release.
+pub(crate) fn short(error: io::Error) -> Fault {
+    let detail = "the host has no free descriptor or memory for this at the moment";
+    Fault::new(Code::Overloaded, detail).caused_by(error)
 }
 
 /// Runs what reads files or hashes megabytes where it holds up no call.

@@ -36,6 +36,9 @@ pub(crate) trait Backend: Send + Sync {
     /// The store's own time: what lease and visibility deadlines are measured by.
     async fn now(&self) -> Result<OffsetDateTime, Error>;
 
+    /// Drawn when the store was made; another store has another.
+    fn id(&self) -> u128;
+
     /// Whether commits are being taken.
     fn healthy(&self) -> Result<(), Error>;
 }

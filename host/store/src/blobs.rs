@@ -17,7 +17,7 @@ use bytes::Bytes;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 use keyway_core::ports::Components;
-use keyway_core::{Code, Digest, Fault};
+use keyway_core::{Code, Digest, Fault, transient};
 
 use crate::error::Error;
 use crate::step::{Step, Steps};
@@ -45,14 +45,17 @@ impl Blobs {
 
     /// Blobs in `path`, which is made if it is not there. Removes what crashed writers left.
     pub(crate) fn open(path: &Path, steps: Steps) -> io::Result<Self> {
-        Dir::create_ambient_dir_all(path, ambient_authority())?;
-        let dir = Dir::open_ambient_dir(path, ambient_authority())?;
-        for entry in dir.entries()? {
-            let name = entry?.file_name();
-            if name.to_string_lossy().starts_with(TEMPORARY) {
-                dir.remove_file(&name)?;
+        let dir = transient::retry(|| {
+            Dir::create_ambient_dir_all(path, ambient_authority())?;
+            let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+            for entry in dir.entries()? {
+                let name = entry?.file_name();
+                if name.to_string_lossy().starts_with(TEMPORARY) {
+                    dir.remove_file(&name)?;
+                }
             }
-        }
+            Ok(dir)
+        })?;
         Ok(Self(Kind::Directory(Arc::new(dir), steps)))
     }
 
@@ -82,6 +85,20 @@ impl Blobs {
             Kind::Memory(map) => {
                 map.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
                 Ok(())
+            }
+        }
+    }
+
+    /// How many bytes there are under this digest, without reading them; none if they were never put.
+    pub async fn size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
+        match &self.0 {
+            Kind::Directory(dir, _) => {
+                let (dir, digest) = (Arc::clone(dir), *digest);
+                blocking(move || size(&dir, &digest)).await
+            }
+            Kind::Memory(map) => {
+                let map = map.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(map.get(digest).map(|bytes| bytes.len() as u64))
             }
         }
     }
@@ -129,8 +146,12 @@ fn put(dir: &Dir, bytes: &[u8], steps: &Steps) -> Result<Digest, Error> {
     let name = digest.hex();
     // A whole copy may be one that a crashed writer renamed and never synced the directory for.
     let there = matches!(get(dir, &digest), Ok(Some(_)));
-    let written = if there { sync(dir, steps) } else { write(dir, &name, bytes, steps) };
-    written.map_err(|error| Error::unavailable(format_args!("blob {name}: {error}")))?;
+    // Each try begins anew, so that what one could not sync is written again by the next.
+    let written = transient::retry(|| match there {
+        true => sync(dir, steps),
+        false => write(dir, &name, bytes, steps),
+    });
+    written.map_err(|error| Error::machine(format_args!("blob {name}"), &error))?;
     Ok(digest)
 }
 
@@ -153,12 +174,14 @@ fn write(dir: &Dir, name: &str, bytes: &[u8], steps: &Steps) -> io::Result<()> {
 
 fn remove(dir: &Dir, digest: &Digest, steps: &Steps) -> Result<(), Error> {
     let name = digest.hex();
-    let removed = match dir.remove_file(&name) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    };
-    let removed = removed.and_then(|()| sync(dir, steps));
-    removed.map_err(|error| Error::unavailable(format_args!("blob {name}: {error}")))
+    let removed = transient::retry(|| {
+        match dir.remove_file(&name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        sync(dir, steps)
+    });
+    removed.map_err(|error| Error::machine(format_args!("blob {name}"), &error))
 }
 
 /// Makes the names in a directory durable. Opened anew: the handle itself is for paths only.
@@ -166,18 +189,31 @@ fn sync(dir: &Dir, steps: &Steps) -> io::Result<()> {
     steps.take(Step::BlobDirectory, || dir.open(".")?.sync_all())
 }
 
+fn size(dir: &Dir, digest: &Digest) -> Result<Option<u64>, Error> {
+    let name = digest.hex();
+    match transient::retry(|| dir.metadata(&name)) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::machine(format_args!("blob {name}"), &error)),
+    }
+}
+
 fn get(dir: &Dir, digest: &Digest) -> Result<Option<Bytes>, Error> {
     let name = digest.hex();
-    let mut bytes = Vec::new();
-    let read = dir.open(&name).and_then(|mut file| file.read_to_end(&mut bytes));
+    let read = transient::retry(|| {
+        let mut bytes = Vec::new();
+        dir.open(&name)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
     match read {
-        Ok(_) if Digest::of(&bytes) == *digest => Ok(Some(bytes.into())),
-        Ok(len) => {
-            let why = format_args!("its {len} bytes have the digest {}", Digest::of(&bytes));
+        Ok(bytes) if Digest::of(&bytes) == *digest => Ok(Some(bytes.into())),
+        Ok(bytes) => {
+            let (len, found) = (bytes.len(), Digest::of(&bytes));
+            let why = format_args!("its {len} bytes have the digest {found}");
             Err(Error::corrupt(format!("blob {name}"), why))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::unavailable(format_args!("blob {name}: {error}"))),
+        Err(error) => Err(Error::machine(format_args!("blob {name}"), &error)),
     }
 }
 
@@ -199,6 +235,8 @@ mod tests {
             assert_eq!(blobs.put(Bytes::from_static(b"bytes")).await.unwrap(), digest);
             assert_eq!(blobs.get(&digest).await.unwrap().unwrap(), &b"bytes"[..]);
             assert_eq!(blobs.get(&Digest::of(b"other")).await.unwrap(), None);
+            assert_eq!(blobs.size(&digest).await.unwrap(), Some(5));
+            assert_eq!(blobs.size(&Digest::of(b"other")).await.unwrap(), None);
             let empty = blobs.put(Bytes::new()).await.unwrap();
             assert_eq!(blobs.get(&empty).await.unwrap().unwrap(), Bytes::new());
         }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use keyway_core::ids::Actor;
-use keyway_core::{Code, Fault};
+use keyway_core::{Code, Fault, transient};
 
 /// What a verb of the store may fail with.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -18,6 +18,13 @@ pub enum Error {
     #[error("the store did not answer: {why}")]
     Unavailable {
         /// What stood in the way.
+        why: String,
+    },
+    /// The machine was short of something that comes back, such as a free descriptor, for longer than the store
+    /// waits. Nothing was promised, and nothing is wrong with the disk. Trying again helps.
+    #[error("the machine is short of something: {why}")]
+    Short {
+        /// What it said.
         why: String,
     },
     /// An earlier write could not be made durable, so no commit is acknowledged until a restart. The
@@ -141,6 +148,17 @@ impl Error {
         Self::Unavailable { why: why.to_string() }
     }
 
+    /// The machine refused something: in passing, or for good.
+    pub(crate) fn machine(what: impl fmt::Display, error: &io::Error) -> Self {
+        let why = format!("{what}: {error}");
+        if transient::is(error) { Self::Short { why } } else { Self::Unavailable { why } }
+    }
+
+    /// Whether the same may be had in a moment.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self, Self::Short { .. })
+    }
+
     /// Something that was read and cannot be right.
     pub(crate) fn corrupt(what: impl Into<String>, why: impl fmt::Display) -> Self {
         Self::Corrupt { what: what.into(), why: why.to_string() }
@@ -149,7 +167,9 @@ impl Error {
     /// What a caller sees for it.
     fn code(&self) -> Code {
         match self {
-            Self::Unavailable { .. } | Self::Poisoned { .. } => Code::StoreUnavailable,
+            Self::Unavailable { .. } | Self::Short { .. } | Self::Poisoned { .. } => {
+                Code::StoreUnavailable
+            }
             Self::Conflict { what: Collision::Version } => Code::VersionTaken,
             Self::Conflict { .. } => Code::Conflict,
             Self::UnknownToken { .. } => Code::UnknownToken,
@@ -165,6 +185,9 @@ impl From<Error> for Fault {
         let detail = match &error {
             Error::Unavailable { .. } | Error::Poisoned { .. } => {
                 "the store cannot take or answer this now".to_owned()
+            }
+            Error::Short { .. } => {
+                "the host has no free descriptor or memory for this at the moment".to_owned()
             }
             Error::Corrupt { .. } => "something kept by this host is damaged".to_owned(),
             other => other.to_string(),

@@ -15,6 +15,7 @@ use crate::key::Key;
 /// Rows in memory.
 pub(crate) struct Memory {
     clock: Arc<dyn Clock>,
+    id: u128,
     state: Mutex<State>,
 }
 
@@ -29,7 +30,7 @@ struct State {
 impl Memory {
     /// An empty one.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Mutex::default() }
+        Self { clock, id: rand::random(), state: Mutex::default() }
     }
 
     /// No step under the lock panics half-way through a change, so a poisoned lock is still good.
@@ -73,6 +74,10 @@ impl Backend for Memory {
 
     async fn now(&self) -> Result<OffsetDateTime, Error> {
         Ok(self.clock.now())
+    }
+
+    fn id(&self) -> u128 {
+        self.id
     }
 
     fn healthy(&self) -> Result<(), Error> {

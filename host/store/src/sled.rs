@@ -21,7 +21,9 @@
 //!    called them clean, so trying again proves nothing. No commit is acknowledged any more, and reads
 //!    are refused too: what they see may be what was not made durable. A read that the machine fails
 //!    is such a step too: sled writes while it reads, and in threads of its own, and once one of these could not,
-//!    little of what is asked of it succeeds any more.
+//!    little of what is asked of it succeeds any more. What passes by itself, such as having no descriptor free, is not
+//!    taken for such a step: a read is tried again for a moment and then refused, and reads that are refused like that
+//!    for longer than `stall_max` make the store unwell. No commit needs a descriptor that it does not have already.
 //! 4. **Rows are small** ([`Commit::VALUE_BYTES_MAX`], [`Key::BYTES_MAX`]) so that no node outgrows a
 //!    quarter of a segment, beyond which sled would put it in a file of its own. That there is no such
 //!    file is checked before every answer.
@@ -66,12 +68,13 @@ use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use keyway_core::ports::Clock;
+use keyway_core::transient;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -108,6 +111,7 @@ pub(crate) struct Embedded {
     steps: Steps,
     shared: Arc<Shared>,
     stall_max: Duration,
+    id: u128,
     /// None only while it is being dropped.
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<std::thread::JoinHandle<()>>,
@@ -124,6 +128,10 @@ struct Shared {
     queued: AtomicUsize,
     /// When the writer last got something done, or got something to do.
     progress_at: Mutex<Instant>,
+    /// Since when every read failed in a way that should have passed.
+    short_since: Mutex<Option<Instant>>,
+    /// Whether there is such a time: looked at by each read.
+    short: AtomicBool,
 }
 
 /// How far the disk is.
@@ -196,8 +204,8 @@ impl Store {
             let blobs = blobs.map_err(|e| OpenError::io(blobs_path, e))?;
             // The names of all that was opened, also of what a start before this one made and did not get
             // to sync: nothing is acknowledged in a file that could be without its name.
-            let named = steps.take(Step::Directory, || File::open(&path)?.sync_all());
-            named.map_err(|e| OpenError::io(&path, e))?;
+            let names = || steps.take(Step::Directory, || File::open(&path)?.sync_all());
+            transient::retry(names).map_err(|e| OpenError::io(&path, e))?;
             let metrics = Metrics::default();
             let backend =
                 Embedded::start(opened, Arc::clone(&clock), &options, steps, metrics.clone())
@@ -221,12 +229,14 @@ impl Embedded {
     ) -> std::io::Result<Self> {
         let Opened { lock, db, .. } = &opened;
         let (lock, db) = (lock.try_clone()?, db.clone());
-        let seq = opened.manifest.seq;
+        let (seq, id) = (opened.manifest.seq, opened.manifest.id);
         let shared = Arc::new(Shared {
             applied: AtomicU64::new(seq),
             durable: watch::Sender::new(Durable { seq, poison: None }),
             queued: AtomicUsize::new(0),
             progress_at: Mutex::new(Instant::now()),
+            short_since: Mutex::default(),
+            short: AtomicBool::new(false),
         });
         let (requests, queue) = mpsc::channel(QUEUE_COMMITS_MAX);
         let writer =
@@ -236,22 +246,23 @@ impl Embedded {
             .spawn(move || writer.run(queue))?;
         let (requests, writer) = (Some(requests), Some(writer));
         let stall_max = options.stall_max;
-        Ok(Self { clock, db, steps, shared, stall_max, requests, writer, _lock: lock })
+        Ok(Self { clock, db, steps, shared, stall_max, id, requests, writer, _lock: lock })
     }
 
     /// Reads off the async threads, and answers once what it may have seen is durable.
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&::sled::Db) -> Result<T, Error> + Send + 'static,
+        read: impl Fn(&::sled::Db) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (db, steps) = (self.db.clone(), self.steps.clone());
-        let work = move || steps.take(Step::Read, || Ok(read(&db))).map_err(Error::unavailable)?;
+        let work = move || read_patiently(&steps, || read(&db));
         let value = match tokio::task::spawn_blocking(work).await {
             Ok(value) => value,
             // The runtime is ending, which is no fault of the store's.
             Err(ended) if ended.is_cancelled() => return Err(Error::unavailable(ended)),
             Err(panicked) => Err(Error::unavailable(panicked)),
         };
+        let value = self.shared.note(value);
         if let Err(Error::Unavailable { why }) = &value {
             self.shared.fail(&format!("read: {why}"));
         }
@@ -309,6 +320,10 @@ impl Backend for Embedded {
         Ok(self.clock.now())
     }
 
+    fn id(&self) -> u128 {
+        self.id
+    }
+
     fn healthy(&self) -> Result<(), Error> {
         if let Some(why) = self.shared.poison() {
             return Err(Error::Poisoned { why });
@@ -319,7 +334,13 @@ impl Backend for Embedded {
             let why = format!("{queued} commits wait and none was made for {stalled:.0?}");
             return Err(Error::Unavailable { why });
         }
-        Ok(())
+        match self.shared.short_for() {
+            Some(short) if short > self.stall_max => {
+                let why = format!("the machine has been short of something for {short:.0?}");
+                Err(Error::Unavailable { why })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -354,6 +375,22 @@ impl Shared {
         self.progress_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes whether a read failed in passing, and hands it on.
+    fn note<T>(&self, read: Result<T, Error>) -> Result<T, Error> {
+        let short = read.as_ref().is_err_and(Error::passes);
+        if short || self.short.load(Ordering::Relaxed) {
+            let mut since = self.short_since.lock().unwrap_or_else(PoisonError::into_inner);
+            *since = short.then(|| since.unwrap_or_else(Instant::now));
+            self.short.store(short, Ordering::Relaxed);
+        }
+        read
+    }
+
+    fn short_for(&self) -> Option<Duration> {
+        let since = self.short_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map(|since| since.elapsed())
+    }
+
     /// No commit is acknowledged after this, and nothing is read.
     fn fail(&self, why: &str) -> Arc<str> {
         let mut first = Arc::from(why);
@@ -376,6 +413,15 @@ impl Shared {
     }
 }
 
+/// Reads, and again for a moment while the machine is short of something.
+fn read_patiently<T>(steps: &Steps, read: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    let step = || {
+        let taken = steps.take(Step::Read, || Ok(read()));
+        taken.map_err(|error| Error::machine("read", &error))?
+    };
+    transient::retry_while(step, Error::passes)
+}
+
 /// One row, read and checked.
 fn get(db: &::sled::Db, key: &Key) -> Result<Option<Row>, Error> {
     let value = db.get(key.as_bytes()).map_err(failed)?;
@@ -385,7 +431,7 @@ fn get(db: &::sled::Db, key: &Key) -> Result<Option<Row>, Error> {
 /// What a failure of sled's means to a caller.
 fn failed(error: ::sled::Error) -> Error {
     match error {
-        ::sled::Error::Io(error) if open::of_the_machine(&error) => Error::unavailable(error),
+        ::sled::Error::Io(error) if open::of_the_machine(&error) => Error::machine("sled", &error),
         error @ (::sled::Error::Corruption { .. } | ::sled::Error::Io(_)) => {
             Error::corrupt("a page", error)
         }

@@ -119,6 +119,21 @@ impl Store {
         self.0.backend.healthy()
     }
 
+    /// Which store this is, as text: 32 hexadecimal digits, drawn when it was made.
+    pub fn identity(&self) -> String {
+        format!("{:032x}", self.0.backend.id())
+    }
+
+    /// The components of all releases. Only the rows are read.
+    pub async fn component_digests(&self) -> Result<Vec<Digest>, Error> {
+        let rows = self.all(Key::of(Space::Digest)).await?;
+        let digest = |key: &Key| {
+            let bytes = key.last_part()?.try_into().map_err(|_| key.corrupt("no digest"))?;
+            Ok(Digest::from_bytes(bytes))
+        };
+        rows.iter().map(|(key, _)| digest(key)).collect()
+    }
+
     /// The release with these bytes.
     pub async fn release(&self, digest: &Digest) -> Result<Option<Release>, Error> {
         let key = Key::digest(Space::Digest, digest);

@@ -40,10 +40,11 @@ impl HighWater {
         steps.take(Step::MarkRename, || std::fs::rename(&temporary, path))
     }
 
-    /// Opens the file. None for the mark means that neither place is good.
+    /// Opens the file. None for the mark means that neither place is good; that a place cannot be read is an error, and
+    /// says nothing of what is in it.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Option<Manifest>)> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let marks = [0, 1].map(|place| read(&file, place));
+        let marks = [read(&file, 0)?, read(&file, 1)?];
         let seq = |place: usize| marks[place].as_ref().map(|mark: &Manifest| mark.seq);
         // An absent mark counts as lower than any.
         let newest = usize::from(seq(1) > seq(0));
@@ -52,7 +53,7 @@ impl HighWater {
         Ok((Self { file, next: 1 - newest as u64 }, mark))
     }
 
-    /// Writes a mark and makes it durable.
+    /// Writes a mark and makes it durable. May be done again after any failure: it writes all of the place.
     pub(super) fn write(&mut self, mark: &Manifest) -> io::Result<()> {
         self.file.write_all_at(&encode(mark), self.next * PLACE)?;
         self.file.sync_data()?;
@@ -69,12 +70,15 @@ fn encode(mark: &Manifest) -> Vec<u8> {
 }
 
 /// The mark in a place, if it is whole.
-fn read(file: &File, place: u64) -> Option<Manifest> {
+fn read(file: &File, place: u64) -> io::Result<Option<Manifest>> {
     let mut bytes = [0; BYTES];
-    file.read_exact_at(&mut bytes, place * PLACE).ok()?;
+    match file.read_exact_at(&mut bytes, place * PLACE) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
     let (mark, crc) = bytes.split_at(manifest::BYTES);
     let whole = crc32c::crc32c(mark).to_be_bytes() == crc;
-    whole.then(|| Manifest::decode(mark).ok()).flatten()
+    Ok(whole.then(|| Manifest::decode(mark).ok()).flatten())
 }
 
 #[cfg(test)]

@@ -12,9 +12,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use keyway_core::transient;
+
 use super::high_water::HighWater;
 use super::manifest::{self, Manifest};
-use super::writer::{no_oversize, panic_text};
+use super::writer::{OUTGROWN, Oversize, panic_text};
 use super::{Options, frame};
 use crate::backend::Row;
 use crate::error::OpenError;
@@ -31,7 +33,7 @@ pub(super) struct Opened {
     pub(super) lock: File,
     pub(super) db: ::sled::Db,
     pub(super) log: File,
-    pub(super) oversize: PathBuf,
+    pub(super) oversize: Oversize,
     pub(super) high_water: HighWater,
     pub(super) manifest: Manifest,
 }
@@ -53,6 +55,9 @@ const QUARANTINED: &str = "sled.quarantined-";
 const HIGH_WATER: &str = "high-water";
 const LOCK: &str = "lock";
 
+/// Below sled's own, where it puts what outgrows a segment.
+const OVERSIZE: &str = "blobs";
+
 /// Opens the store in `dir`, or makes one if there never was one. The caller syncs `dir`.
 pub(super) fn open(dir: &Path, options: &Options, steps: &Steps) -> Result<Opened, OpenError> {
     let at = |path: &Path| {
@@ -66,7 +71,7 @@ pub(super) fn open(dir: &Path, options: &Options, steps: &Steps) -> Result<Opene
         never_was(dir, &marks)?;
         create(dir, &marks, options, steps)?;
     }
-    let (mut high_water, mark) = match HighWater::open(&marks) {
+    let (mut high_water, mark) = match transient::retry(|| HighWater::open(&marks)) {
         Ok((file, Some(mark))) => (file, mark),
         Ok((_, None)) => return Err(quarantine(dir, "its high-water file is damaged")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -87,7 +92,8 @@ pub(super) fn open(dir: &Path, options: &Options, steps: &Steps) -> Result<Opene
     db.flush().map_err(io::Error::other).map_err(at(&sled))?;
     log.sync_all().map_err(at(&sled))?;
     high_water.write(&manifest).map_err(at(&marks))?;
-    Ok(Opened { lock, db, log, oversize: sled.join("blobs"), high_water, manifest })
+    let oversize = Oversize::open(&sled.join(OVERSIZE)).map_err(at(&sled))?;
+    Ok(Opened { lock, db, log, oversize, high_water, manifest })
 }
 
 /// Makes the data directory, if it is not there, and its name durable.
@@ -185,7 +191,10 @@ fn read(
     remove_half_snapshots(path).map_err(Refusal::Machine)?;
     let held = |error: &::sled::Error| error.to_string().contains("could not acquire lock");
     let db = patiently(|| config(path, options).open(), held)?;
-    no_oversize(&path.join("blobs")).map_err(Refusal::Damaged)?;
+    let mut oversize = Oversize::open(&path.join(OVERSIZE)).map_err(Refusal::Machine)?;
+    if oversize.is_used().map_err(Refusal::Machine)? {
+        return Err(Refusal::Damaged(OUTGROWN.to_owned()));
+    }
     let found = verify(&db, mark)?;
     Ok((db, found))
 }
@@ -240,10 +249,23 @@ fn verify(db: &::sled::Db, mark: &Manifest) -> Result<Manifest, Refusal> {
     Ok(manifest)
 }
 
-/// Takes a panic, which is how sled answers some damage, for what it is.
+/// Takes a panic, which is how sled answers some damage, for what it is. It also panics where the machine gives it no
+/// thread, and then the text has the machine's own number.
 fn guarded<T>(read: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|panic| Err(Refusal::Damaged(panic_text(panic.as_ref()))))
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let text = panic_text(panic.as_ref());
+        Err(match number_in(&text).filter(transient::is) {
+            Some(_) => Refusal::Machine(io::Error::other(text)),
+            None => Refusal::Damaged(text),
+        })
+    })
+}
+
+/// The error of the system that a panic is about, as `unwrap` of one shows it.
+fn number_in(panic: &str) -> Option<io::Error> {
+    let (_, rest) = panic.split_once("Os { code: ")?;
+    let (number, _) = rest.split_once(',')?;
+    Some(io::Error::from_raw_os_error(number.parse().ok()?))
 }
 
 /// Whether the machine failed, and not what a read says of a file that is shorter or other than sled left it.
@@ -306,8 +328,28 @@ impl From<::sled::Error> for Refusal {
     }
 }
 
+/// What frames and manifests are found to be. They are bytes by then, so the machine has no part in it.
 impl From<crate::Error> for Refusal {
     fn from(error: crate::Error) -> Self {
         Self::Damaged(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_for_want_of_a_thread_is_no_damage() {
+        let panics = |errno: rustix::io::Errno| {
+            guarded::<()>(|| {
+                Err(io::Error::from_raw_os_error(errno.raw_os_error())).expect("a thread")
+            })
+        };
+        assert!(matches!(panics(rustix::io::Errno::AGAIN), Err(Refusal::Machine(_))));
+        assert!(matches!(panics(rustix::io::Errno::MFILE), Err(Refusal::Machine(_))));
+        assert!(matches!(panics(rustix::io::Errno::IO), Err(Refusal::Damaged(_))));
+        let other = guarded::<()>(|| panic!("index out of bounds"));
+        assert!(matches!(other, Err(Refusal::Damaged(_))));
     }
 }

@@ -6,17 +6,19 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use keyway_core::ports::Clock;
+use keyway_core::transient;
+use rustix::fs::Dir;
 use tokio::sync::{mpsc, oneshot};
 
 use super::high_water::HighWater;
 use super::manifest::Manifest;
 use super::open::Opened;
-use super::{Shared, frame, get};
+use super::{Shared, frame, get, read_patiently};
 use crate::backend::{Commit, Row, Verdict};
 use crate::error::Error;
 use crate::key::Key;
@@ -34,8 +36,7 @@ pub(super) struct Writer {
     db: ::sled::Db,
     /// sled's log, held open so that syncing it does not depend on opening it.
     log: File,
-    /// Where sled puts what outgrows a segment.
-    oversize: PathBuf,
+    oversize: Oversize,
     high_water: HighWater,
     manifest: Manifest,
     shared: Arc<Shared>,
@@ -43,6 +44,9 @@ pub(super) struct Writer {
     steps: Steps,
     metrics: Metrics,
 }
+
+/// Where sled puts what outgrows a segment. Held open: to look into it takes no descriptor, of which there may be none.
+pub(super) struct Oversize(Dir);
 
 /// What a group comes to before it is applied.
 struct Draft {
@@ -112,6 +116,7 @@ impl Writer {
         for commit in commits {
             match self.evaluate(&mut draft, commit) {
                 // sled writes while it reads, and in threads of its own: this is one of their failures.
+                // One that passes is no such thing, and its commit has touched nothing.
                 Err(Error::Unavailable { why }) => return Err(format!("read: {why}")),
                 answer => answers.push(answer),
             }
@@ -150,11 +155,14 @@ impl Writer {
 
     /// A row as it is before this group.
     fn read(&self, key: &Key) -> Result<Option<Row>, Error> {
-        let read = self.steps.take(Step::Read, || Ok(get(&self.db, key)));
-        read.map_err(Error::unavailable)?
+        self.shared.note(read_patiently(&self.steps, || get(&self.db, key)))
     }
 
     /// Applies a draft, step by step. The order is the module's promise.
+    ///
+    /// Only two steps are taken again when the machine fails them in passing. An `fsync` that a signal cut off did not
+    /// look at the pages; one that fails in any other way may have dropped them. The mark is written anew each time. What
+    /// sled reports of its own writing it reports for ever after.
     fn persist(&mut self, draft: &Draft) -> Result<(), String> {
         let mut batch = ::sled::Batch::default();
         for (key, row) in &draft.rows {
@@ -177,22 +185,41 @@ impl Writer {
         self.steps.take(Step::Apply, apply).map_err(failed("apply"))?;
         let flush = || self.db.flush().map_err(io::Error::from);
         self.steps.take(Step::Flush, flush).map_err(failed("flush"))?;
-        let sync = || self.log.sync_all();
-        self.steps.take(Step::Sync, sync).map_err(failed("fsync of the log"))?;
-        no_oversize(&self.oversize)?;
-        let mark = || self.high_water.write(&draft.manifest);
-        self.steps.take(Step::HighWater, mark).map_err(failed("high-water file"))?;
+        let sync = || self.steps.take(Step::Sync, || self.log.sync_all());
+        let interrupted = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
+        transient::retry_while(sync, interrupted).map_err(failed("fsync of the log"))?;
+        if self.oversize.is_used().map_err(failed("sled's blobs"))? {
+            return Err(OUTGROWN.to_owned());
+        }
+        let (steps, file) = (&self.steps, &mut self.high_water);
+        let mark = || steps.take(Step::HighWater, || file.write(&draft.manifest));
+        transient::retry(mark).map_err(failed("high-water file"))?;
         self.shared.durable.send_modify(|durable| durable.seq = seq);
         Ok(())
     }
 }
 
-/// Refuses what `flush` and `fsync` of the log do not cover.
-pub(super) fn no_oversize(path: &PathBuf) -> Result<(), String> {
-    let mut entries = std::fs::read_dir(path).map_err(|error| format!("sled's blobs: {error}"))?;
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => Err("a page outgrew the log and is not synced".to_owned()),
+/// Why a store is refused in which something is that `flush` and `fsync` of the log do not cover.
+pub(super) const OUTGROWN: &str = "a page outgrew the log and is not synced";
+
+// === impl Oversize ===
+
+impl Oversize {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(Dir::new(File::open(path)?)?))
+    }
+
+    /// Whether sled has put anything there.
+    pub(super) fn is_used(&mut self) -> io::Result<bool> {
+        transient::retry(|| {
+            self.0.rewind();
+            while let Some(entry) = self.0.read() {
+                if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
     }
 }
 

@@ -7,9 +7,11 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use keyway_core::Digest;
+use rustix::io::Errno;
 
 use super::{HandClock, Options, fill, open, put};
 use crate::step::{Step, Steps};
@@ -19,6 +21,8 @@ use crate::{Error, OpenError, Store};
 #[derive(Clone, Copy, Debug)]
 enum How {
     Fails(ErrorKind),
+    /// So many times, with an error that passes.
+    Passes(Errno, usize),
     Panics,
 }
 
@@ -46,6 +50,19 @@ struct State {
     armed: Option<(Step, How)>,
 }
 
+impl State {
+    /// What is armed, as far as it is not used up.
+    fn next(&mut self, step: Step) -> Option<(Step, How)> {
+        let armed = self.armed;
+        if let Some((at, How::Passes(_, times))) = &mut self.armed
+            && *at == step
+        {
+            *times = times.saturating_sub(1);
+        }
+        armed.filter(|(_, how)| !matches!(how, How::Passes(_, 0)))
+    }
+}
+
 impl Saboteur {
     fn steps(&self) -> Steps {
         let state = Arc::clone(&self.0);
@@ -53,9 +70,10 @@ impl Saboteur {
             let armed = {
                 let mut state = state.lock().unwrap();
                 state.taken.push(step);
-                state.armed
+                state.next(step)
             };
             match armed {
+                Some((at, How::Passes(errno, _))) if at == step => Err(errno.into()),
                 Some((at, How::Fails(kind))) if at == step => Err(kind.into()),
                 Some((at, How::Panics)) if at == step => panic!("told to panic"),
                 _ => Ok(()),
@@ -264,5 +282,87 @@ async fn a_blob_cut_off_at_any_step_is_refused_and_can_be_put_again() {
         assert_eq!(store.blobs().get(&digest).await.unwrap(), Some(new.clone()), "{what:?}");
         assert_eq!(store.blobs().get(&kept).await.unwrap(), Some(old.clone()), "{what:?}");
         assert_eq!(names(&dir.path().join("blobs")).len(), 2, "{what:?}: nothing half is left");
+    }
+}
+
+/// No descriptor free, no memory for a moment, a signal: the disk is well, and so is the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passes_is_waited_out_at_every_step_that_can_be_taken_again() {
+    let steps = [Step::Read, Step::HighWater, Step::BlobWrite, Step::BlobSync]
+        .into_iter()
+        .chain([Step::BlobRename, Step::BlobDirectory]);
+    let errors = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];
+    let mut cases: Vec<_> = steps.flat_map(|step| errors.map(|errno| (step, errno))).collect();
+    // A signal says nothing of the pages; every other failure of an `fsync` may have dropped them.
+    cases.push((Step::Sync, Errno::INTR));
+    for (step, errno) in cases {
+        let what = (step, How::Passes(errno, 3));
+        let dir = tempfile::tempdir().unwrap();
+        let saboteur = Saboteur::default();
+        let store = open_by(dir.path(), &saboteur).await.unwrap();
+        put(&store, "before", vec![1]).await.unwrap();
+        saboteur.arm(Some(what));
+        put(&store, "during", vec![1]).await.unwrap();
+        assert!(has(&store, "before").await, "{what:?}");
+        let digest = store.blobs().put(Bytes::from_static(b"component")).await.unwrap();
+        assert!(store.blobs().get(&digest).await.unwrap().is_some(), "{what:?}");
+        store.healthy().unwrap();
+        drop(store);
+        assert!(has(&open(dir.path()).await.unwrap(), "during").await, "{what:?}");
+        let left = names(&dir.path().join("blobs"));
+        assert_eq!(left, [digest.hex()], "{what:?}: nothing half is left");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_pass_in_time_is_refused_and_poisons_nothing() {
+    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN] {
+        let dir = tempfile::tempdir().unwrap();
+        let saboteur = Saboteur::default();
+        let store = open_by(dir.path(), &saboteur).await.unwrap();
+        put(&store, "before", vec![1]).await.unwrap();
+        saboteur.arm(Some((Step::Read, How::Passes(errno, usize::MAX))));
+        let read = store.cell("s", b"before").await;
+        assert!(matches!(read, Err(Error::Short { .. })), "{errno:?}: {read:?}");
+        let written = put(&store, "during", vec![1]).await;
+        assert!(matches!(written, Err(Error::Short { .. })), "{errno:?}: {written:?}");
+        store.healthy().unwrap();
+        saboteur.arm(None);
+        assert!(has(&store, "before").await, "{errno:?}");
+        assert!(!has(&store, "during").await, "{errno:?}: what was refused did not happen");
+        put(&store, "after", vec![1]).await.unwrap();
+        drop(store);
+        assert!(has(&open(dir.path()).await.unwrap(), "after").await, "{errno:?}");
+    }
+}
+
+/// sled repeats its first failure for ever, whatever that was: such a store must not look well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_stays_short_of_something_is_unwell_until_a_read_succeeds() {
+    let dir = tempfile::tempdir().unwrap();
+    let saboteur = Saboteur::default();
+    let options = Options { stall_max: Duration::ZERO, ..Options::default() };
+    let clock = Arc::new(HandClock::default());
+    let store = Store::open_with(dir.path(), clock, options, saboteur.steps()).await.unwrap();
+    put(&store, "before", vec![1]).await.unwrap();
+    saboteur.arm(Some((Step::Read, How::Passes(Errno::NOMEM, usize::MAX))));
+    assert!(store.cell("s", b"before").await.is_err());
+    let unwell = store.healthy().unwrap_err();
+    assert!(matches!(unwell, Error::Unavailable { .. }), "{unwell:?}");
+    saboteur.arm(None);
+    assert!(has(&store, "before").await);
+    store.healthy().unwrap();
+}
+
+/// An `fsync` that fails for want of memory may have dropped what it was to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_fails_poisons_whatever_it_says() {
+    for errno in [Errno::NOMEM, Errno::AGAIN, Errno::IO] {
+        let what = (Step::Sync, How::Passes(errno, 1));
+        let dir = tempfile::tempdir().unwrap();
+        let saboteur = Saboteur::default();
+        let store = open_by(dir.path(), &saboteur).await.unwrap();
+        saboteur.arm(Some(what));
+        poisoned(put(&store, "during", vec![1]).await, &what);
     }
 }
