@@ -211,6 +211,8 @@ codes! {
     Overloaded = "overloaded", 503, Host, Yes;
 
     // --- the host ---
+    /// The host has not loaded everything yet that it has to serve.
+    Starting = "starting", 503, Host, Yes;
     /// The pinned release's code cannot be loaded.
     ReleaseUnavailable = "release-unavailable", 503, Host, Yes;
     /// The store cannot take or answer this now.

@@ -11,10 +11,12 @@
 //! **Invariant:** a pin is written only after its release was loaded on this host.
 //! **Invariant:** routes change in the order of generations, because one change is made at a time.
 
+pub mod care;
 pub mod executed;
 pub mod find;
 pub mod lacking;
 pub mod matrix;
+mod metrics;
 pub mod pins;
 pub mod routes;
 pub mod scopes;

@@ -8,9 +8,11 @@ mod back;
 mod configs;
 mod defaults;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use keyway_core::ids::{Actor, Connector, Installation, Slot};
@@ -24,8 +26,10 @@ use keyway_store::Store;
 use keyway_store::model::{
     Connection, Entry as AuditEntry, EnvironmentDefault, Filter, Generation, InstallationState,
 };
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use tokio::task::JoinSet;
 
+use crate::care::Newest;
 use crate::executed::Executed;
 use crate::find::{self, Selector};
 use crate::lacking::{self, Allowed, Users};
@@ -49,7 +53,11 @@ struct Shared {
     executed: Arc<Executed>,
     /// Held from the read that a change builds on until its route is shown: routes follow generations.
     changing: Mutex<()>,
+    newest: Newest,
 }
+
+/// Between two lines of the log about a start that takes long.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 
 /// A pin, wanted.
 #[derive(Clone, Debug)]
@@ -139,7 +147,17 @@ impl Releases {
     ) -> Self {
         let table = Arc::default();
         let changing = Mutex::default();
-        Self { shared: Arc::new(Shared { store, loader, clock, table, executed, changing }) }
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                loader,
+                clock,
+                table,
+                executed,
+                changing,
+                newest: Newest::default(),
+            }),
+        }
     }
 
     /// The table that calls are routed by.
@@ -149,6 +167,10 @@ impl Releases {
 
     pub(crate) fn store(&self) -> &Store {
         &self.shared.store
+    }
+
+    pub(crate) fn newest(&self) -> &Newest {
+        &self.shared.newest
     }
 
     pub(crate) fn executed(&self) -> &Executed {
@@ -260,12 +282,15 @@ impl Releases {
     }
 
     /// Reads everything and shows it to calls, at start. A release that cannot
-    /// be loaded closes its own installations and no others.
+    /// be loaded closes its own installations and no others. Changes wait until it is over.
     pub async fn catch_up(&self) -> Result<usize, Fault> {
         let _changing = self.shared.changing.lock().await;
         let defaults = self.shared.store.environment_defaults().await?;
         let states = self.shared.store.installations(&Filter::default()).await?;
-        let mut loaded = Loaded::default();
+        let routed = states.iter().filter_map(|state| declared(state, &defaults));
+        let routed: BTreeMap<_, _> =
+            routed.map(|release| (release.digest, release.clone())).collect();
+        let mut loaded = load_all(&self.shared, routed.into_values().collect()).await;
         let mut entries = Entries::default();
         for state in states {
             let entry = self.shared.entry(&state, &defaults, &mut loaded).await?;
@@ -274,6 +299,12 @@ impl Releases {
         let count = entries.len();
         self.shared.table.replace(entries);
         Ok(count)
+    }
+}
+
+impl fmt::Debug for Releases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Releases").finish_non_exhaustive()
     }
 }
 
@@ -475,13 +506,7 @@ impl Shared {
         defaults: &[EnvironmentDefault],
         loaded: &mut Loaded,
     ) -> Result<Entry, Fault> {
-        let default = defaults.iter().find(|default| governs(default, &state.installation));
-        let declared = match (&state.pin, default) {
-            (Some(pin), _) => Some(&pin.release),
-            (None, Some(default)) => Some(&default.release),
-            (None, None) => None,
-        };
-        let Some(reference) = declared else {
+        let Some(reference) = declared(state, defaults) else {
             return Ok(Entry::Closed(Arc::new(not_pinned(&state.installation))));
         };
         let outcome = match loaded.entry(reference.digest) {
@@ -520,6 +545,49 @@ impl Shared {
             settings: Arc::new(settings),
         }))
     }
+}
+
+/// Loads releases side by side, as many at once as there are processors: some may have to be compiled. One that does not
+/// end in order is left out, and loaded when its first route is made.
+async fn load_all(shared: &Arc<Shared>, releases: Vec<ReleaseRef>) -> Loaded {
+    let count = releases.len();
+    shared.table.wanted(count);
+    let turns =
+        Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+    let mut loads = JoinSet::new();
+    for release in releases {
+        let (shared, turns) = (Arc::clone(shared), Arc::clone(&turns));
+        loads.spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            let outcome = shared.load_published(&release).await.map_err(Arc::new);
+            (release.digest, outcome)
+        });
+    }
+    let (mut loaded, mut told) = (Loaded::default(), Instant::now());
+    while let Some(done) = loads.join_next().await {
+        let number = shared.table.loaded();
+        if told.elapsed() >= PROGRESS_PAUSE {
+            tracing::info!(loaded = number, of = count, "loading releases");
+            told = Instant::now();
+        }
+        match done {
+            Ok((digest, outcome)) => {
+                loaded.insert(digest, outcome);
+            }
+            Err(error) => tracing::error!(%error, "loading a release ended by a panic"),
+        }
+    }
+    loaded
+}
+
+/// What an installation should run: its pin, or else its environment's default.
+pub(crate) fn declared<'a>(
+    state: &'a InstallationState,
+    defaults: &'a [EnvironmentDefault],
+) -> Option<&'a ReleaseRef> {
+    let default = || defaults.iter().find(|default| governs(default, &state.installation));
+    let pinned = state.pin.as_ref().map(|pin| &pin.release);
+    pinned.or_else(|| default().map(|default| &default.release))
 }
 
 /// What calls may know of a connection.

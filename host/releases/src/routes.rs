@@ -5,7 +5,7 @@
 //! versions, so a change among 10,000 installations costs as much as one among ten.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
@@ -24,6 +24,15 @@ pub struct RouteTable {
     entries: ArcSwap<Entries>,
     /// Routes made so far.
     made: AtomicU64,
+    starting: Starting,
+}
+
+/// How far a start has come that shows routes only when all of them are known.
+#[derive(Default)]
+struct Starting {
+    under_way: AtomicBool,
+    loaded: AtomicUsize,
+    releases: AtomicUsize,
 }
 
 /// What the table says of an installation that it knows.
@@ -36,6 +45,37 @@ pub(crate) enum Entry {
 }
 
 impl RouteTable {
+    /// From here on an installation that is not in the table may only not be known yet.
+    pub fn begin_start(&self) {
+        self.starting.under_way.store(true, Ordering::SeqCst);
+    }
+
+    /// So many releases are wanted before the start is over.
+    pub(crate) fn wanted(&self, releases: usize) {
+        self.starting.releases.store(releases, Ordering::SeqCst);
+    }
+
+    /// One more is loaded, or will not be. How many that makes.
+    pub(crate) fn loaded(&self) -> usize {
+        self.starting.loaded.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// What the host has not come to yet, if its start is not over.
+    pub fn started(&self) -> Result<(), Fault> {
+        let Starting { under_way, loaded, releases } = &self.starting;
+        if !under_way.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let (loaded, releases) = (loaded.load(Ordering::SeqCst), releases.load(Ordering::SeqCst));
+        let detail = format!("the host is starting: {loaded} of {releases} releases are loaded");
+        Err(Fault::new(Code::Starting, detail))
+    }
+
+    /// Whether calls of an installation are refused as it is.
+    pub(crate) fn closed(&self, installation: &Installation) -> bool {
+        matches!(self.entries.load().get(installation), Some(Entry::Closed(_)))
+    }
+
     /// The order of the next route.
     pub(crate) fn next_order(&self) -> u64 {
         self.made.fetch_add(1, Ordering::Relaxed)
@@ -55,9 +95,10 @@ impl RouteTable {
         self.entries.store(Arc::new(entries));
     }
 
-    /// Replaces everything.
+    /// Replaces everything: now all of it is known.
     pub(crate) fn replace(&self, entries: Entries) {
         self.entries.store(Arc::new(entries));
+        self.starting.under_way.store(false, Ordering::SeqCst);
     }
 }
 
@@ -66,10 +107,10 @@ impl Routes for RouteTable {
         match self.entries.load().get(installation) {
             Some(Entry::Route(route)) => Ok(Arc::clone(route)),
             Some(Entry::Closed(fault)) => Err(Fault::clone(fault)),
-            None => Err(Fault::new(
-                Code::UnknownInstallation,
-                format!("{installation} has no pin, configuration or connection"),
-            )),
+            None => Err(self.started().err().unwrap_or_else(|| {
+                let detail = format!("{installation} has no pin, configuration or connection");
+                Fault::new(Code::UnknownInstallation, detail)
+            })),
         }
     }
 }

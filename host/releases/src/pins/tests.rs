@@ -29,6 +29,8 @@ impl Clock for Fixed {
 #[derive(Default)]
 struct Shelf {
     broken: StdMutex<HashSet<Digest>>,
+    /// Loads wait here while somebody holds it.
+    gate: tokio::sync::RwLock<()>,
 }
 
 struct Loaded {
@@ -43,6 +45,7 @@ impl Loader for Shelf {
         release: &ReleaseRef,
         descriptor: &Arc<Descriptor>,
     ) -> Result<Arc<dyn Callable>, Fault> {
+        drop(self.gate.read().await);
         if self.broken.lock().unwrap().contains(&release.digest) {
             return Err(Fault::new(Code::ReleaseUnavailable, "broken"));
         }
@@ -316,6 +319,64 @@ async fn a_restart_shows_the_same_routes_and_closes_only_what_does_not_load() {
     assert_eq!(again.releases.catch_up().await.unwrap(), 2);
     assert_eq!(again.runs("one").as_deref(), Ok("1.0.0"));
     assert_eq!(again.runs("two"), Err(Code::ReleaseUnavailable));
+}
+
+#[tokio::test]
+async fn until_a_start_is_over_an_unknown_route_may_be_one_that_is_not_known_yet() {
+    let bench = Bench::new().await;
+    bench.pin("one", "1.0.0").await.unwrap();
+    bench.pin("two", "2.0.0").await.unwrap();
+    let shelf = Arc::new(Shelf::default());
+    let again =
+        Bench { releases: releases(&bench.store, &shelf), store: bench.store.clone(), shelf };
+    again.releases.routes().begin_start();
+    assert_eq!(again.runs("one"), Err(Code::Starting));
+    let held = again.shelf.gate.write().await;
+    let starting = again.releases.clone();
+    let start = tokio::spawn(async move { starting.catch_up().await });
+    while !again.releases.routes().started().unwrap_err().detail.contains("0 of 2") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(again.runs("one"), Err(Code::Starting));
+    drop(held);
+    assert_eq!(start.await.unwrap().unwrap(), 2);
+    again.releases.routes().started().unwrap();
+    assert_eq!(again.runs("one").as_deref(), Ok("1.0.0"));
+    assert_eq!(again.runs("nobody"), Err(Code::UnknownInstallation));
+}
+
+#[tokio::test]
+async fn what_is_routed_is_looked_at_and_nothing_else() {
+    let bench = Bench::new().await;
+    bench.pin("one", "1.0.0").await.unwrap();
+    bench.pin("other", "1.0.0").await.unwrap();
+    let checked = bench.releases.check().await.unwrap();
+    assert_eq!(checked.routed, 1);
+    let lost: Vec<_> = checked.lost.iter().map(|lost| lost.why.as_str()).collect();
+    assert_eq!(lost, ["it is not there"], "no bytes were ever put");
+    let bytes = bytes::Bytes::from_static(b"1.0.0");
+    bench.store.blobs().put(bytes).await.unwrap();
+    let checked = bench.releases.check().await.unwrap();
+    assert_eq!(checked.lost, []);
+    assert_eq!(bench.releases.checked(), checked);
+}
+
+#[tokio::test]
+async fn a_route_that_was_closed_opens_once_its_release_can_be_loaded() {
+    let bench = Bench::new().await;
+    bench.pin("one", "1.0.0").await.unwrap();
+    let shelf = Arc::new(Shelf::default());
+    shelf.broken.lock().unwrap().insert(Digest::of(b"1.0.0"));
+    let again =
+        Bench { releases: releases(&bench.store, &shelf), store: bench.store.clone(), shelf };
+    again.releases.catch_up().await.unwrap();
+    assert_eq!(again.runs("one"), Err(Code::ReleaseUnavailable));
+    again.releases.check().await.unwrap();
+    assert_eq!(again.runs("one"), Err(Code::ReleaseUnavailable), "its component is lost");
+    again.store.blobs().put(bytes::Bytes::from_static(b"1.0.0")).await.unwrap();
+    again.shelf.broken.lock().unwrap().clear();
+    again.releases.check().await.unwrap();
+    assert_eq!(again.runs("one").as_deref(), Ok("1.0.0"));
 }
 
 #[tokio::test]
