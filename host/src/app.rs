@@ -2,6 +2,7 @@
 //!
 //! Nothing is decided here. What is durable is opened first and verified before anything can answer.
 
+mod identity;
 mod keys;
 mod reads;
 mod upkeep;
@@ -33,7 +34,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::app::reads::{StoreHealth, StoreReads};
+use crate::app::reads::{HostHealth, StoreReads};
 use crate::app::upkeep::{Underway, Upkeep};
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -52,6 +53,7 @@ pub(crate) struct App {
     api: Api,
     tokens: Tokens,
     store: Store,
+    releases: Releases,
     exchanges: Exchanges,
     upkeep: Upkeep,
 }
@@ -59,6 +61,7 @@ pub(crate) struct App {
 /// A host that serves.
 pub(crate) struct Serving {
     store: Store,
+    releases: Releases,
     exchanges: Exchanges,
     upkeep: Underway,
     drain: oneshot::Sender<()>,
@@ -69,12 +72,9 @@ pub(crate) struct Serving {
 
 impl App {
     /// Opens what is durable in `data` and puts everything together.
-    pub(crate) async fn build(data: &Path, config: Config) -> anyhow::Result<Self> {
+    pub(crate) async fn build(data: &Path, anew: bool, config: Config) -> anyhow::Result<Self> {
         let (api, calls, clock) = (config.api(), config.dispatch(), clock());
-        let folders = Folders::create(data)?;
-
-        // What is durable: verified before anything can answer.
-        let store = Store::open(&folders.store, Arc::clone(&clock), config.store).await?;
+        let (folders, store) = open(data, anew, &clock, config.store).await?;
         let tokens = Tokens::new(store.clone(), Arc::clone(&clock));
 
         // The way out, the keys and credentials, and what runs guests.
@@ -104,7 +104,8 @@ impl App {
             Releases::new(store.clone(), loader, Arc::clone(&clock), Arc::clone(&executed));
         let routes: Arc<dyn Routes> = releases.routes();
         vault.tell(Arc::new(releases.clone()));
-        let upkeep = Upkeep::new(&vault, &routes, config.keep_alive, config.server.drain_time);
+        let upkeep = Upkeep::new(&vault, &routes, config.keep_alive, config.server.drain_time)
+            .checking(config.releases.check_interval);
         let ways = Ways { egress: Arc::new(broker.clone()), proxy: Arc::new(broker.clone()) };
         let dispatch = Dispatch::new(calls, routes, ways, executed, Arc::clone(&clock));
 
@@ -117,13 +118,13 @@ impl App {
         vault.metrics().register(&mut registry);
         runtime.metrics().register(&mut registry);
         dispatch.metrics().register(&mut registry);
+        releases.register(&mut registry);
         metrics.register(&mut registry);
 
-        let installations = releases.catch_up().await.context("routes")?;
-        tracing::info!(installations, allocation = ?runtime.allocation(), "host is built");
+        tracing::info!(allocation = ?runtime.allocation(), "host is built");
         let deps = Deps {
             artifacts,
-            releases,
+            releases: releases.clone(),
             vault,
             keys: sealing,
             tokens: tokens.clone(),
@@ -132,12 +133,12 @@ impl App {
             reads: Arc::new(StoreReads(store.clone())),
             exchanges: exchanges.clone(),
             quotas: Arc::new(broker),
-            health: Arc::new(StoreHealth(store.clone())),
+            health: Arc::new(HostHealth { store: store.clone(), releases: releases.clone() }),
             clock,
             metrics,
             registry: Arc::new(registry),
         };
-        Ok(Self { api: Api::new(api, deps), tokens, store, exchanges, upkeep })
+        Ok(Self { api: Api::new(api, deps), tokens, store, releases, exchanges, upkeep })
     }
 
     /// Makes the first admin token, if there is no token at all. It is in its file before it is valid, so
@@ -155,15 +156,19 @@ impl App {
             expires_at: None,
         })?;
         let path = data.join(TOKEN_FILE);
+        if let Some(aside) = identity::set_aside(&path)? {
+            tracing::warn!(path = %aside.display(), "a token file of an earlier store was set aside");
+        }
         let line = format!("{}\n", issued.secret.expose_secret());
         private_file::write(&path, line.as_bytes())?;
         self.tokens.keep(&issued, &name).await?;
         Ok(Some(path))
     }
 
-    /// Begins to serve.
+    /// Begins to serve: whoever asks how the host is has an answer from here on.
     pub(crate) fn serve(self, listener: TcpListener) -> Serving {
-        let Self { api, store, exchanges, upkeep, tokens: _ } = self;
+        let Self { api, store, releases, exchanges, upkeep, tokens: _ } = self;
+        releases.routes().begin_start();
         let (drain, drained) = oneshot::channel();
         let unfinished = api.clone();
         tokio::spawn(async move {
@@ -178,13 +183,21 @@ impl App {
             // A dropped sender means the same: stop.
             api.serve(listener, async { drop(drained.await) }).await;
         });
-        Serving { store, exchanges, upkeep: upkeep.begin(), drain, server }
+        Serving { store, releases, exchanges, upkeep: upkeep.begin(), drain, server }
     }
 }
 
 // === impl Serving ===
 
 impl Serving {
+    /// Loads everything that is routed; then the host is ready.
+    pub(crate) async fn catch_up(&mut self) -> anyhow::Result<()> {
+        let installations = self.releases.catch_up().await.context("routes")?;
+        tracing::info!(installations, "releases are loaded");
+        self.upkeep.care_for(self.releases.clone());
+        Ok(())
+    }
+
     /// Ends when the store will take no more changes. It does not mend by itself: what it has
     /// acknowledged is safe, and only a new process can open and verify it again.
     pub(crate) async fn store_failed(&self) -> keyway_store::Error {
@@ -210,6 +223,7 @@ impl Serving {
 
 /// Where things are in the data directory.
 struct Folders {
+    data: PathBuf,
     store: PathBuf,
     compiled: PathBuf,
     keys: PathBuf,
@@ -219,6 +233,7 @@ struct Folders {
 impl Folders {
     fn create(data: &Path) -> anyhow::Result<Self> {
         let folders = Self {
+            data: data.to_owned(),
             store: data.join("store"),
             compiled: data.join("compiled"),
             keys: data.join("keys"),
@@ -230,6 +245,30 @@ impl Folders {
         }
         Ok(folders)
     }
+
+    /// Where components are.
+    fn blobs(&self) -> PathBuf {
+        self.store.join("blobs")
+    }
+
+    /// What names the store, in each part.
+    fn identities(&self) -> [PathBuf; 3] {
+        [&self.data, &self.keys, &self.blobs()].map(|part| part.join(identity::IDENTITY))
+    }
+}
+
+/// Opens what is durable, which is verified before anything can answer.
+async fn open(
+    data: &Path,
+    anew: bool,
+    clock: &Arc<dyn Clock>,
+    options: keyway_store::Options,
+) -> anyhow::Result<(Folders, Store)> {
+    identity::refuse_without_store(data, anew)?;
+    let folders = Folders::create(data)?;
+    let store = Store::open(&folders.store, Arc::clone(clock), options).await?;
+    identity::settle(&folders, &store, anew).await?;
+    Ok((folders, store))
 }
 
 fn clock() -> Arc<dyn Clock> {

@@ -290,6 +290,10 @@ pub(crate) struct Serve {
     /// Configuration file; every setting has a default.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Go on without what is lost from the data directory, with an empty store if that is gone. For one start: refused
+    /// where nothing is lost.
+    #[arg(long)]
+    pub(crate) begin_anew: bool,
 }
 
 /// `keyway new`.

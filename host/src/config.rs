@@ -30,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) keys: KeysConfig,
     /// How connections that nobody uses are looked after.
     pub(crate) keep_alive: keyway_vault::keep_alive::Config,
+    /// How releases are looked after.
+    pub(crate) releases: Care,
     /// What connectors may reach.
     pub(crate) egress: keyway_broker::Config,
     /// How exchanges with providers are kept.
@@ -49,6 +51,15 @@ pub(crate) struct Server {
     pub(crate) drain_time: Duration,
     /// Whether `/metrics` answers without a token. Default: no.
     pub(crate) metrics_public: bool,
+}
+
+/// How releases are looked after.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Care {
+    /// Time between two looks at the components of all that is routed, each of which is read whole. Default: 1 h.
+    #[serde(with = "keyway_core::humane")]
+    pub(crate) check_interval: Duration,
 }
 
 /// Where the sealing keys are, if not in their file or in the environment.
@@ -188,6 +199,12 @@ impl Default for Server {
             .map(|name| name.parse().expect("a name of lower-case letters"))
             .to_vec();
         Self { environments, drain_time: Duration::from_secs(30), metrics_public: false }
+    }
+}
+
+impl Default for Care {
+    fn default() -> Self {
+        Self { check_interval: Duration::from_secs(3_600) }
     }
 }
 

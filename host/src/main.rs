@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod env;
 mod exit;
+mod files;
 mod logging;
 mod memory;
 mod output;

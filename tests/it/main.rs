@@ -4,8 +4,10 @@
 //! directory of its own, on a free port of the loopback interface.
 
 mod calls;
+mod care;
 mod cli;
 mod connect;
+mod crowd;
 mod grants;
 mod guests;
 mod hubspot;

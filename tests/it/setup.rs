@@ -63,7 +63,7 @@ impl Place {
     }
 
     #[track_caller]
-    fn started(self, host: Result<Host, Ended>) -> Setup {
+    pub(crate) fn started(self, host: Result<Host, Ended>) -> Setup {
         let host = host.unwrap_or_else(|ended| panic!("no start: {ended:?}"));
         let http = host.http();
         Setup { host, http, place: self }

@@ -7,6 +7,7 @@ use harness::Http;
 use serde_json::json;
 
 use crate::setup::{Place, Setup, path, stand_in};
+use crate::store::copy;
 use crate::upstream::Plain;
 
 /// `keyway serve` could not start or go on.
@@ -131,4 +132,139 @@ async fn a_lost_sealing_key_is_said_and_not_replaced() {
 fn write_key(file: &Path, bytes: &[u8]) {
     std::fs::write(file, bytes).expect("writable");
     std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).expect("ours");
+}
+
+/// Every file that names the store.
+const IDENTITIES: [&str; 3] = ["identity", "keys/identity", "store/blobs/identity"];
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_store_is_refused_and_an_empty_one_begun_only_on_purpose() {
+    let mut setup = Setup::new("");
+    setup.publish("echo").await.ok();
+    setup.pin("acme", "fixtures/echo", "1.0.0").await;
+    let place = setup.kill();
+    let (store, away) = (place.data.join("store"), place.data.with_extension("away"));
+    let file = place.data.join("admin.token");
+    let token = read(&file);
+    std::fs::rename(&store, &away).expect("movable");
+    let refused = |place: &Place| {
+        let ended = place.refuse();
+        assert_eq!(ended.code, NOT_STARTED);
+        assert!(ended.said.contains("a host has been here"), "{}", ended.said);
+        assert!(ended.said.contains("start once with `--begin-anew`"), "{}", ended.said);
+    };
+    refused(&place);
+    assert!(!store.exists(), "nothing was made in its place");
+    // As a volume that is not mounted looks like.
+    std::fs::create_dir(&store).expect("writable");
+    refused(&place);
+    std::fs::remove_dir(&store).expect("still empty");
+    assert_eq!(read(&file), token);
+
+    // Whatever is left of the rest.
+    for trace in ["identity", "admin.token", "keys/identity", "keys/cache.key"] {
+        std::fs::remove_file(place.data.join(trace)).expect("there was one");
+        refused(&place);
+    }
+    std::fs::write(&file, &token).expect("writable");
+
+    // Put back, it is what it was.
+    std::fs::rename(&away, &store).expect("movable");
+    let mut setup = place.up();
+    let reply = setup.act("acme", "fixtures/echo", "version", json!(null)).await.ok();
+    assert_eq!(reply.json(), "1.0.0");
+
+    let place = setup.kill();
+    std::fs::remove_dir_all(&store).expect("removable");
+    let host = place.start().arguments(&["--begin-anew"]).run();
+    let mut setup = place.started(host);
+    assert_eq!(read(&setup.data().join("admin.token.1")), token, "the older token is set aside");
+    assert_ne!(read(&file), token);
+    let releases = setup.http.get("/v1/releases").await.ok().json();
+    assert_eq!(releases["releases"], json!([]));
+
+    // For one start: a unit file that keeps the option would begin anew by itself the next time.
+    let place = setup.kill();
+    let again = place.start().arguments(&["--begin-anew"]).run().err().expect("refused");
+    assert!(again.said.contains("nothing to begin anew"), "{}", again.said);
+    place.up();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_another_data_directory_are_refused() {
+    let (mine, other) = (Setup::new("").kill(), Setup::new("").kill());
+    for part in ["keys", "store/blobs"] {
+        let (here, there) = (mine.data.join(part), other.data.join(part));
+        let away = mine.data.with_extension("away");
+        std::fs::rename(&here, &away).expect("movable");
+        copy(&there, &here);
+        let ended = mine.refuse();
+        assert_eq!(ended.code, NOT_STARTED);
+        assert!(ended.said.contains("different data directories"), "{part}: {}", ended.said);
+        std::fs::remove_dir_all(&here).expect("removable");
+        std::fs::rename(&away, &here).expect("movable");
+    }
+    mine.up();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_components_that_is_gone_as_a_whole_is_refused() {
+    let mut setup = Setup::new("");
+    setup.publish("echo").await.ok();
+    let place = setup.kill();
+    let (blobs, away) = (place.data.join("store/blobs"), place.data.with_extension("away"));
+    std::fs::rename(&blobs, &away).expect("movable");
+    let ended = place.refuse();
+    assert_eq!(ended.code, NOT_STARTED);
+    assert!(ended.said.contains("none of the components of 1 releases"), "{}", ended.said);
+    // The store has made an empty one, which is refused as well.
+    assert_eq!(place.refuse().code, NOT_STARTED);
+    std::fs::remove_dir_all(&blobs).expect("an empty folder");
+    std::fs::rename(&away, &blobs).expect("movable");
+    let mut setup = place.up();
+    setup.pin("acme", "fixtures/echo", "1.0.0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_of_an_earlier_version_is_taken_and_named() {
+    let mut setup = Setup::new("");
+    setup.publish("echo").await.ok();
+    let place = setup.kill();
+    let files = IDENTITIES.map(|file| place.data.join(file));
+    let before = files.each_ref().map(|file| read(file));
+    files.iter().for_each(|file| std::fs::remove_file(file).expect("there was one"));
+    let place = place.up().kill();
+    assert_eq!(files.each_ref().map(|file| read(file)), before, "{}", place.data.display());
+}
+
+#[test]
+fn a_port_that_is_taken_is_noticed_before_anything_is_made() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let place = Place::new("");
+    let address = taken.local_addr().expect("bound");
+    let ended = place.start().listen(address).run().err().expect("it is taken");
+    assert_eq!(ended.code, NOT_STARTED);
+    assert!(ended.said.contains(&format!("address {address}")), "{}", ended.said);
+    assert!(!place.data.exists(), "no folder, no key, no token");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_key_for_compiled_code_is_made_anew() {
+    let mut setup = Setup::new("");
+    setup.publish("echo").await.ok();
+    setup.pin("acme", "fixtures/echo", "1.0.0").await;
+    let mut place = setup.kill();
+    let file = place.data.join("keys/cache.key");
+    for damaged in [&b""[..], b"short", &[7; 33], &[7; 32]] {
+        std::fs::write(&file, damaged).expect("writable");
+        let mut setup = place.up();
+        let reply = setup.act("acme", "fixtures/echo", "version", json!(null)).await.ok();
+        assert_eq!(reply.json(), "1.0.0");
+        place = setup.kill();
+        assert_eq!(std::fs::read(&file).expect("a key").len(), 32);
+    }
 }

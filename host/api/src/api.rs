@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::ports::{Health, Reads};
 use crate::route::Router;
 use crate::router;
+use crate::uploads::Uploads;
 
 /// The API. Cheap to clone.
 #[derive(Clone)]
@@ -94,10 +95,28 @@ pub struct Limits {
     /// Time for a component to arrive: 64 MiB on a slow line.
     #[serde(with = "keyway_core::humane")]
     pub component_time_max: Duration,
-    /// Publications under way: each holds a component in memory and a checking process.
+    /// Publications that are checked at once, each by a process; more wait, with their components in memory.
     pub publications_max: usize,
-    /// Open connections. More wait in the listener's backlog.
+    /// Components that are on their way, wait to be checked or are checked: each is held in memory.
+    pub uploads_max: usize,
+    /// The same, of one token: a quarter of them, so that no token stops the others.
+    pub token_uploads_max: usize,
+    /// Open connections. Where another one comes, one that has shown no token and is silent goes for it; where
+    /// there is none, it waits in the listener's backlog.
     pub connections_max: usize,
+    /// Of these, and half of them at most, places that only those get who have shown a token: whoever floods the host
+    /// has none.
+    pub known_connections_min: usize,
+    /// Open connections from one address, or one network of 64 bits of IPv6. Behind a proxy every caller has the
+    /// proxy's address.
+    pub peer_connections_max: usize,
+    /// Time for which a peer may keep the host waiting in the middle of a message: while it takes nothing of an answer
+    /// that is ready, or sends nothing of a body that is wanted.
+    #[serde(with = "keyway_core::humane")]
+    pub stall_max: Duration,
+    /// Bytes by which a peer wins back a second of that time: its least rate. 1 KiB a second is a tenth of what the
+    /// slowest mobile networks carry.
+    pub rate_bytes_min: u32,
     /// Time for a request's head to arrive, idle time between requests included.
     #[serde(with = "keyway_core::humane")]
     pub header_time_max: Duration,
@@ -130,6 +149,7 @@ pub(crate) struct Shared {
     pub(crate) routes: Arc<dyn Routes>,
     pub(crate) schemas: InputSchemas,
     pub(crate) publications: Arc<Semaphore>,
+    pub(crate) uploads: Arc<Uploads>,
     /// True once the host is to stop: answers without an end then end.
     pub(crate) stopping: watch::Sender<bool>,
     /// Where the host listens, once it does.
@@ -162,7 +182,13 @@ impl Default for Limits {
             json_time_max: Duration::from_secs(30),
             component_time_max: Duration::from_secs(300),
             publications_max: 4,
+            uploads_max: 16,
+            token_uploads_max: 4,
             connections_max: 4_096,
+            known_connections_min: 1_024,
+            peer_connections_max: 2_048,
+            stall_max: Duration::from_secs(30),
+            rate_bytes_min: 1 << 10,
             header_time_max: Duration::from_secs(30),
             follow_pulse: Duration::from_secs(15),
         }
@@ -184,6 +210,7 @@ impl Api {
             schemas: InputSchemas::default(),
             listening: OnceLock::new(),
             publications: Arc::new(Semaphore::new(config.limits.publications_max)),
+            uploads: Uploads::new(config.limits.uploads_max, config.limits.token_uploads_max),
             artifacts: deps.artifacts,
             releases: deps.releases,
             vault: deps.vault,

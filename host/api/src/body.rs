@@ -85,7 +85,9 @@ async fn collect(headers: &HeaderMap, mut body: Body, bounds: Bounds) -> Result<
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            Fault::new(Code::InvalidRequest, "the body ended early").caused_by(error)
+            let slow = crate::serve::is_slow(&error);
+            let detail = if slow { "the body came too slowly" } else { "the body ended early" };
+            Fault::new(Code::InvalidRequest, detail).caused_by(error)
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > bounds.bytes_max {

@@ -23,6 +23,7 @@ use crate::contract::{Access, Endpoint};
 use crate::metrics::{Counted, Metrics};
 use crate::place::{self, Known, Places};
 use crate::problem::{self, Noted, Refusal};
+use crate::serve::Member;
 use crate::site;
 
 /// An answer that is being made.
@@ -120,6 +121,9 @@ async fn admit(
     }
     site::check(request.method(), request.headers(), api.config.connect.public_url.as_ref())?;
     let identity = api.auth.identify(request.headers()).await?;
+    if let Some(member) = request.extensions().get::<Arc<Member>>() {
+        member.know();
+    }
     let environment = places.environment(request.uri())?;
     identity.check(endpoint.access, environment.as_ref())?;
     if let Some(environment) = &environment {

@@ -31,8 +31,9 @@ mod router;
 mod serve;
 mod site;
 mod tenant;
+mod uploads;
 
 pub use api::{Api, Config, Deps, Limits};
 pub use metrics::Metrics;
-pub use ports::{Health, Reads};
+pub use ports::{Health, Readiness, Reads};
 pub use route::Router;

@@ -5,6 +5,7 @@
 //! | `keyway_api_requests_total` | `method`, `path`, `answer` | requests ended; `path` is the template, `answer` is `2xx`, `4xx`, `5xx`, or `none` if the caller hung up |
 //! | `keyway_api_request_seconds` | `path` | from the head of a request to the head of its answer |
 //! | `keyway_api_connections` | | connections open now |
+//! | `keyway_api_connections_closed_total` | `why` | connections that the host ended: `crowded` (the place was needed), `peer` (its address had all it may), `slow` (the peer took or sent too little) |
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicI64;
@@ -26,6 +27,23 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<PathLabels, Histogram, fn() -> Histogram>,
     connections: Gauge<i64, AtomicI64>,
+    closed: Family<ClosedLabels, Counter>,
+}
+
+/// Why the host ended a connection, or did not begin it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Closed {
+    /// Somebody else needed the place.
+    Crowded,
+    /// Its address has as many as it may.
+    Peer,
+    /// The peer was slower than it may be.
+    Slow,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ClosedLabels {
+    why: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -63,6 +81,7 @@ impl Default for Metrics {
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             connections: Gauge::default(),
+            closed: Family::default(),
         }
     }
 }
@@ -76,11 +95,23 @@ impl Metrics {
         registry.register("keyway_api_request_seconds", "Time to answer a request", seconds);
         let connections = self.connections.clone();
         registry.register("keyway_api_connections", "Connections open now", connections);
+        let closed = self.closed.clone();
+        let help = "Connections that the host ended, by why";
+        registry.register("keyway_api_connections_closed", help, closed);
     }
 
     pub(crate) fn opened(&self) -> Open {
         self.connections.inc();
         Open(self.connections.clone())
+    }
+
+    pub(crate) fn closed(&self, why: Closed) {
+        let why = match why {
+            Closed::Crowded => "crowded",
+            Closed::Peer => "peer",
+            Closed::Slow => "slow",
+        };
+        self.closed.get_or_create(&ClosedLabels { why }).inc();
     }
 
     /// The series of one endpoint.

@@ -14,8 +14,16 @@ use keyway_releases::model::{
 /// Whether the host can serve.
 #[async_trait]
 pub trait Health: Send + Sync {
-    /// Why not, if not.
-    async fn ready(&self) -> Result<(), Fault>;
+    /// How well it can; why not, if not.
+    async fn ready(&self) -> Result<Readiness, Fault>;
+}
+
+/// How well a host can serve that can.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Readiness {
+    /// Releases that something routes to, and whose components are lost: they run for as long as their compiled code is
+    /// there.
+    pub components_lost: usize,
 }
 
 /// What the store says.

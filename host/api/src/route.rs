@@ -5,20 +5,13 @@
 //! is known from finding the endpoint, and who wants one reads it there ([`crate::place`]).
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::future::ready;
 use std::ops::Range;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::ALLOW;
-use axum::http::{self, HeaderValue, Method};
-use axum::response::Response;
-use futures_util::FutureExt as _;
-use futures_util::future::Map;
-use hyper::body::Incoming;
-use hyper::service::Service;
+use axum::http::{HeaderValue, Method};
 use keyway_core::{Code, Fault};
 
 use crate::api::Host;
@@ -59,6 +52,14 @@ impl Router {
         Self(Arc::new(Inner { host, paths, other }))
     }
 
+    /// Answers a request that came over a connection, where it has to say which host it is for.
+    pub(crate) fn receive(&self, request: Request) -> Answering {
+        match site::check_host(request.version(), request.headers()) {
+            Ok(()) => self.answer(request),
+            Err(fault) => Box::pin(ready(unmatched(&self.0.other, fault))),
+        }
+    }
+
     /// Answers a request.
     pub fn answer(&self, request: Request) -> Answering {
         let Inner { host, paths, other } = &*self.0;
@@ -75,20 +76,6 @@ impl Router {
         let mut response = unmatched(other, fault);
         response.headers_mut().insert(ALLOW, found.value.allowed());
         Box::pin(ready(response))
-    }
-}
-
-impl Service<http::Request<Incoming>> for Router {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Map<Answering, fn(Response) -> Result<Response, Infallible>>;
-
-    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        let answering = match site::check_host(request.version(), request.headers()) {
-            Ok(()) => self.answer(request.map(Body::new)),
-            Err(fault) => Box::pin(ready(unmatched(&self.0.other, fault))),
-        };
-        answering.map(Ok)
     }
 }
 

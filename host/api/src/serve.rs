@@ -1,5 +1,7 @@
 //! Serving connections: bounded in number and in time, and ended in order.
 //!
+//! Who may stay when there is no place left is in [`crowd`], how slow a peer may be in [`pace`].
+//!
 //! HTTP/1.1 without TLS, which a proxy in front brings. HTTP/2 without TLS is not offered: telling it
 //! from HTTP/1 means waiting for a client's first bytes without a limit.
 //!
@@ -8,20 +10,39 @@
 //!             ──────────> what is left is cut off; the call futures drop, which ends their guests
 //! ```
 
+mod crowd;
+mod pace;
+mod service;
+
+use std::error::Error;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1::{Builder, Connection};
+use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
+pub(crate) use self::crowd::Member;
+pub(crate) use self::pace::TooSlow;
+
+use self::crowd::{Bounds, Crowd, Seat};
+use self::pace::{Pace, Paced};
+use self::service::Connected;
 use crate::api::{Api, Host, Limits};
+use crate::metrics::Closed;
 use crate::route::Router;
 
-/// Pause after a failed accept: out of file descriptors, say, which passes as connections end.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Pauses after an accept that failed for the host's own sake: out of file descriptors, say, which passes as
+/// connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer that the system takes before any of it is sent. Without a bound it takes megabytes, and
+/// whether a slow peer reads at all could be seen only once a third of them are gone.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
 /// Bytes of a request's head, give or take what one read brings: room for a token, a traceparent and
 /// what a proxy adds. Over it hyper answers 431 by itself, without a problem document.
@@ -50,11 +71,15 @@ impl Api {
 struct Server {
     host: Host,
     router: Router,
-    builder: Builder,
-    places: Arc<Semaphore>,
+    builder: http1::Builder,
+    crowd: Arc<Crowd>,
+    pace: Pace,
     /// Each connection holds a receiver. Dropped to cut off those that are left.
     phase: watch::Sender<Phase>,
 }
+
+/// A connection as hyper serves it.
+type Connection = http1::Connection<TokioIo<Paced<TcpStream>>, Connected>;
 
 /// What connections are told.
 #[derive(Clone, Copy)]
@@ -73,36 +98,58 @@ impl Server {
             host: Arc::clone(&api.host),
             router: api.router(),
             builder: builder(limits),
-            places: Arc::new(Semaphore::new(limits.connections_max)),
+            crowd: Crowd::new(bounds(limits)),
+            pace: pace(limits),
             phase: watch::Sender::new(Phase::Serving),
         }
     }
 
     /// Accepts for ever.
     async fn accept(&self, listener: &TcpListener) {
-        // Never closed, so the loop ends only with the future.
-        while let Ok(place) = Arc::clone(&self.places).acquire_owned().await {
+        let mut pause = ACCEPT_PAUSE;
+        loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.begin(stream, place),
+                Ok((stream, address)) => {
+                    pause = ACCEPT_PAUSE;
+                    match self.crowd.seat(address.ip()).await {
+                        Some(seat) => self.begin(stream, seat),
+                        None => self.host.metrics.closed(Closed::Peer),
+                    }
+                }
+                Err(error) if of_the_peer(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "connection not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    // Once for each row of failures: there may be thousands.
+                    if pause == ACCEPT_PAUSE {
+                        tracing::warn!(%error, "connections not accepted for the moment");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
                 }
             }
         }
     }
 
-    fn begin(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+    fn begin(&self, stream: TcpStream, seat: Seat) {
         // Answers are small and written whole; waiting to fill a segment only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "connection without nodelay");
+        let options = stream
+            .set_nodelay(true)
+            .and_then(|()| socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX));
+        if let Err(error) = options {
+            tracing::debug!(%error, "connection without its options");
         }
-        let connection = self.builder.serve_connection(TokioIo::new(stream), self.router.clone());
-        let phase = self.phase.subscribe();
+        let member = Arc::clone(seat.member());
+        let stream = TokioIo::new(Paced::new(stream, Arc::clone(&member), self.pace));
+        let service = Connected { router: self.router.clone(), member, pace: self.pace };
+        let connection = self.builder.serve_connection(stream, service);
+        let (phase, host) = (self.phase.subscribe(), Arc::clone(&self.host));
         let open = self.host.metrics.opened();
         tokio::spawn(async move {
-            let _held = (place, open);
-            carry(connection, phase).await;
+            let _open = open;
+            if let Some(why) = carry(connection, &seat, phase).await {
+                host.metrics.closed(why);
+            }
+            // After the connection itself, whose descriptor is the next one's.
+            drop(seat);
         });
     }
 
@@ -117,32 +164,67 @@ impl Server {
     }
 }
 
-/// Carries a connection until it ends or is cut off.
+/// Carries a connection until it ends or is cut off; why the host ended it, if it did.
 async fn carry(
-    connection: Connection<TokioIo<TcpStream>, Router>,
+    connection: Connection,
+    seat: &Seat,
     mut phase: watch::Receiver<Phase>,
-) {
+) -> Option<Closed> {
     let mut connection = pin!(connection);
     loop {
         tokio::select! {
             biased;
             ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(error = &error as &dyn std::error::Error, "connection ended early");
-                }
-                return;
+                let error = ended.err()?;
+                tracing::debug!(error = &error as &dyn Error, "connection ended early");
+                return is_slow(&error).then_some(Closed::Slow);
             }
+            () = seat.told_to_go() => return Some(Closed::Crowded),
             changed = phase.changed() => match changed.map(|()| *phase.borrow_and_update()) {
                 Ok(Phase::Serving) => {}
                 Ok(Phase::Draining) => connection.as_mut().graceful_shutdown(),
-                Err(_) => return,
+                Err(_) => return None,
             }
         }
     }
 }
 
-fn builder(limits: &Limits) -> Builder {
-    let mut builder = Builder::new();
+/// Whether the peer's pace is behind an error.
+pub(crate) fn is_slow(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if error.is::<TooSlow>() || within.is_some_and(|error| error.is::<TooSlow>()) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Whether accepting failed for the sake of that one connection (accept(2), "Error handling").
+fn of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | HostUnreachable | NetworkUnreachable
+    )
+}
+
+fn bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        connections_max: limits.connections_max,
+        known_min: limits.known_connections_min,
+        peer_max: limits.peer_connections_max,
+    }
+}
+
+fn pace(limits: &Limits) -> Pace {
+    Pace { stall_max: limits.stall_max, rate_bytes_min: limits.rate_bytes_min }
+}
+
+fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time_max)

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use keyway_core::ports::Outbound;
 use keyway_runtime::CacheKey;
 use keyway_store::Store;
@@ -33,21 +33,20 @@ pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// The key that compiled code is authenticated with; made when there is none, since what it
+/// The key that compiled code is authenticated with; made when there is none or it is damaged, since what it
 /// authenticates can be compiled again.
 pub(crate) fn cache_key(path: &Path) -> anyhow::Result<CacheKey> {
-    let bytes: [u8; CACHE_KEY_BYTES] = match private_file::read(path)? {
-        Some(bytes) => bytes
-            .as_slice()
-            .try_into()
-            .map_err(|_| anyhow!("{} is not {CACHE_KEY_BYTES} bytes long", path.display()))?,
-        None => {
-            let mut bytes = [0; CACHE_KEY_BYTES];
-            OsRng.try_fill_bytes(&mut bytes).context("no random bytes for a key")?;
-            private_file::write(path, &bytes)?;
-            bytes
-        }
-    };
+    let kept = private_file::read(path)?;
+    if let Some(bytes) = kept.as_ref().and_then(|kept| kept.as_slice().try_into().ok()) {
+        return Ok(CacheKey::new(bytes));
+    }
+    if let Some(damaged) = kept {
+        let (path, bytes) = (path.display(), damaged.len());
+        tracing::warn!(%path, bytes, "the key for compiled code is damaged and made anew; releases are compiled again");
+    }
+    let mut bytes = [0; CACHE_KEY_BYTES];
+    OsRng.try_fill_bytes(&mut bytes).context("no random bytes for a key")?;
+    private_file::write(path, &bytes)?;
     Ok(CacheKey::new(bytes))
 }
 

@@ -1,10 +1,11 @@
 //! The store, as the API reads it.
 
 use async_trait::async_trait;
-use keyway_api::{Health, Reads};
+use keyway_api::{Health, Readiness, Reads};
 use keyway_core::Fault;
 use keyway_core::ids::{Connector, Environment, Installation};
 use keyway_core::release::Release;
+use keyway_releases::Releases;
 use keyway_store::Store;
 use keyway_store::model::{
     AuditEntry, Config, ConfigGeneration, EnvironmentDefault, Generation, InstallationState,
@@ -13,13 +14,18 @@ use keyway_store::model::{
 /// Answers reads from the store.
 pub(crate) struct StoreReads(pub(crate) Store);
 
-/// Ready means: the store takes changes.
-pub(crate) struct StoreHealth(pub(crate) Store);
+/// Ready means: the store takes changes, and what is routed is loaded.
+pub(crate) struct HostHealth {
+    pub(crate) store: Store,
+    pub(crate) releases: Releases,
+}
 
 #[async_trait]
-impl Health for StoreHealth {
-    async fn ready(&self) -> Result<(), Fault> {
-        Ok(self.0.healthy()?)
+impl Health for HostHealth {
+    async fn ready(&self) -> Result<Readiness, Fault> {
+        self.store.healthy()?;
+        self.releases.routes().started()?;
+        Ok(Readiness { components_lost: self.releases.checked().lost.len() })
     }
 }
 

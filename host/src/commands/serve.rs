@@ -1,16 +1,17 @@
 //! `keyway serve`: from a data directory to a host that answers, and back down.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::app::App;
+use crate::app::{App, Serving};
 use crate::args::Serve;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::{logging, memory, output};
+use crate::{files, logging, memory, output};
 
 /// Stack of each worker thread: the runtime's own default, stated because guests run on fibers of their
 /// own and need none of it.
@@ -31,8 +32,9 @@ pub(crate) fn serve(typed: Serve) -> Exit {
 }
 
 fn start(typed: Serve) -> anyhow::Result<()> {
-    let config = Config::load(typed.config.as_deref())?;
+    let mut config = Config::load(typed.config.as_deref())?;
     logging::start(&config.log).context("log filter")?;
+    files::fit(&mut config, files::raise()?)?;
     keep_secrets_out_of_core_dumps();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -45,25 +47,27 @@ fn start(typed: Serve) -> anyhow::Result<()> {
 }
 
 async fn run(typed: Serve, config: Config) -> anyhow::Result<()> {
-    let Serve { data, listen, config: _ } = typed;
-    let app = {
-        let _frugal = memory::Frugal::begin();
-        App::build(&data, config).await?
-    };
+    let Serve { data, listen, config: _, begin_anew } = typed;
+    // Before anything is made: a start that cannot listen leaves nothing behind.
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("address {listen}"))?;
+    let frugal = memory::Frugal::begin();
+    let app = App::build(&data, begin_anew, config).await?;
     if let Some(path) = app.issue_first_token(&data).await? {
         output::line(format!("admin token in {}", path.display()));
     }
     // Before the ready line: whoever reads it may stop the host at once.
     let mut stop = Stop::listen()?;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("address {listen}"))?;
     let address = listener.local_addr()?;
-    let serving = app.serve(listener);
-    output::line(format!("listening on http://{address}"));
-    tracing::info!(%address, "ready");
-    let failed = tokio::select! {
-        () = stop.asked() => None,
-        error = serving.store_failed() => Some(error),
+    let mut serving = app.serve(listener);
+    let asked = tokio::select! {
+        caught_up = serving.catch_up() => {
+            caught_up?;
+            false
+        }
+        () = stop.asked() => true,
     };
+    drop(frugal);
+    let failed = if asked { None } else { go_on(&serving, &mut stop, address).await };
     tracing::info!("stopping: calls under way may end");
     tokio::select! {
         () = serving.stop() => {}
@@ -75,6 +79,20 @@ async fn run(typed: Serve, config: Config) -> anyhow::Result<()> {
             tracing::error!(error = &error as &dyn std::error::Error, "store failed");
             Err(anyhow::Error::new(error).context("the store takes no more changes"))
         }
+    }
+}
+
+/// Serves until the host is asked to stop, or cannot go on.
+async fn go_on(
+    serving: &Serving,
+    stop: &mut Stop,
+    address: SocketAddr,
+) -> Option<keyway_store::Error> {
+    output::line(format!("listening on http://{address}"));
+    tracing::info!(%address, "ready");
+    tokio::select! {
+        () = stop.asked() => None,
+        error = serving.store_failed() => Some(error),
     }
 }
 

@@ -43,8 +43,10 @@ pub struct Start<'a> {
     config: &'a str,
     listen: SocketAddr,
     file_bytes_max: Option<u64>,
+    files_max: Option<u64>,
     variable: Option<(&'a str, &'a str)>,
     folder: Option<&'a Path>,
+    arguments: &'a [&'a str],
 }
 
 /// A host that ended by itself, or never was ready.
@@ -137,7 +139,16 @@ impl Drop for Host {
 impl<'a> Start<'a> {
     /// On a data directory, with the text of a configuration file, on any port of the loopback interface.
     pub fn new(data: &'a Path, config: &'a str) -> Self {
-        Self { data, config, listen: ANY_PORT, file_bytes_max: None, variable: None, folder: None }
+        Self {
+            data,
+            config,
+            listen: ANY_PORT,
+            file_bytes_max: None,
+            files_max: None,
+            variable: None,
+            folder: None,
+            arguments: &[],
+        }
     }
 
     /// On this address.
@@ -149,6 +160,16 @@ impl<'a> Start<'a> {
     /// is to one that grows.
     pub fn file_bytes_max(self, bytes: u64) -> Self {
         Self { file_bytes_max: Some(bytes), ..self }
+    }
+
+    /// With this limit on open files, soft and hard.
+    pub fn files_max(self, files: u64) -> Self {
+        Self { files_max: Some(files), ..self }
+    }
+
+    /// With these arguments beside those that every start has.
+    pub fn arguments(self, arguments: &'a [&'a str]) -> Self {
+        Self { arguments, ..self }
     }
 
     /// With this variable in its environment.
@@ -176,6 +197,7 @@ impl<'a> Start<'a> {
             .arg(data)
             .arg("--config")
             .arg(&file)
+            .args(self.arguments)
             .envs(self.variable)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -202,11 +224,14 @@ impl<'a> Start<'a> {
         if let Some(folder) = self.folder {
             return with_cores(&keyway, folder);
         }
-        let Some(bytes) = self.file_bytes_max else { return Command::new(keyway) };
+        // Without the trap, the limit on bytes would be a signal and not an error.
+        let (script, limit) = match (self.file_bytes_max, self.files_max) {
+            (Some(bytes), _) => (r#"trap '' XFSZ; ulimit -f "$0"; exec "$@""#, bytes / BLOCK_BYTES),
+            (None, Some(files)) => (r#"ulimit -n "$0"; exec "$@""#, files),
+            (None, None) => return Command::new(keyway),
+        };
         let mut shell = Command::new("sh");
-        // Without the trap, the limit would be a signal and not an error.
-        let script = r#"trap '' XFSZ; ulimit -f "$0"; exec "$@""#;
-        shell.args(["-c", script, &(bytes / BLOCK_BYTES).to_string()]).arg(keyway);
+        shell.args(["-c", script, &limit.to_string()]).arg(keyway);
         shell
     }
 }

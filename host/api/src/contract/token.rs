@@ -136,6 +136,9 @@ pub struct Audit {
 /// How the host is.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct State {
-    /// `alive`, or `ready`.
+    /// `alive`, `ready`, or `degraded`: ready, but something needs a person.
     pub state: String,
+    /// Releases that installations run, and whose components are missing or damaged. The log names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components_lost: Option<usize>,
 }

@@ -12,15 +12,19 @@ use crate::api::Host;
 use crate::contract::token::State as HostState;
 use crate::contract::{METRICS_TYPE, PAGE_TYPE};
 use crate::place::Names;
+use crate::ports::Readiness;
 use crate::{openapi, pages};
 
 pub(crate) async fn alive() -> Answer {
-    json(&HostState { state: "alive".to_owned() })
+    json(&HostState { state: "alive".to_owned(), components_lost: None })
 }
 
 pub(crate) async fn ready(State(api): State<Host>) -> Answer {
-    api.health.ready().await?;
-    json(&HostState { state: "ready".to_owned() })
+    let Readiness { components_lost } = api.health.ready().await?;
+    // Degraded and not unready: what runs goes on, and a host that is taken out of service serves nobody.
+    let state = if components_lost == 0 { "ready" } else { "degraded" };
+    let components_lost = (components_lost > 0).then_some(components_lost);
+    json(&HostState { state: state.to_owned(), components_lost })
 }
 
 pub(crate) async fn metrics(State(api): State<Host>) -> Answer {

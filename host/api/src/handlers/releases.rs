@@ -7,7 +7,6 @@ use axum::extract::{Request, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use keyway_artifacts::publish::{By, Published};
-use keyway_core::fault::Retry;
 use keyway_core::release::{Named, Release, ReleaseRef};
 use keyway_core::{Code, Fault};
 
@@ -18,9 +17,6 @@ use crate::body::{self, Bounds};
 use crate::contract::release as contract;
 use crate::place::{Names, Of};
 
-/// When a publication that found no room may come again: most are checked within it.
-const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
-
 pub(crate) async fn publish(State(api): State<Host>, who: Identity, request: Request) -> Answer {
     let by = By { actor: who.actor().clone(), publisher: who.publisher().map(str::to_owned) };
     let limits = &api.config.limits;
@@ -30,15 +26,15 @@ pub(crate) async fn publish(State(api): State<Host>, who: Identity, request: Req
         time_max: limits.component_time_max,
         code: Code::ComponentTooLarge,
     };
-    let Ok(permit) = Arc::clone(&api.publications).try_acquire_owned() else {
-        let fault = Fault::new(Code::Overloaded, "too many publications are under way");
-        return Err(fault.retry(Retry::After(RETRY_AFTER)).into());
-    };
+    let upload = api.uploads.begin(who.actor())?;
     let component = body::read(request, bounds).await?;
+    // Only now: what is still on its way needs no process to check it.
+    let turn = Arc::clone(&api.publications).acquire_owned().await;
+    let turn = turn.expect("the semaphore is never closed");
     let artifacts = api.artifacts.clone();
-    // The permit goes along: a caller who hangs up does not make room for another publication.
+    // Both go along: a caller who hangs up does not make room for another publication.
     let publication = async move {
-        let _permit = permit;
+        let _held = (turn, upload);
         artifacts.publish(component, by).await
     };
     let Published { release, fresh } = finish(publication).await?;

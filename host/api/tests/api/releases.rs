@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::AUTHORIZATION;
+use keyway_releases::model::Role;
 use serde_json::json;
 
 use crate::world::{World, bearer, component, limited, named};
@@ -57,26 +58,52 @@ async fn a_component_has_at_most_so_many_bytes() {
     world.publish(&component).await.refused(413, "component-too-large");
 }
 
-#[tokio::test]
-async fn publications_at_once_are_bounded() {
-    let world = World::with(limited(|limits| limits.publications_max = 1)).await;
+/// A publication by this token whose component never comes.
+fn slow(token: &str) -> Request<Body> {
     let silence = futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
-    let slow = Request::post("/v1/releases")
-        .header(AUTHORIZATION, bearer(&world.admin))
+    Request::post("/v1/releases")
+        .header(AUTHORIZATION, bearer(token))
         .body(Body::from_stream(silence))
-        .unwrap();
-    let second = async {
-        // The first one is polled first, and has taken the only place.
-        world.publish(&component("1.0.0")).await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn publications_of_a_token_are_bounded_and_nobody_else_waits_for_them() {
+    let config = limited(|limits| {
+        limits.publications_max = 1;
+        limits.token_uploads_max = 2;
+    });
+    let world = World::with(config).await;
+    let ann = world.token("ann", Role::Publisher, None).await;
+    let others = async {
+        // The slow ones are polled first, and have taken all that one token may have.
+        let refused = world.publish_as(&ann, &component("1.0.0")).await;
+        refused.refused(503, "overloaded");
+        assert_eq!(refused.header("retry-after"), "2");
+        assert_eq!(world.publish(&component("1.0.0")).await.status, 201, "another token's");
     };
+    tokio::select! {
+        biased;
+        reply = world.send(slow(&ann)) => panic!("its body never ends: {reply:?}"),
+        reply = world.send(slow(&ann)) => panic!("its body never ends: {reply:?}"),
+        () = others => {}
+    }
+    assert_eq!(world.publish_as(&ann, &component("1.1.0")).await.status, 201, "free again");
+}
+
+#[tokio::test]
+async fn components_on_their_way_are_bounded_in_all() {
+    let config = limited(|limits| limits.uploads_max = 1);
+    let world = World::with(config).await;
+    let ann = world.token("ann", Role::Publisher, None).await;
+    let component = component("1.0.0");
     let reply = tokio::select! {
         biased;
-        reply = world.send(slow) => panic!("its body never ends: {reply:?}"),
-        reply = second => reply,
+        reply = world.send(slow(&ann)) => panic!("its body never ends: {reply:?}"),
+        reply = world.publish(&component) => reply,
     };
     reply.refused(503, "overloaded");
-    assert_eq!(reply.header("retry-after"), "2");
-    assert_eq!(world.publish(&component("1.0.0")).await.status, 201, "the place is free again");
+    assert_eq!(world.publish(&component).await.status, 201, "the place is free again");
 }
 
 #[tokio::test]

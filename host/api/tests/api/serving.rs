@@ -195,21 +195,153 @@ async fn a_head_has_at_most_so_many_bytes() {
     }
 }
 
+const ALIVE: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: keyway\r\n\r\n";
+
+/// A host with something pinned, and these limits.
+async fn pinned(change: impl FnOnce(&mut keyway_api::Limits)) -> World {
+    let world = World::with(limited(change)).await;
+    world.publish(&crate::world::component("1.0.0")).await.ok();
+    world.pin("1.0.0").await.ok();
+    world
+}
+
+/// The beginning of an answer; none if the connection ends without.
+async fn begun(stream: &mut TcpStream) -> Option<String> {
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.ok()?;
+    Some(String::from_utf8_lossy(&head).into_owned())
+}
+
+/// Waits until the metrics have this line.
+async fn counted(world: &World, line: &str) {
+    let looking = async {
+        while !world.get("/metrics").await.text().contains(line) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("never: {line}"));
+}
+
 #[tokio::test]
-async fn connections_over_the_limit_wait_for_their_turn() {
-    let config = limited(|limits| limits.connections_max = 1);
-    let serving = serve(World::with(config).await).await;
-    let ask = b"GET /healthz HTTP/1.1\r\nhost: keyway\r\n\r\n";
+async fn who_is_being_answered_keeps_the_place_and_others_wait() {
+    let serving = serve(pinned(|limits| limits.connections_max = 1).await).await;
+    serving.world.dispatch.gate.forget_permits(1_000);
     let mut first = connect(serving.address).await;
-    first.write_all(ask).await.unwrap();
-    let mut byte = [0];
-    first.read_exact(&mut byte).await.unwrap();
+    first.write_all(call(&serving.world).as_bytes()).await.unwrap();
+    serving.world.dispatched(1).await;
     let mut second = connect(serving.address).await;
-    second.write_all(ask).await.unwrap();
-    let early = tokio::time::timeout(Duration::from_millis(50), second.read_exact(&mut byte)).await;
+    second.write_all(ALIVE).await.unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(50), begun(&mut second)).await;
     assert!(early.is_err(), "the first one still has the place");
+    serving.world.dispatch.gate.add_permits(1_000);
+    assert_eq!(begun(&mut first).await.as_deref(), Some("HTTP/1.1 200"));
     drop(first);
-    second.read_exact(&mut byte).await.unwrap();
+    assert_eq!(begun(&mut second).await.as_deref(), Some("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_crowd_that_says_nothing_or_never_reads_takes_places_from_itself_alone() {
+    let serving = serve(pinned(|limits| limits.connections_max = 4).await).await;
+    let pipelined = b"GET /openapi.json HTTP/1.1\r\nhost: keyway\r\n\r\n".repeat(200);
+    let begun_upload = b"POST /connect/guess/start HTTP/1.1\r\nhost: keyway\r\ncontent-type: \
+        application/x-www-form-urlencoded\r\ncontent-length: 99\r\n\r\na="
+        .to_vec();
+    let head = b"GET /healthz HTTP/1.1\r\nhost:".to_vec();
+    let mut crowd = Vec::new();
+    for said in [Vec::new(), pipelined, begun_upload, head].iter().cycle().take(40) {
+        let mut stream = connect(serving.address).await;
+        // One that has been shown the door meanwhile is a peer as well.
+        drop(stream.write_all(said).await);
+        crowd.push(stream);
+    }
+    for _ in 0..3 {
+        let mut honest = connect(serving.address).await;
+        honest.write_all(call(&serving.world).as_bytes()).await.unwrap();
+        assert_eq!(begun(&mut honest).await.as_deref(), Some("HTTP/1.1 200"));
+    }
+    counted(&serving.world, "keyway_api_connections_closed_total{why=\"crowded\"}").await;
+}
+
+#[tokio::test]
+async fn those_who_have_shown_a_token_are_not_driven_out() {
+    let serving = serve(pinned(|limits| limits.connections_max = 4).await).await;
+    serving.world.dispatch.gate.forget_permits(1_000);
+    let mut callers = Vec::new();
+    for _ in 0..2 {
+        let mut caller = connect(serving.address).await;
+        caller.write_all(call(&serving.world).as_bytes()).await.unwrap();
+        callers.push(caller);
+    }
+    serving.world.dispatched(2).await;
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        crowd.push(connect(serving.address).await);
+    }
+    let mut asking = connect(serving.address).await;
+    asking.write_all(ALIVE).await.unwrap();
+    assert_eq!(begun(&mut asking).await.as_deref(), Some("HTTP/1.1 200"));
+    serving.world.dispatch.gate.add_permits(1_000);
+    for mut caller in callers {
+        assert_eq!(begun(&mut caller).await.as_deref(), Some("HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
+async fn one_address_that_has_all_it_may_is_refused_and_others_are_not() {
+    let serving = serve(pinned(|limits| limits.peer_connections_max = 1).await).await;
+    serving.world.dispatch.gate.forget_permits(1_000);
+    let mut first = connect(serving.address).await;
+    first.write_all(call(&serving.world).as_bytes()).await.unwrap();
+    serving.world.dispatched(1).await;
+    let mut second = connect(serving.address).await;
+    drop(second.write_all(ALIVE).await);
+    assert_eq!(begun(&mut second).await, None, "its address has one already, and it is busy");
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a client of the host under test")]
+    let mut other = other.connect(serving.address).await.unwrap();
+    other.write_all(ALIVE).await.unwrap();
+    assert_eq!(begun(&mut other).await.as_deref(), Some("HTTP/1.1 200"));
+    serving.world.dispatch.gate.add_permits(1_000);
+    assert_eq!(begun(&mut first).await.as_deref(), Some("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_is_let_go_and_so_is_one_that_never_sends_the_rest() {
+    let serving = serve(pinned(|limits| limits.stall_max = Duration::from_millis(50)).await).await;
+    let mut deaf = connect(serving.address).await;
+    let asks = b"GET /openapi.json HTTP/1.1\r\nhost: keyway\r\n\r\n".repeat(500);
+    drop(deaf.write_all(&asks).await);
+    counted(&serving.world, "keyway_api_connections_closed_total{why=\"slow\"} 1").await;
+
+    let mut slow = connect(serving.address).await;
+    let text = call(&serving.world);
+    let (without_body, _) = text.split_at(text.len() - 2);
+    slow.write_all(without_body.as_bytes()).await.unwrap();
+    let answer = read(&mut slow).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(answer.contains("the body came too slowly"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_of_which_nothing_comes_for_a_while_is_not_cut() {
+    let serving = serve(pinned(|limits| limits.stall_max = Duration::from_millis(20)).await).await;
+    serving.world.dispatch.gate.forget_permits(1_000);
+    let mut caller = connect(serving.address).await;
+    caller.write_all(call(&serving.world).as_bytes()).await.unwrap();
+    let mut follower = connect(serving.address).await;
+    let head = format!(
+        "GET /v1/environments/dev/exchanges/follow HTTP/1.1\r\nhost: keyway\r\nauthorization: Bearer {}\r\n\r\n",
+        serving.world.admin
+    );
+    follower.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(begun(&mut follower).await.as_deref(), Some("HTTP/1.1 200"));
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    serving.world.dispatch.gate.add_permits(1_000);
+    assert_eq!(begun(&mut caller).await.as_deref(), Some("HTTP/1.1 200"), "a long call");
+    serving.drain.send(()).unwrap();
+    let rest = read(&mut follower).await;
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "in order, and late: {rest}");
 }
 
 #[tokio::test]

@@ -198,7 +198,11 @@ async fn the_audit_is_paged_and_says_who_and_why() {
 async fn the_host_tells_how_it_is() {
     let world = World::new().await;
     assert_eq!(world.get("/healthz").await.ok()["state"], "alive");
-    assert_eq!(world.get("/readyz").await.ok()["state"], "ready");
+    assert_eq!(world.get("/readyz").await.ok(), json!({"state": "ready"}));
+    world.components_lost.store(2, Ordering::SeqCst);
+    let degraded = json!({"state": "degraded", "components_lost": 2});
+    assert_eq!(world.get("/readyz").await.ok(), degraded);
+    world.components_lost.store(0, Ordering::SeqCst);
     world.ready.store(false, Ordering::SeqCst);
     world.get("/readyz").await.refused(503, "store-unavailable");
     assert_eq!(world.get("/healthz").await.status, 200);

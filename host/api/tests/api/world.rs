@@ -1,7 +1,7 @@
 //! A host in memory: real services, fake runtime, broker and clock.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use keyway_api::{Api, Config, Deps, Health, Limits, Metrics, Reads};
+use keyway_api::{Api, Config, Deps, Health, Limits, Metrics, Readiness, Reads};
 use keyway_artifacts::Artifacts;
 use keyway_core::call::{Failure, Operation, Output, Page, Record};
 use keyway_core::exchange::{HostRequest, Response};
@@ -51,6 +51,7 @@ pub(crate) struct World {
     pub(crate) exchanges: Exchanges,
     pub(crate) quotas: Arc<FakeQuotas>,
     pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) components_lost: Arc<AtomicUsize>,
     pub(crate) admin: String,
     tokens: Tokens,
     /// Of the exchange log.
@@ -103,7 +104,7 @@ struct FakeAdmission;
 struct FakePolicy;
 struct FakeConnector(ReleaseRef, Arc<Descriptor>);
 struct StoreReads(Store);
-struct TestHealth(Arc<AtomicBool>);
+struct TestHealth(Arc<AtomicBool>, Arc<AtomicUsize>);
 
 /// One sealing key, 32 bytes of 7.
 const RING: &str = "current test BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
@@ -168,7 +169,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let exchanges = Exchanges::open(folder.path(), clock.clone(), log_options()).unwrap();
         let quotas = Arc::new(FakeQuotas::default());
-        let ready = Arc::new(AtomicBool::new(true));
+        let (ready, components_lost) = (Arc::new(AtomicBool::new(true)), Arc::default());
         let metrics = Metrics::default();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
@@ -191,7 +192,7 @@ impl World {
                 reads: Arc::new(StoreReads(store.clone())),
                 exchanges: exchanges.clone(),
                 quotas: quotas.clone(),
-                health: Arc::new(TestHealth(ready.clone())),
+                health: Arc::new(TestHealth(ready.clone(), Arc::clone(&components_lost))),
                 clock: clock.clone(),
                 metrics,
                 registry: Arc::new(registry),
@@ -209,6 +210,7 @@ impl World {
             exchanges,
             quotas,
             ready,
+            components_lost,
             admin,
             tokens,
             _folder: folder,
@@ -237,7 +239,11 @@ impl World {
     }
 
     pub(crate) async fn publish(&self, component: &str) -> Reply {
-        let request = Request::post("/v1/releases").header(AUTHORIZATION, bearer(&self.admin));
+        self.publish_as(&self.admin, component).await
+    }
+
+    pub(crate) async fn publish_as(&self, token: &str, component: &str) -> Reply {
+        let request = Request::post("/v1/releases").header(AUTHORIZATION, bearer(token));
         self.send(request.body(Body::from(component.to_owned())).unwrap()).await
     }
 
@@ -404,6 +410,10 @@ impl Reply {
     #[track_caller]
     pub(crate) fn refused(&self, status: u16, code: &str) {
         assert_eq!(self.code(), (status, code.to_owned()), "{self:?}");
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
@@ -632,9 +642,9 @@ impl Reads for StoreReads {
 
 #[async_trait]
 impl Health for TestHealth {
-    async fn ready(&self) -> Result<(), Fault> {
+    async fn ready(&self) -> Result<Readiness, Fault> {
         if self.0.load(Ordering::SeqCst) {
-            Ok(())
+            Ok(Readiness { components_lost: self.1.load(Ordering::SeqCst) })
         } else {
             Err(Fault::new(Code::StoreUnavailable, "the disk is full"))
         }

@@ -185,7 +185,18 @@ fn releases(store: &Store, shelf: &Arc<Shelf>) -> Releases {
 }
 
 /// Publishes a release of `a/b` with these fields in its descriptor.
-async fn publish(store: &Store, version: &str, mut descriptor: serde_json::Value) {
+async fn publish(store: &Store, version: &str, descriptor: serde_json::Value) {
+    put(store, version).await;
+    publish_row(store, version, descriptor).await;
+}
+
+/// The bytes of a release's component.
+async fn put(store: &Store, version: &str) {
+    store.blobs().put(version.as_bytes().to_vec().into()).await.unwrap();
+}
+
+/// A release without its component, as a lost file leaves it.
+async fn publish_row(store: &Store, version: &str, mut descriptor: serde_json::Value) {
     for (field, value) in
         [("format", json!(1)), ("name", json!("a/b")), ("version", json!(version))]
     {
@@ -214,8 +225,31 @@ async fn publish(store: &Store, version: &str, mut descriptor: serde_json::Value
         before: None,
         after: None,
     };
-    store.blobs().put(version.as_bytes().to_vec().into()).await.unwrap();
     store.tx().publish(release).commit(entry).await.unwrap();
+}
+
+/// A first pin, as an earlier host wrote it.
+async fn pin_row(store: &Store, tenant: &str, version: &str) {
+    let (connector, number) = ("a/b".parse().unwrap(), version.parse().unwrap());
+    let generation = Generation {
+        installation: of(tenant),
+        number: 1,
+        release: Some(ReleaseRef::new(connector, number, Digest::of(version.as_bytes()))),
+        actor: "ann".parse().unwrap(),
+        reason: "because".to_owned(),
+        at: OffsetDateTime::UNIX_EPOCH,
+        reverts_to: None,
+        config: None,
+    };
+    let entry = AuditEntry {
+        actor: "ann".parse().unwrap(),
+        action: "pin".to_owned(),
+        object: tenant.to_owned(),
+        reason: None,
+        before: None,
+        after: None,
+    };
+    store.tx().pin(generation).commit(entry).await.unwrap();
 }
 
 fn wanted(tenant: &str, release: &str) -> PinRequest {
@@ -350,12 +384,14 @@ async fn what_is_routed_is_looked_at_and_nothing_else() {
     let bench = Bench::new().await;
     bench.pin("one", "1.0.0").await.unwrap();
     bench.pin("other", "1.0.0").await.unwrap();
+    publish_row(&bench.store, "3.0.0", json!({})).await;
     let checked = bench.releases.check().await.unwrap();
-    assert_eq!(checked.routed, 1);
+    assert_eq!((checked.routed, checked.lost.len()), (1, 0));
+    pin_row(&bench.store, "lost", "3.0.0").await;
+    let checked = bench.releases.check().await.unwrap();
     let lost: Vec<_> = checked.lost.iter().map(|lost| lost.why.as_str()).collect();
-    assert_eq!(lost, ["it is not there"], "no bytes were ever put");
-    let bytes = bytes::Bytes::from_static(b"1.0.0");
-    bench.store.blobs().put(bytes).await.unwrap();
+    assert_eq!((checked.routed, lost), (2, vec!["it is not there"]));
+    put(&bench.store, "3.0.0").await;
     let checked = bench.releases.check().await.unwrap();
     assert_eq!(checked.lost, []);
     assert_eq!(bench.releases.checked(), checked);
@@ -364,19 +400,17 @@ async fn what_is_routed_is_looked_at_and_nothing_else() {
 #[tokio::test]
 async fn a_route_that_was_closed_opens_once_its_release_can_be_loaded() {
     let bench = Bench::new().await;
-    bench.pin("one", "1.0.0").await.unwrap();
-    let shelf = Arc::new(Shelf::default());
-    shelf.broken.lock().unwrap().insert(Digest::of(b"1.0.0"));
-    let again =
-        Bench { releases: releases(&bench.store, &shelf), store: bench.store.clone(), shelf };
-    again.releases.catch_up().await.unwrap();
-    assert_eq!(again.runs("one"), Err(Code::ReleaseUnavailable));
-    again.releases.check().await.unwrap();
-    assert_eq!(again.runs("one"), Err(Code::ReleaseUnavailable), "its component is lost");
-    again.store.blobs().put(bytes::Bytes::from_static(b"1.0.0")).await.unwrap();
-    again.shelf.broken.lock().unwrap().clear();
-    again.releases.check().await.unwrap();
-    assert_eq!(again.runs("one").as_deref(), Ok("1.0.0"));
+    publish_row(&bench.store, "3.0.0", json!({})).await;
+    pin_row(&bench.store, "one", "3.0.0").await;
+    bench.shelf.broken.lock().unwrap().insert(Digest::of(b"3.0.0"));
+    bench.releases.catch_up().await.unwrap();
+    assert_eq!(bench.runs("one"), Err(Code::ReleaseUnavailable));
+    bench.releases.check().await.unwrap();
+    assert_eq!(bench.runs("one"), Err(Code::ReleaseUnavailable), "its component is lost");
+    put(&bench.store, "3.0.0").await;
+    bench.shelf.broken.lock().unwrap().clear();
+    bench.releases.check().await.unwrap();
+    assert_eq!(bench.runs("one").as_deref(), Ok("3.0.0"));
 }
 
 #[tokio::test]

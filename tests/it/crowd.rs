@@ -1,0 +1,121 @@
+//! Crowds of connections, and hardly any open files: other callers are served, and the store stays well.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::setup::{Place, Setup};
+
+const ECHO: &str = "fixtures/echo";
+
+/// Open files of the host: half of what is usual for one process of a user, and far fewer than the crowd.
+const FILES: u64 = 256;
+
+/// A crowd for which such a host has neither places nor files.
+const CROWD: usize = 600;
+
+/// Longer than a busy machine takes for an answer, and shorter than a head may take to arrive: whoever is answered within
+/// it did not wait for the crowd to be timed out.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    #[expect(clippy::disallowed_methods, reason = "a client of the host under test")]
+    TcpSocket::new_v4().expect("a socket").connect(address).await.expect("it listens")
+}
+
+/// This many connections, each of which has sent this; some are shown the door as others come.
+async fn crowd(address: SocketAddr, said: &[u8]) -> Vec<TcpStream> {
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let mut stream = connect(address).await;
+        drop(tokio::time::timeout(Duration::from_millis(20), stream.write_all(said)).await);
+        crowd.push(stream);
+    }
+    crowd
+}
+
+/// All that operators and callers do, each on a connection of its own.
+async fn is_served(setup: &mut Setup) {
+    let served = async {
+        for tenant in ["acme", "other"] {
+            setup.http = setup.host.http();
+            setup.publish("echo").await.ok();
+            setup.http = setup.host.http();
+            setup.pin(tenant, ECHO, "1.0.0").await;
+            setup.http = setup.host.http();
+            let reply = setup.act(tenant, ECHO, "echo", json!({"n": 1})).await.ok();
+            assert_eq!(reply.json(), json!({"n": 1}));
+        }
+        setup.http = setup.host.http();
+        assert_eq!(setup.http.get("/readyz").await.status, StatusCode::OK);
+        assert!((setup.metric("keyway_store_healthy", &[]).await - 1.0).abs() < f64::EPSILON);
+    };
+    tokio::time::timeout(PATIENCE, served).await.expect("others are not shut out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_idle_connections_than_files_shut_nobody_out_and_leave_the_store_well() {
+    let place = Place::new("");
+    let host = place.start().files_max(FILES).run().expect("few files, and enough");
+    let mut setup = place.started(Ok(host));
+    assert!(setup.log().contains("too low for api.connections-max"), "{}", setup.log());
+    let idle = crowd(setup.host.address, b"").await;
+    is_served(&mut setup).await;
+    drop(idle);
+    is_served(&mut setup).await;
+    // And what was kept is there.
+    let mut setup = setup.crash();
+    let reply = setup.act("acme", ECHO, "version", json!(null)).await.ok();
+    assert_eq!(reply.json(), "1.0.0");
+    assert!(!setup.log().contains("store takes no more commits"), "{}", setup.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_who_never_read_shut_nobody_out() {
+    let place = Place::new("");
+    let host = place.start().files_max(FILES).run().expect("few files, and enough");
+    let mut setup = place.started(Ok(host));
+    let asks = b"GET /openapi.json HTTP/1.1\r\nhost: keyway\r\n\r\n".repeat(100);
+    let deaf = crowd(setup.host.address, &asks).await;
+    is_served(&mut setup).await;
+    assert!(setup.metric("keyway_api_connections_closed_total", &["crowded"]).await > 0.0);
+    drop(deaf);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_never_reads_is_cut_while_a_slow_one_gets_everything() {
+    let mut setup = Setup::new("[api]\nstall-max = \"2s\"\nrate-bytes-min = 1024\n");
+    let mut deaf = connect(setup.host.address).await;
+    let asks = b"GET /openapi.json HTTP/1.1\r\nhost: keyway\r\n\r\n".repeat(500);
+    drop(tokio::time::timeout(Duration::from_secs(1), deaf.write_all(&asks)).await);
+    let mut slow = connect(setup.host.address).await;
+    let ask = b"GET /openapi.json HTTP/1.1\r\nhost: keyway\r\nconnection: close\r\n\r\n";
+    slow.write_all(ask).await.expect("it listens");
+    // Some seconds, in which the deaf one has its time.
+    let (mut taken, mut piece) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        match slow.read(&mut piece).await.expect("not cut") {
+            0 => break,
+            bytes => taken.extend_from_slice(&piece[..bytes]),
+        }
+    }
+    assert!(taken.trim_ascii_end().ends_with(b"}"), "all of it: {} bytes", taken.len());
+    let cut = async {
+        while setup.metric("keyway_api_connections_closed_total", &["slow"]).await < 1.0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, cut).await.expect("two seconds are over");
+}
+
+#[test]
+fn a_host_without_room_for_its_own_files_says_so() {
+    let ended = Place::new("").start().files_max(63).run().err().expect("no start");
+    assert_eq!(ended.code, Some(7));
+    assert!(ended.said.contains("the limit on open files is 63"), "{}", ended.said);
+}
