@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::StatusCode;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::setup::{Place, Setup};
+use crate::setup::{Place, Setup, path, stand_in};
+use crate::upstream::Plain;
 
 const ECHO: &str = "fixtures/echo";
+const FETCH: &str = "fixtures/fetch";
 
 /// Open files of the host: half of what is usual for one process of a user, and far fewer than the crowd.
 const FILES: u64 = 256;
@@ -118,4 +121,90 @@ fn a_host_without_room_for_its_own_files_says_so() {
     let ended = Place::new("").start().files_max(63).run().err().expect("no start");
     assert_eq!(ended.code, Some(7));
     assert!(ended.said.contains("the limit on open files is 63"), "{}", ended.said);
+}
+
+/// What the process has open now.
+fn open_files(id: u32) -> u64 {
+    std::fs::read_dir(format!("/proc/{id}/fd")).expect("it runs").count() as u64
+}
+
+/// Lets the host open this many files, and no more; what it has stays open.
+fn limit_files(id: u32, files: u64) {
+    let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+    // Only the soft limit: the hard one is the tests' own, which the host has as well.
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(files), maximum }).expect("ours");
+}
+
+/// As many as it had at its start.
+fn restore_files(id: u32) {
+    limit_files(id, getrlimit(Resource::Nofile).maximum.unwrap_or(1 << 16));
+}
+
+/// Ticks of the processor that it has used (proc(5), `stat`, fields 14 and 15), a hundred a second on Linux.
+fn ticks(id: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("it runs");
+    let (_, rest) = stat.rsplit_once(')').expect("its name");
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    [11, 12].iter().map(|at| fields[*at].parse::<u64>().expect("a number")).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_without_a_single_descriptor_left_refuses_what_needs_one_and_forgets_nothing() {
+    let upstream = Plain::start().await;
+    let mut setup = Setup::new(&stand_in("api.example.com", upstream.address));
+    setup.publish("echo").await.ok();
+    setup.pin("acme", ECHO, "1.0.0").await;
+    setup.publish("fetch").await.ok();
+    setup.pin("acme", FETCH, "1.0.0").await;
+    let slot = path("acme", FETCH, "/connections/token");
+    setup.http.put(&slot, json!({"token": "some-token"})).await.ok();
+    let mut caller = setup.host.http();
+    assert_eq!(caller.get("/healthz").await.status, StatusCode::OK);
+    let id = setup.host.id();
+    let before = open_files(id);
+    limit_files(id, before);
+
+    // Nobody new is let in, and waiting for that takes no processor.
+    let mut new = connect(setup.host.address).await;
+    let used = ticks(id);
+    new.write_all(b"GET /healthz HTTP/1.1\r\nhost: keyway\r\n\r\n")
+        .await
+        .expect("the system takes it");
+    let mut byte = [0];
+    let answered = tokio::time::timeout(Duration::from_secs(2), new.read_exact(&mut byte)).await;
+    assert!(answered.is_err(), "there is no descriptor for it");
+    assert!(ticks(id) - used < 100, "half of two seconds on one processor");
+
+    // A component needs a file, and says so; a change needs none.
+    let refused = setup.publish("echo-next").await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.json());
+    assert!(["store-unavailable", "overloaded"].contains(&refused.code().as_str()));
+    setup.pin("other", ECHO, "1.0.0").await;
+    let reply = setup.act("other", ECHO, "version", json!(null)).await.ok();
+    assert_eq!(reply.json(), "1.0.0");
+    assert_eq!(setup.http.get("/readyz").await.status, StatusCode::OK);
+    assert!((setup.metric("keyway_store_healthy", &[]).await - 1.0).abs() < f64::EPSILON);
+
+    // A provider needs one too, and is waited for.
+    let calling = tokio::spawn(async move {
+        caller.post(&path("acme", FETCH, "/actions/get"), json!({"path": "/x"})).await
+    });
+    let early = tokio::time::sleep(Duration::from_millis(300));
+    early.await;
+    assert!(upstream.seen().is_empty() && !calling.is_finished());
+
+    restore_files(id);
+    calling.await.expect("no panic").ok();
+    assert_eq!(upstream.seen().len(), 1);
+    tokio::time::timeout(PATIENCE, new.read_exact(&mut byte))
+        .await
+        .expect("let in")
+        .expect("answered");
+    setup.publish("echo-next").await.ok();
+    let warned = setup.log().matches("connections not accepted for the moment").count();
+    assert_eq!(warned, 1, "said once: {}", setup.log());
+    let mut setup = setup.crash();
+    let reply = setup.act("other", ECHO, "version", json!(null)).await.ok();
+    assert_eq!(reply.json(), "1.0.0");
 }

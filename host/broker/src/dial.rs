@@ -5,9 +5,11 @@
 //! configured, and CONNECT is not sent.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
@@ -15,6 +17,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioIo;
+use keyway_core::transient;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -59,6 +62,9 @@ struct Tasks(Arc<Mutex<JoinSet<()>>>);
 /// Bytes of a body that an HTTP/2 peer may send ahead of us on one stream. 1 MiB fills a 100 Mbit/s line
 /// at 80 ms; the rest waits at the peer.
 const WINDOW_BYTES: u32 = 1 << 20;
+
+/// Between two tries to connect while this host has no descriptor free.
+const SHORT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What TLS needs to know, made once for a policy: the system's roots and the operator's.
 pub(crate) fn tls_config(
@@ -130,15 +136,13 @@ async fn open(
 /// Tries the addresses in turn, each with its share of the time that is left.
 async fn connect(target: &ApprovedTarget, host: &str, limits: &Limits) -> Result<TcpStream, Stop> {
     let deadline = Instant::now() + limits.connect_timeout;
-    let mut silent = false;
+    let (mut silent, mut short) = (false, false);
     let addresses = target.addresses();
     for (tried, address) in (0..).zip(addresses) {
         let left = deadline.saturating_duration_since(Instant::now());
         let untried =
             u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(tried).max(1);
-        #[expect(clippy::disallowed_methods, reason = "this is where the host connects")]
-        let attempt = TcpStream::connect(*address);
-        match timeout(left / untried, attempt).await {
+        match timeout(left / untried, connect_patiently(*address, &mut short)).await {
             Ok(Ok(stream)) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(host, %error, "small packets will be delayed");
@@ -152,10 +156,28 @@ async fn connect(target: &ApprovedTarget, host: &str, limits: &Limits) -> Result
             }
         }
     }
+    if short {
+        let detail = format!("this host has no descriptor free for a connection to host {host}");
+        return Err(Stop::new(Reason::ConnectTimeout, detail));
+    }
     if silent {
         return Err(late(host));
     }
     Err(Stop::new(Reason::ConnectFailed, format!("host {host} accepts no connection")))
+}
+
+/// Connects, and tries again while this host has no descriptor or memory for it, which is not the provider's fault and
+/// passes as connections end. `short` says whether it still has none.
+async fn connect_patiently(address: SocketAddr, short: &mut bool) -> std::io::Result<TcpStream> {
+    loop {
+        #[expect(clippy::disallowed_methods, reason = "this is where the host connects")]
+        let connected = TcpStream::connect(address).await;
+        *short = connected.as_ref().is_err_and(transient::is);
+        if !*short {
+            return connected;
+        }
+        tokio::time::sleep(SHORT_PAUSE).await;
+    }
 }
 
 /// What may be said of a failed handshake to a connector: which kind it was.
