@@ -378,6 +378,9 @@ pub(crate) struct Connect {
     /// Where the person goes afterwards, with `status` and `code` in the query.
     #[arg(long, value_name = "URL")]
     pub(crate) return_url: Option<String>,
+    /// A value for a variable of the provider's URLs, such as `subdomain=acme`; once for each. The page asks for the others.
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = connections::variable)]
+    pub(crate) variables: Vec<(String, String)>,
 }
 
 /// `keyway config`.

@@ -28,6 +28,10 @@ pub struct SlotFacts {
     /// What the provider granted. Empty where that is not known, as of a credential that was set by hand.
     #[serde(default, deserialize_with = "or_nothing", skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
+    /// What else is known of it by name: what was filled into the provider's URLs, such as a subdomain, and what a
+    /// consent came back with, where the descriptor says so.
+    #[serde(default, deserialize_with = "or_nothing", skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
 }
 
 /// The installation's configuration, which the host has already checked against the descriptor's
@@ -111,11 +115,13 @@ mod tests {
     fn connection_facts_that_are_new_do_not_hurt() {
         let facts = json!({
             "base_url": "https://eu.example.com",
-            "slots": {"token": {"kind": "bearer", "scopes": ["read"], "account": "7"}},
+            "slots": {"token": {"kind": "bearer", "scopes": ["read"], "account": "7",
+                "facts": {"realmId": "4711"}}},
             "region": "eu",
         });
         let connection = Cassette::new().connection(facts).play(connection).unwrap();
         assert_eq!(connection.base_url.as_deref(), Some("https://eu.example.com"));
         assert_eq!(connection.slots["token"].scopes, ["read"]);
+        assert_eq!(connection.slots["token"].facts["realmId"], "4711");
     }
 }

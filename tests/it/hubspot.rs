@@ -37,7 +37,7 @@ async fn both_lines() -> (Running, Setup) {
         let release = setup.http.publish(component("connectors", name)).await.ok().json();
         let digest = release["release"]["digest"].as_str().expect("text").to_owned();
         setup.pin(tenant, HUBSPOT, &digest).await;
-        let slot = path(tenant, HUBSPOT, "/connections/token");
+        let slot = path(tenant, HUBSPOT, "/connections/token?test=false");
         setup.http.put(&slot, json!({"token": CREDENTIAL})).await.ok();
     }
     (upstream, setup)

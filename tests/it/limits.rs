@@ -53,7 +53,7 @@ async fn hubspot() -> (Running, Setup) {
     let release = setup.http.publish(component("connectors", "hubspot-2")).await.ok().json();
     let digest = release["release"]["digest"].as_str().expect("text").to_owned();
     setup.pin("acme", HUBSPOT, &digest).await;
-    let slot = path("acme", HUBSPOT, "/connections/token");
+    let slot = path("acme", HUBSPOT, "/connections/token?test=false");
     setup.http.put(&slot, json!({"token": CREDENTIAL})).await.ok();
     (upstream, setup)
 }

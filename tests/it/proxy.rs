@@ -213,7 +213,7 @@ async fn the_official_hubspot_client_lists_creates_and_pages() {
     let release = setup.http.publish(component("connectors", "hubspot-1")).await.ok().json();
     let digest = release["release"]["digest"].as_str().expect("text").to_owned();
     setup.pin("acme", HUBSPOT, &digest).await;
-    let slot = path("acme", HUBSPOT, "/connections/token");
+    let slot = path("acme", HUBSPOT, "/connections/token?test=false");
     setup.http.put(&slot, json!({"token": CREDENTIAL})).await.ok();
     let url = format!("http://{}{}", setup.host.address, path("acme", HUBSPOT, "/proxy"));
     let options = ["--base-url", &url, "--token", &setup.host.token].map(str::to_owned).to_vec();

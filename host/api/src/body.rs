@@ -60,6 +60,29 @@ impl<T: DeserializeOwned> FromRequest<Host> for Json<T> {
     }
 }
 
+/// The fields of a form; none of a body that is something else.
+pub(crate) struct FormText(pub(crate) Vec<(String, String)>);
+
+/// Bytes of a form: what a browser sends here is a code, or what a person has typed: three times the longest token.
+const FORM_BYTES_MAX: usize = 64 << 10;
+
+impl FromRequest<Host> for FormText {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Host) -> Result<Self, Refusal> {
+        let limits = &api.config.limits;
+        let bounds = Bounds {
+            bytes_max: FORM_BYTES_MAX,
+            drain_bytes_max: limits.drain_bytes_max,
+            time_max: limits.json_time_max,
+            code: Code::BodyTooLarge,
+        };
+        let bytes = read(request, bounds).await?;
+        let text = String::from_utf8(bytes.to_vec()).unwrap_or_default();
+        Ok(Self(url::form_urlencoded::parse(text.as_bytes()).into_owned().collect()))
+    }
+}
+
 /// Reads a whole body within its bounds.
 pub(crate) async fn read(request: Request, bounds: Bounds) -> Result<Bytes, Fault> {
     let (parts, body) = request.into_parts();

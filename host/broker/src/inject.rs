@@ -243,6 +243,14 @@ fn basic(user: &str, password: &str) -> Option<(Injection, Secrets)> {
     Some((header(AUTHORIZATION, &value)?, secrets))
 }
 
+/// A credential of the host's own request, where a scheme puts it.
+pub(crate) fn of_host(
+    (scheme, credential): &(Scheme, Credential),
+) -> Result<(Option<Injection>, Scrubber), Stop> {
+    place(scheme, credential)
+        .ok_or_else(|| Stop::new(Reason::CredentialUnfit, "the credential does not fit its scheme"))
+}
+
 fn header(name: HeaderName, value: &str) -> Option<Injection> {
     let mut value = HeaderValue::from_str(value).ok()?;
     value.set_sensitive(true);

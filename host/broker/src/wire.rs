@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 use crate::classify::ApprovedTarget;
 use crate::config::{Config, Limits};
 use crate::dial::{self, Connection};
-use crate::inject::Injection;
+use crate::inject::{self, Injection};
 use crate::ledger::Sketch;
 use crate::metrics::Metrics;
 use crate::payload::Payload;
@@ -171,10 +171,14 @@ impl Inner {
         let body = request.body.map(|body| Bytes::copy_from_slice(body.expose_secret().as_bytes()));
         let parts = Parts::of_host(request.purpose, request.method, request.headers);
         let mut payload = Payload::Whole(body.unwrap_or_default());
-        let opened = self.open(&policy, None, &target, (&parts, None), &mut payload, sent).await?;
+        let placed = request.credential.as_ref().map(inject::of_host).transpose()?;
+        let (injection, scrubber) = placed.unwrap_or_default();
+        let parts_of = (&parts, injection.as_ref());
+        let opened = self.open(&policy, None, &target, parts_of, &mut payload, sent).await?;
         let raw = self.finish(opened, limits).await?;
+        sketch.answered(&raw, &scrubber);
+        // A token endpoint's answer is made of secrets, which have to arrive as they are.
         let none = Scrubber::default();
-        sketch.answered(&raw, &none);
         let answer = respond::respond(raw, &parts.method, (&none, &none), limits).await?;
         Ok(answer.0)
     }

@@ -15,7 +15,8 @@ use crate::ids::{Action, Connector, Object, Slot};
 use crate::limits;
 pub use crate::oauth::template::{Variable, Variables};
 pub use crate::oauth::{
-    ClientAuth, ErrorMeaning, ErrorSign, Grant, Oauth, Places, Refresh, TokenFormat, split_scopes,
+    Algorithm, Assertion, ClientAuth, ErrorMeaning, ErrorSign, Grant, Oauth, Places, Refresh,
+    TokenFormat, split_scopes,
 };
 pub use crate::scheme::{Probe, Scheme, SlotSpec};
 

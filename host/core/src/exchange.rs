@@ -13,7 +13,8 @@ use http_body_util::combinators::UnsyncBoxBody;
 use secrecy::SecretString;
 use time::OffsetDateTime;
 
-use crate::descriptor::{Descriptor, HostPattern};
+use crate::credential::Credential;
+use crate::descriptor::{Descriptor, HostPattern, Scheme};
 use crate::ids::{CallId, Environment, Installation, Slot, User};
 use crate::quota::LimitMet;
 use crate::release::ReleaseRef;
@@ -125,6 +126,8 @@ pub struct HostRequest {
     pub headers: HeaderMap,
     /// Sent as it is; may hold credentials.
     pub body: Option<SecretString>,
+    /// A credential, put on it as a slot of this scheme has it.
+    pub credential: Option<(Scheme, Credential)>,
     /// For the whole exchange.
     pub timeout: Duration,
 }

@@ -53,6 +53,12 @@ const TOKEN_RESERVED: &[&str] = &[
     "token_type_hint",
 ];
 
+/// Claims that are the host's own (RFC 7519 section 4.1).
+const CLAIMS: &[&str] = &["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope"];
+
+/// Seconds that an assertion is good for, at most: providers take an hour.
+const ASSERTION_SECONDS_MAX: u32 = 60 * 60;
+
 /// What a callback has in its query for the host itself.
 const CALLBACK_RESERVED: &[&str] = &[
     "code",
@@ -120,6 +126,9 @@ pub struct Oauth {
     /// calls name it. For `client-credentials` and `token-exchange`; without it, such a token is nobody's in particular.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_param: Option<String>,
+    /// What is stated, and signed, for a token. For `jwt-bearer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assertion: Option<Assertion>,
     /// What a connection fills into the URLs, where the provider has some for each customer: `{name}` in them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: Variables,
@@ -204,6 +213,42 @@ pub enum Grant {
     ClientCredentials,
     /// A token of a user, made by somebody else, is exchanged (RFC 8693).
     TokenExchange,
+    /// A statement that the connection's own key signs (RFC 7523 section 2.1).
+    JwtBearer,
+}
+
+/// What a connection states of itself (RFC 7523 section 3). Its issuer is the id that comes with the key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Assertion {
+    /// For whom it is. Absent: `token-url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// Of whom it speaks, with variables: `{username}`, and `{user}` for the user of the connection as calls name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Seconds that it is good for.
+    #[serde(default = "five_minutes")]
+    pub lifetime: u32,
+    /// How it is signed.
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    /// Whether it has the scopes itself; else the request has them.
+    #[serde(default)]
+    pub scope_claim: bool,
+    /// What it says besides.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, String>,
+}
+
+/// How an assertion is signed (RFC 7518 section 3.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// RSA with SHA-256.
+    #[default]
+    RS256,
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
 }
 
 /// How a client says who it is.
@@ -249,6 +294,10 @@ fn space() -> String {
     " ".to_owned()
 }
 
+const fn five_minutes() -> u32 {
+    5 * 60
+}
+
 const fn yes() -> bool {
     true
 }
@@ -259,6 +308,27 @@ impl Oauth {
     /// Whether a host lies below one of the domains that a base URL may lie below.
     pub fn below_suffix(&self, host: &str) -> bool {
         self.base_url_suffixes.iter().any(|suffix| template::below(host, suffix))
+    }
+
+    /// The subject of an assertion, filled in; none where nothing is said of one.
+    pub fn subject(
+        &self,
+        values: &BTreeMap<String, String>,
+        user: Option<&str>,
+    ) -> Result<Option<String>, String> {
+        let subject = self.assertion.as_ref().and_then(|assertion| assertion.subject.as_deref());
+        let value = |name: &str| match (name, user) {
+            ("user", Some(user)) => Some(user.to_owned()),
+            _ => self.variables.get(name)?.read(values.get(name)?).ok(),
+        };
+        subject.map(|subject| template::filled(subject, value)).transpose()
+    }
+
+    /// Whether a request for a token names the user whose token it is.
+    pub fn names_user(&self) -> bool {
+        let subject = self.assertion.as_ref().and_then(|assertion| assertion.subject.as_deref());
+        let said = subject.is_some_and(|subject| template::names(subject).contains(&"user"));
+        self.user_param.is_some() || said
     }
 
     /// The variables that a connection needs values for.
@@ -282,6 +352,11 @@ impl Oauth {
             },
             ..self.clone()
         })
+    }
+
+    /// The base URL that these facts have themselves, once they are filled in.
+    pub fn own_base_url(&self) -> Option<String> {
+        self.base_url.clone().filter(|base_url| !base_url.starts_with('/'))
     }
 
     /// The hosts that secrets go to, with `*.` where a variable stands.
@@ -323,11 +398,38 @@ impl Oauth {
             self.revoke_url.as_deref(),
             template,
         ];
+        let subject = self.assertion.as_ref().and_then(|assertion| assertion.subject.as_deref());
+        let urls = urls.into_iter().chain([subject]);
         let used: Vec<_> = urls.into_iter().flatten().flat_map(template::names).collect();
         let unused = self.variables.keys().find(|name| !used.contains(&name.as_str()));
         match unused {
             Some(name) => {
                 Err(invalid(field("variables"), format!("states `{name}`, which no URL has")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_assertion(&self, field: &impl Fn(&str) -> String) -> Result<(), InvalidDescriptor> {
+        let refuse = |name: &str, problem: &str| Err(invalid(field(name), problem));
+        let assertion = match (&self.assertion, self.grant) {
+            (Some(assertion), Grant::JwtBearer) => assertion,
+            (None, Grant::JwtBearer) => return refuse("assertion", "is needed for `jwt-bearer`"),
+            (Some(_), _) => return refuse("assertion", "is for `jwt-bearer`"),
+            (None, _) => return Ok(()),
+        };
+        if !(1..=ASSERTION_SECONDS_MAX).contains(&assertion.lifetime) {
+            return refuse("assertion.lifetime", "is 1 to 3600 seconds");
+        }
+        if let Some(taken) = assertion.claims.keys().find(|name| CLAIMS.contains(&name.as_str())) {
+            let problem = format!("has the host's own claim `{taken}`");
+            return Err(invalid(field("assertion.claims"), problem));
+        }
+        let names = assertion.subject.as_deref().map(template::names).unwrap_or_default();
+        match names.iter().find(|name| **name != "user" && !self.variables.contains_key(**name)) {
+            Some(name) => {
+                let problem = format!("has `{{{name}}}`, which `variables` does not state");
+                Err(invalid(field("assertion.subject"), problem))
             }
             None => Ok(()),
         }
@@ -353,6 +455,9 @@ impl Oauth {
             }
         }
         let facts = &self.callback_facts;
+        if let Some(name) = facts.iter().find(|name| self.variables.contains_key(*name)) {
+            return Err(invalid(field("callback-facts"), format!("has the variable `{name}`")));
+        }
         if facts.len() > CALLBACK_FACTS_MAX || facts.iter().any(String::is_empty) {
             let rule = format!("are at most {CALLBACK_FACTS_MAX} names of parameters");
             return Err(invalid(field("callback-facts"), rule));
@@ -364,6 +469,7 @@ impl Oauth {
         let field = |name: &str| format!("slots.{slot}.scheme.{name}");
         self.check_urls(&field)?;
         self.check_parameters(&field)?;
+        self.check_assertion(&field)?;
         if self.grant == Grant::AuthorizationCode && self.authorize_url.is_none() {
             return Err(invalid(field("authorize-url"), "is needed for an authorization code"));
         }

@@ -230,6 +230,8 @@ pub struct Granted {
     pub kind: Arc<str>,
     /// What the provider granted, where it said.
     pub scopes: Option<Arc<[String]>>,
+    /// What else is known of it by name.
+    pub facts: Arc<BTreeMap<String, String>>,
 }
 
 /// Who knows which release an installation runs.

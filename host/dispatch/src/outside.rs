@@ -112,6 +112,8 @@ fn facts(descriptor: &Descriptor, settings: &Settings) -> Json {
     let slots = settings.connections.iter().filter(declared).map(|(slot, granted)| {
         let mut facts = Map::from_iter([("kind".to_owned(), json!(&*granted.kind))]);
         facts.extend(granted.scopes.as_deref().map(|scopes| ("scopes".to_owned(), json!(scopes))));
+        let named = (!granted.facts.is_empty()).then(|| json!(&*granted.facts));
+        facts.extend(named.map(|named| ("facts".to_owned(), named)));
         (slot.to_string(), facts.into())
     });
     let slots: Map<String, Value> = slots.collect();
@@ -149,10 +151,10 @@ mod tests {
             let kind = facts["kind"].as_str().unwrap().into();
             let scopes =
                 facts.get("scopes").map(|scopes| serde_json::from_value(scopes.clone()).unwrap());
-            (
-                slot.parse().unwrap(),
-                Granted { kind, scopes: scopes.map(|scopes: Vec<String>| scopes.into()) },
-            )
+            let named = facts.get("facts").cloned().unwrap_or_else(|| json!({}));
+            let named: BTreeMap<String, String> = serde_json::from_value(named).unwrap();
+            let scopes = scopes.map(|scopes: Vec<String>| scopes.into());
+            (slot.parse().unwrap(), Granted { kind, scopes, facts: named.into() })
         };
         let connections: BTreeMap<Slot, Granted> =
             facts["slots"].as_object().unwrap().iter().map(granted).collect();

@@ -593,7 +593,8 @@ pub(crate) fn declared<'a>(
 /// What calls may know of a connection.
 fn granted(of: &Connection) -> (Slot, Granted) {
     let scopes = of.scopes.as_deref().map(Arc::from);
-    (of.slot.clone(), Granted { kind: of.kind.as_str().into(), scopes })
+    let facts = Arc::new(of.facts.clone());
+    (of.slot.clone(), Granted { kind: of.kind.as_str().into(), scopes, facts })
 }
 
 fn describe(release: &ReleaseRef) -> String {

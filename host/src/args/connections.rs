@@ -7,6 +7,12 @@ use clap::{Args, Subcommand};
 /// Where tokens may stand, as the API has it.
 const PHASES: [&str; 4] = ["ready", "refreshing", "uncertain", "needs-reauth"];
 
+/// A value for a variable, as typed.
+pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("is NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// A connection, named.
 #[derive(Args, Debug)]
 pub(crate) struct Which {
@@ -42,7 +48,29 @@ pub(crate) enum ConnectionCommand {
         /// What paths are joined to, on a host that the connector declares.
         #[arg(long, value_name = "URL")]
         base_url: Option<String>,
+        /// Set it without asking the provider whether it works.
+        #[arg(long)]
+        no_test: bool,
     },
+    /// Set the credentials of several slots in one change: all of them or none.
+    SetAll {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// The connections of this user of the tenant's, instead of the tenant's own.
+        #[arg(long, value_name = "USER")]
+        for_user: Option<String>,
+        /// A JSON file; `-` reads standard input: `{"SLOT": {"token": …}, "SLOT": {"user": …, "password": …}}`, each with
+        /// `base_url` if wanted.
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+        /// Set them without asking the provider whether they work.
+        #[arg(long)]
+        no_test: bool,
+    },
+    /// Ask the provider whether a connection works.
+    Test(Which),
     /// Remove the credential of a slot; tokens are revoked at the provider where it offers that.
     Remove(Which),
     /// List connections and where they stand: an installation's, or those of the environment that have tokens.
@@ -93,6 +121,16 @@ pub(crate) enum ConnectionCommand {
         /// What paths are joined to, on a host that the connector declares.
         #[arg(long, value_name = "URL")]
         base_url: Option<String>,
+        /// A value for a variable of the provider's URLs, such as `subdomain=acme`; once for each.
+        #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
+        variables: Vec<(String, String)>,
+        /// The connection's own client, instead of the operator's. Its secret, or the key that it signs with, is in
+        /// `--client-secret-file`.
+        #[arg(long, value_name = "ID", requires = "client_secret_file")]
+        client_id: Option<String>,
+        /// The file that holds it; `-` reads standard input.
+        #[arg(long, value_name = "FILE", requires = "client_id")]
+        client_secret_file: Option<PathBuf>,
     },
     /// Take tokens from another system, each tried first. One JSON object a line: `tenant`, `connector`, `slot`,
     /// `access_token`, and as known `user`, `refresh_token`, `subject_token`, `expires_at`, `obtained_at`,

@@ -12,9 +12,10 @@ use crate::output;
 /// Begins a connect session and prints its link. Whoever has the link can connect, so it is the data, and alone on
 /// standard output.
 pub(crate) async fn connect(session: &Session, typed: Connect) -> anyhow::Result<Exit> {
-    let Connect { tenant, connector, slot, user, return_url } = typed;
+    let Connect { tenant, connector, slot, user, return_url, variables } = typed;
     let path = session.installation(&tenant, &connector, "/connect-sessions");
-    let wanted = BeginConnect { slot, user, return_url, ..BeginConnect::default() };
+    let variables = variables.into_iter().collect();
+    let wanted = BeginConnect { slot, user, return_url, variables, ..BeginConnect::default() };
     let json = session.value(Method::POST, &path, &wanted).await?;
     session.show(json, |begun: ConnectSession| {
         output::line(begun.url.unwrap_or_default());

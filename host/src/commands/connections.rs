@@ -1,8 +1,8 @@
 //! `keyway connection`, `keyway client` and `keyway scopes`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use http::Method;
@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use keyway_api::contract::LINES_TYPE;
 use keyway_api::contract::connection::{
     Client, ClientList, Connection, ConnectionList, Imported, LineOutcome, PauseReceipt, Replaced,
-    Scopes, SlotScopes, Standing, StandingList, TokenPhase, TokenState, Watch, WatchState,
+    Scopes, SlotScopes, Standing, StandingList, Tested, TokenPhase, TokenState, Watch, WatchState,
 };
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -35,22 +35,15 @@ pub(crate) async fn connection(
     command: ConnectionCommand,
 ) -> anyhow::Result<Exit> {
     match command {
-        ConnectionCommand::Set { which, user, secret_file, no_secret, base_url } => {
-            let mut body = match (no_secret, user) {
-                (true, _) => json!({}),
-                (false, None) => json!({"token": secret(secret_file.as_deref())?}),
-                (false, Some(user)) => {
-                    json!({"user": user, "password": secret(secret_file.as_deref())?})
-                }
-            };
-            if let Some(base_url) = base_url {
-                body["base_url"] = base_url.into();
-            }
-            let json = session.value(Method::PUT, &path(session, &which, ""), &body).await?;
-            session.show(json, |connection: Connection| {
-                let Connection { kind, generation, .. } = connection;
-                output::line(format!("{} is set ({kind}), generation {generation}", name(&which)));
-            })
+        ConnectionCommand::SetAll { tenant, connector, for_user, file, no_test } => {
+            let installation = (tenant.as_str(), connector.as_str());
+            set_all(session, installation, for_user.as_deref(), &file, no_test).await
+        }
+        ConnectionCommand::Test(which) => test(session, &which).await,
+        ConnectionCommand::Set { which, user, secret_file, no_secret, base_url, no_test } => {
+            let secret_file = secret_file.as_deref();
+            let body = credential(no_secret, user, secret_file, base_url)?;
+            set(session, &which, &body, no_test).await
         }
         ConnectionCommand::Remove(which) => {
             let path = path(session, &which, "");
@@ -87,8 +80,16 @@ pub(crate) async fn connection(
                 output::line(format!("{} is {}{until}", name(&which), phase(state.phase)));
             })
         }
-        ConnectionCommand::Obtain { which, subject_file, base_url } => {
-            obtain(session, &which, subject_file.as_deref(), base_url).await
+        ConnectionCommand::Obtain {
+            which,
+            subject_file,
+            base_url,
+            variables,
+            client_id,
+            client_secret_file,
+        } => {
+            let client = client_id.zip(client_secret_file);
+            obtain(session, &which, subject_file.as_deref(), (base_url, variables, client)).await
         }
         ConnectionCommand::Import { file, dry_run, replace } => {
             import(session, &file, dry_run, replace).await
@@ -97,6 +98,81 @@ pub(crate) async fn connection(
             export(session, &which, recipient).await
         }
     }
+}
+
+/// What is set.
+fn credential(
+    no_secret: bool,
+    user: Option<String>,
+    secret_file: Option<&Path>,
+    base_url: Option<String>,
+) -> anyhow::Result<Value> {
+    let mut body = match (no_secret, user) {
+        (true, _) => json!({}),
+        (false, None) => json!({"token": secret(secret_file)?}),
+        (false, Some(user)) => {
+            json!({"user": user, "password": secret(secret_file)?})
+        }
+    };
+    if let Some(base_url) = base_url {
+        body["base_url"] = base_url.into();
+    }
+    Ok(body)
+}
+
+async fn set(
+    session: &Session,
+    which: &Which,
+    body: &Value,
+    no_test: bool,
+) -> anyhow::Result<Exit> {
+    let mark = if which.for_user.is_some() { '&' } else { '?' };
+    let query = if no_test { format!("{mark}test=false") } else { String::new() };
+    let path = format!("{}{query}", path(session, which, ""));
+    let json = session.value(Method::PUT, &path, body).await?;
+    session.show(json, |connection: Connection| {
+        let Connection { kind, generation, .. } = connection;
+        output::line(format!("{} is set ({kind}), generation {generation}", name(which)));
+    })
+}
+
+async fn set_all(
+    session: &Session,
+    (tenant, connector): (&str, &str),
+    for_user: Option<&str>,
+    file: &Path,
+    no_test: bool,
+) -> anyhow::Result<Exit> {
+    let text = match file == Path::new("-") {
+        true => standard_input()?,
+        false => std::fs::read_to_string(file)
+            .with_context(|| format!("credentials {}", file.display()))?,
+    };
+    // A parser's complaint quotes what it complains about, which here may be a secret.
+    let slots: Value = serde_json::from_str(&text)
+        .map_err(|_| anyhow::anyhow!("credentials {} are no JSON", file.display()))?;
+    let user = for_user.iter().map(|user| format!("user={}", encoded(user)));
+    let query: Vec<_> = user.chain(no_test.then(|| "test=false".to_owned())).collect();
+    let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+    let path = session.installation(tenant, connector, &format!("/connections{query}"));
+    let body = json!({ "connections": slots });
+    let json = session.value(Method::PUT, &path, &body).await?;
+    session.show(json, |list: ConnectionList| {
+        for Connection { slot, kind, generation, .. } in list.connections {
+            output::line(format!(
+                "slot {slot} of {tenant} is set ({kind}), generation {generation}"
+            ));
+        }
+    })
+}
+
+async fn test(session: &Session, which: &Which) -> anyhow::Result<Exit> {
+    let path = path(session, which, "/test");
+    let json = session.text(Method::POST, &path, String::new()).await?.answer()?;
+    session.show(json, |tested: Tested| {
+        let account = tested.account.map(|account| format!(", for account {account}"));
+        output::line(format!("{} works{}", name(which), account.unwrap_or_default()));
+    })
 }
 
 /// The connections of the environment that have tokens.
@@ -118,9 +194,19 @@ async fn obtain(
     session: &Session,
     which: &Which,
     subject_file: Option<&Path>,
-    base_url: Option<String>,
+    (base_url, variables, client): (
+        Option<String>,
+        Vec<(String, String)>,
+        Option<(String, PathBuf)>,
+    ),
 ) -> anyhow::Result<Exit> {
     let mut body = json!({});
+    if let Some((id, file)) = client {
+        body["client_id"] = id.into();
+        body["client_secret"] = secret((file != Path::new("-")).then_some(&file))?.into();
+    }
+    let variables: BTreeMap<_, _> = variables.into_iter().collect();
+    body["variables"] = json!(variables);
     if let Some(file) = subject_file {
         let file = (file != Path::new("-")).then_some(file);
         body["subject_token"] = secret(file)?.into();

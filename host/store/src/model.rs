@@ -3,6 +3,7 @@
 //! Plain data; `row` says how it is kept. Times are UTC and informative: no
 //! correctness depends on them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -156,6 +157,8 @@ pub struct Connection {
     pub account: Option<String>,
     /// What the provider granted, where it said.
     pub scopes: Option<Vec<String>>,
+    /// What else is known of it by name: what was filled into the provider's URLs, and what a consent came back with.
+    pub facts: BTreeMap<String, String>,
     /// Nothing may use it.
     pub paused: bool,
     /// Its tokens are not refreshed: another system still does.

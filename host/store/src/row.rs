@@ -7,6 +7,8 @@
 //! The shapes here are on disk. A new field is added with `#[serde(default)]`; anything else is a new
 //! format number, and both are read.
 
+use std::collections::BTreeMap;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use keyway_core::Digest;
 use keyway_core::ids::{Actor, ConnectionRef, Connector, Environment, Installation, User};
@@ -129,6 +131,8 @@ pub(crate) struct ConnectionSet {
     pub(crate) account: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scopes: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) facts: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) paused: bool,
     #[serde(default)]
@@ -347,6 +351,7 @@ impl ConnectionRow {
             base_url: set.base_url,
             account: set.account,
             scopes: set.scopes,
+            facts: set.facts,
             paused: set.paused,
             hold_refresh: set.hold_refresh,
             watch_until: set.watch_until,
@@ -365,6 +370,7 @@ impl From<&Connection> for ConnectionRow {
             epoch: connection.epoch,
             account: connection.account.clone(),
             scopes: connection.scopes.clone(),
+            facts: connection.facts.clone(),
             paused: connection.paused,
             hold_refresh: connection.hold_refresh,
             watch_until: connection.watch_until,

@@ -15,17 +15,18 @@ use keyway_core::descriptor::{Scheme, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef, Environment, Installation, Slot, User};
 use keyway_core::ports::{Clock, Credentials, Granting, Held, Outbound};
 use keyway_core::{Code, Fault};
-use keyway_store::Store;
 use keyway_store::model::{Connection, Entry, Filter};
+use keyway_store::{Store, Tx};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::barrier::paused;
 use crate::consent::Swept;
+use crate::facts::Facts;
 use crate::metrics::Metrics;
 use crate::oauth::client::{ClientInfo, ClientRef, ClientSetting, Clients};
 use crate::oauth::obtain::Obtaining;
-use crate::oauth::record::{Record, Records};
+use crate::oauth::record::{Record, Records, State, Tokens};
 use crate::oauth::refresh::Tower;
 use crate::oauth::skew;
 use crate::open::Open;
@@ -137,6 +138,15 @@ pub enum Switch {
     HoldRefresh,
 }
 
+// === impl Setting ===
+
+impl Setting {
+    fn reference(&self) -> ConnectionRef {
+        let Self { installation, slot, user, .. } = self;
+        ConnectionRef { installation: installation.clone(), slot: slot.clone(), user: user.clone() }
+    }
+}
+
 // === impl Vault ===
 
 impl Vault {
@@ -208,30 +218,84 @@ impl Vault {
 
     /// Seals a credential and stores it, in one audited change.
     pub async fn set(&self, setting: Setting, actor: &Actor) -> Result<Connection, Fault> {
-        let Setting { installation, slot, user, scheme, base_url, secret } = setting;
-        let plain = secret::encode(&scheme, &secret)?;
-        let of = ConnectionRef { installation, slot, user };
-        // A pause that is answered while this waits for its turn would not be the last word.
-        let _in_use = self.shared.uses(&of).await?;
+        let set = self.set_with(vec![setting], actor, |tx| tx).await?;
+        set.into_iter().next().ok_or_else(|| Fault::new(Code::Internal, "nothing was set"))
+    }
+
+    /// Several slots of one installation, in one audited change: all of them or none. So an installation can move to
+    /// another base URL that has several.
+    pub async fn set_all(
+        &self,
+        settings: Vec<Setting>,
+        actor: &Actor,
+    ) -> Result<Vec<Connection>, Fault> {
+        self.set_with(settings, actor, |tx| tx).await
+    }
+
+    /// The same, with what `along` adds to the change.
+    pub(crate) async fn set_with(
+        &self,
+        settings: Vec<Setting>,
+        actor: &Actor,
+        along: impl FnOnce(Tx) -> Tx + Send,
+    ) -> Result<Vec<Connection>, Fault> {
+        let together: Vec<_> = settings.iter().map(|setting| setting.slot.clone()).collect();
+        // Pauses that are answered while this waits for its turn would not be the last word.
+        let mut in_use = Vec::with_capacity(settings.len());
+        for setting in &settings {
+            in_use.push(self.shared.uses(&setting.reference()).await?);
+        }
         let _changing = self.shared.changing.lock().await;
-        self.check_one_base_url(&of, base_url.as_deref()).await?;
-        let mut connection = self.next_epoch(&of).await?;
+        let mut tx = self.shared.store.tx();
+        let (mut set, mut entries) = (Vec::new(), Vec::new());
+        for setting in settings {
+            let of = setting.reference();
+            self.check_base_url_beside(&of, setting.base_url.as_deref(), &together).await?;
+            let before = self.shared.store.connection(&of).await?;
+            let (with, connection) = self.sealed(tx, &of, setting).await?;
+            tx = with.set_connection(connection.clone());
+            if let Some(before) = &before {
+                tx = self.shared.records.remove(tx, &of, before.epoch).await?;
+            }
+            entries.push(entry("connection.set", &connection, actor, before.as_ref()));
+            set.push(connection);
+        }
+        let Some(entry) = entries.into_iter().reduce(together_entry) else { return Ok(set) };
+        along(tx).commit(entry).await?;
+        for connection in &set {
+            let of = connection.reference();
+            self.show(&of, Some(connection.clone()));
+            self.forget_tokens(&of);
+            self.shared.standings.note(&of, None);
+        }
+        Ok(set)
+    }
+
+    /// The next connection of a slot with its secret, sealed; a token that is too long for its row is added to the change.
+    async fn sealed(
+        &self,
+        mut tx: Tx,
+        of: &ConnectionRef,
+        setting: Setting,
+    ) -> Result<(Tx, Connection), Fault> {
+        let Setting { scheme, base_url, secret, .. } = setting;
+        let plain = secret::encode(&scheme, &secret)?;
+        let mut connection = self.next_epoch(of).await?;
         secret::kind(&scheme, &secret).clone_into(&mut connection.kind);
         connection.base_url = base_url;
-        let place = Place::connection(&of, Field::Credential, connection.epoch);
-        let sealed = self.shared.sealer.seal(place, &plain).await;
-        let sealed = sealed.map_err(|error| error.fault("credential not sealed"))?;
-        connection.sealed = sealed.into();
-        let before = self.shared.store.connection(&of).await?;
-        let mut tx = self.shared.store.tx().set_connection(connection.clone());
-        if let Some(before) = &before {
-            tx = self.shared.records.remove(tx, &of, before.epoch).await?;
+        if let Some(token) = secret::long_token(&secret) {
+            let tokens = Tokens { access: token.clone(), refresh: None, subject: None, own: None };
+            let first = version(connection.epoch);
+            let state = State::issued(first, connection.at, None, &tokens);
+            let state = State { by_hand: true, ..state };
+            tx = self.shared.records.create(tx, of, connection.epoch, &state, &tokens).await?;
+        } else {
+            let place = Place::connection(of, Field::Credential, connection.epoch);
+            let sealed = self.shared.sealer.seal(place, &plain).await;
+            let sealed = sealed.map_err(|error| error.fault("credential not sealed"))?;
+            connection.sealed = sealed.into();
         }
-        tx.commit(entry("connection.set", &connection, actor, before.as_ref())).await?;
-        self.show(&of, Some(connection.clone()));
-        self.forget_tokens(&of);
-        self.shared.standings.note(&of, None);
-        Ok(connection)
+        Ok((tx, connection))
     }
 
     /// The next connection of a slot, without its secret. Paused or on hold as the one before, until somebody says so.
@@ -249,6 +313,7 @@ impl Vault {
             base_url: None,
             account: None,
             scopes: None,
+            facts: Facts::new(),
             paused: before.as_ref().is_some_and(|before| before.paused),
             hold_refresh: before.is_some_and(|before| before.hold_refresh),
             watch_until: None,
@@ -263,11 +328,23 @@ impl Vault {
         of: &ConnectionRef,
         wanted: Option<&str>,
     ) -> Result<(), Fault> {
+        self.check_base_url_beside(of, wanted, std::slice::from_ref(&of.slot)).await
+    }
+
+    /// The same, where these slots are set together.
+    async fn check_base_url_beside(
+        &self,
+        of: &ConnectionRef,
+        wanted: Option<&str>,
+        together: &[Slot],
+    ) -> Result<(), Fault> {
         // Users may have accounts in different places.
         let (Some(wanted), None) = (wanted, &of.user) else { return Ok(()) };
         let state = self.shared.store.installation(&of.installation).await?;
-        let others =
-            state.iter().flat_map(|state| &state.connections).filter(|c| c.slot != of.slot);
+        let others = state
+            .iter()
+            .flat_map(|state| &state.connections)
+            .filter(|c| !together.contains(&c.slot));
         for other in others {
             if let Some(base_url) = other.base_url.as_deref().filter(|base_url| *base_url != wanted)
             {
@@ -437,7 +514,7 @@ impl Credentials for Vault {
         version: u64,
     ) -> Result<Option<Held>, Fault> {
         let Some(in_use) = self.in_use(of).await? else { return Ok(None) };
-        if held_in_row(&in_use.connection) {
+        if is_by_hand(&in_use.connection) {
             return Ok(None);
         }
         let record = self.other_token(&in_use.connection, spec, version).await?;
@@ -470,6 +547,14 @@ impl InUse {
 pub(crate) const fn version(epoch: u64) -> u64 {
     epoch << 20
 }
+
+/// Whether the secret was set by hand, wherever it is kept: no server has issued it, and none is asked about it.
+pub(crate) fn is_by_hand(connection: &Connection) -> bool {
+    held_in_row(connection) || connection.kind != ISSUED
+}
+
+/// What the row of tokens says that a server has issued.
+pub(crate) const ISSUED: &str = "oauth2";
 
 /// Whether the secret is in the row itself; else it is tokens, which have cells of their own.
 pub(crate) fn held_in_row(connection: &Connection) -> bool {
@@ -544,6 +629,20 @@ pub(crate) fn host() -> Actor {
     "keyway".parse().expect("`keyway` is a name")
 }
 
+/// What is said of two connections that are set in one change.
+fn together_entry(first: Entry, second: Entry) -> Entry {
+    let both = |first: Option<String>, second: Option<String>| match (first, second) {
+        (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+        (first, second) => first.or(second),
+    };
+    Entry {
+        object: format!("{}; {}", first.object, second.object),
+        before: both(first.before, second.before),
+        after: both(first.after, second.after),
+        ..first
+    }
+}
+
 pub(crate) fn entry(
     action: &str,
     connection: &Connection,
@@ -564,214 +663,4 @@ pub(crate) fn entry(
 }
 
 #[cfg(test)]
-mod tests {
-    use keyway_core::call::Failure;
-    use keyway_core::exchange::{HostRequest, Response};
-    use secrecy::ExposeSecret as _;
-
-    use super::*;
-    use crate::open::OPEN_TIME;
-    use crate::secret::SECRET_BYTES_MAX;
-
-    struct Fixed;
-
-    impl Clock for Fixed {
-        fn now(&self) -> OffsetDateTime {
-            OffsetDateTime::UNIX_EPOCH
-        }
-    }
-
-    /// Secrets that are set by hand need nobody outside.
-    struct NoWay;
-
-    #[async_trait]
-    impl Outbound for NoWay {
-        async fn fetch(&self, _: HostRequest) -> Result<Response, Failure> {
-            panic!("nothing is sent for a secret that was set by hand")
-        }
-    }
-
-    fn vault(store: &Store) -> Vault {
-        with_key(store, 9)
-    }
-
-    fn with_key(store: &Store, byte: u8) -> Vault {
-        Vault::new(Parts {
-            store: store.clone(),
-            sealer: Sealer::fixed(store, byte),
-            clock: Arc::new(Fixed),
-            outbound: Arc::new(NoWay),
-            owner: "host".to_owned(),
-            listener: None,
-        })
-    }
-
-    fn setting(tenant: &str, scheme: Scheme, secret: SecretInput) -> Setting {
-        Setting {
-            installation: Installation {
-                environment: "dev".parse().unwrap(),
-                tenant: tenant.parse().unwrap(),
-                connector: "a/b".parse().unwrap(),
-            },
-            slot: "token".parse().unwrap(),
-            user: None,
-            scheme,
-            base_url: None,
-            secret,
-        }
-    }
-
-    fn reference(setting: &Setting) -> ConnectionRef {
-        let Setting { installation, slot, user, .. } = setting;
-        ConnectionRef { installation: installation.clone(), slot: slot.clone(), user: user.clone() }
-    }
-
-    fn token(text: &str) -> SecretInput {
-        SecretInput::Token(text.to_owned().into())
-    }
-
-    async fn opened(vault: &Vault, tenant: &str) -> Option<Arc<Opened>> {
-        let setting = setting(tenant, Scheme::Bearer, token("unused"));
-        let spec = SlotSpec {
-            scheme: Scheme::Bearer,
-            scopes: vec![],
-            summary: String::new(),
-            probe: None,
-        };
-        let of = reference(&setting);
-        Some(vault.credential(&of, &spec).await.unwrap()?.opened)
-    }
-
-    async fn held(vault: &Vault, tenant: &str) -> Option<String> {
-        match opened(vault, tenant).await?.credential() {
-            Credential::Token(token) => Some(token.expose_secret().to_owned()),
-            other => panic!("a token was set, not {other:?}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_set_is_handed_out_to_its_own_tenant_and_audited_without_the_secret() {
-        let store = Store::memory(Arc::new(Fixed));
-        let vault = vault(&store);
-        let actor = "ann".parse().unwrap();
-        vault.set(setting("acme", Scheme::Bearer, token("canary-1")), &actor).await.unwrap();
-        assert_eq!(held(&vault, "acme").await.as_deref(), Some("canary-1"));
-        assert_eq!(held(&vault, "other").await, None);
-        vault.set(setting("acme", Scheme::Bearer, token("canary-2")), &actor).await.unwrap();
-        assert_eq!(held(&vault, "acme").await.as_deref(), Some("canary-2"));
-        let audit = store.audit(0, 10).await.unwrap();
-        assert_eq!(audit.len(), 2);
-        assert!(!format!("{audit:?}").contains("canary"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_secret_stays_open_for_a_while_and_is_closed_also_where_nobody_asks_again() {
-        let store = Store::memory(Arc::new(Fixed));
-        let vault = vault(&store);
-        let actor = "ann".parse().unwrap();
-        vault.set(setting("acme", Scheme::Bearer, token("canary-1")), &actor).await.unwrap();
-        let first = opened(&vault, "acme").await.unwrap();
-        tokio::time::advance(OPEN_TIME / 2).await;
-        assert!(Arc::ptr_eq(&first, &opened(&vault, "acme").await.unwrap()), "opened once");
-        tokio::time::advance(OPEN_TIME / 2).await;
-        let second = opened(&vault, "acme").await.unwrap();
-        assert!(!Arc::ptr_eq(&first, &second), "also one in use is not open for ever");
-
-        let closing = tokio::spawn(vault.clone().close_behind());
-        let left = Arc::downgrade(&second);
-        drop(second);
-        tokio::time::sleep(OPEN_TIME / 2).await;
-        assert!(left.upgrade().is_some());
-        tokio::time::sleep(OPEN_TIME).await;
-        assert!(left.upgrade().is_none(), "nobody asked, and nobody has it");
-        closing.abort();
-
-        let left = Arc::downgrade(&opened(&vault, "acme").await.unwrap());
-        vault.set(setting("acme", Scheme::Bearer, token("canary-2")), &actor).await.unwrap();
-        assert!(left.upgrade().is_none(), "a change closes it at once");
-    }
-
-    #[tokio::test]
-    async fn users_without_a_connection_leave_nothing_behind() {
-        let store = Store::memory(Arc::new(Fixed));
-        let vault = vault(&store);
-        let setting = setting("acme", Scheme::Bearer, token("canary"));
-        for user in 0..100 {
-            let user = Some(format!("user-{user}").parse().unwrap());
-            let of = ConnectionRef { user, ..reference(&setting) };
-            assert!(vault.in_use(&of).await.unwrap().is_none());
-        }
-        assert_eq!(vault.shared.rows.read().unwrap().len(), 0);
-    }
-
-    #[tokio::test]
-    async fn removed_means_gone() {
-        let store = Store::memory(Arc::new(Fixed));
-        let vault = vault(&store);
-        let actor = "ann".parse().unwrap();
-        let set = setting("acme", Scheme::Bearer, token("canary-1"));
-        let of = reference(&set);
-        vault.set(set, &actor).await.unwrap();
-        assert!(vault.remove(&of, None, &actor).await.unwrap());
-        assert_eq!(held(&vault, "acme").await, None);
-        assert!(!vault.remove(&of, None, &actor).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn another_key_is_noticed_before_the_first_call() {
-        let store = Store::memory(Arc::new(Fixed));
-        let actor = "ann".parse().unwrap();
-        vault(&store).set(setting("acme", Scheme::Bearer, token("canary")), &actor).await.unwrap();
-        assert_eq!(vault(&store).check_all().await.unwrap(), 1);
-        assert!(with_key(&store, 8).check_all().await.is_err());
-    }
-
-    #[tokio::test]
-    async fn an_installation_has_one_base_url() {
-        let store = Store::memory(Arc::new(Fixed));
-        let vault = vault(&store);
-        let actor = "ann".parse().unwrap();
-        let at = |slot: &str, base_url: &str| Setting {
-            slot: slot.parse().unwrap(),
-            base_url: Some(base_url.to_owned()),
-            ..setting("acme", Scheme::Bearer, token("canary"))
-        };
-        vault.set(at("one", "https://eu.example.com"), &actor).await.unwrap();
-        vault.set(at("two", "https://eu.example.com"), &actor).await.unwrap();
-        let fault = vault.set(at("two", "https://us.example.com"), &actor).await.unwrap_err();
-        assert_eq!(fault.code, Code::BaseUrlRefused);
-    }
-
-    #[tokio::test]
-    async fn secrets_of_the_wrong_form_are_refused() {
-        let store = Store::memory(Arc::new(Fixed));
-        let vault = vault(&store);
-        let actor = "ann".parse().unwrap();
-        let login = |user: &str, password: &str| SecretInput::Basic {
-            user: user.to_owned().into(),
-            password: password.to_owned().into(),
-        };
-        let basic = |user: &str| login(user, "pass word");
-        let bad = [
-            (Scheme::Bearer, token("")),
-            (Scheme::Bearer, token("abc")),
-            (Scheme::Bearer, token("line\r\nbreak")),
-            (Scheme::Bearer, token("naïve")),
-            (Scheme::Bearer, token(&"x".repeat(SECRET_BYTES_MAX + 1))),
-            (Scheme::Bearer, basic("ann")),
-            (Scheme::Basic, token("abcd")),
-            (Scheme::Basic, basic("a:b")),
-            (Scheme::Basic, basic("")),
-            (Scheme::Basic, login("abc", "def")),
-        ];
-        for (scheme, secret) in bad {
-            let fault = vault.set(setting("acme", scheme, secret), &actor).await.unwrap_err();
-            assert_eq!(fault.code, Code::CredentialInvalid);
-        }
-        let longest = token(&"x".repeat(SECRET_BYTES_MAX));
-        vault.set(setting("acme", Scheme::Bearer, longest), &actor).await.unwrap();
-        vault.set(setting("acme", Scheme::Basic, basic("ann")), &actor).await.unwrap();
-        let key_as_user = login("an-api-key", "");
-        vault.set(setting("acme", Scheme::Basic, key_as_user), &actor).await.unwrap();
-    }
-}
+mod tests;

@@ -9,13 +9,14 @@
 //! **Invariant:** tokens that were issued and do not become the connection's are revoked at the provider, whatever went
 //! wrong in between: nobody else knows of them.
 
+mod refused;
 mod sessions;
 
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keyway_core::descriptor::{Grant, Oauth, SlotSpec};
+use keyway_core::descriptor::{Grant, Oauth, Scheme, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef};
 use keyway_core::{Code, Digest, Fault};
 use keyway_store::model::Connection;
@@ -24,12 +25,14 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::base_url;
-use crate::connections::Vault;
+use crate::connections::{Setting, Vault};
+use crate::facts::{self, Facts};
 use crate::import::{Established, Trial, Tried};
 use crate::oauth::client::ClientRef;
 use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
 use crate::oauth::record::{State, Tokens};
 use crate::seal::{Field, Place};
+use crate::secret::SecretInput;
 use crate::standing::Info;
 
 pub(crate) use sessions::Swept;
@@ -62,6 +65,8 @@ pub struct Returned {
     pub issuer: Option<String>,
     /// `error`, where the answer is no.
     pub error: Option<String>,
+    /// What else came with it.
+    pub besides: Vec<(String, String)>,
     /// What the browser showed.
     pub binding: Option<SecretString>,
 }
@@ -87,6 +92,7 @@ struct Consent<'a> {
     taken: &'a Taken,
     spec: &'a SlotSpec,
     oauth: &'a Oauth,
+    facts: Facts,
 }
 
 // === impl Vault ===
@@ -97,19 +103,58 @@ impl Vault {
         &self,
         of: ConnectionRef,
         spec: &SlotSpec,
-        return_url: Option<String>,
+        (return_url, given): (Option<String>, &Facts),
         actor: &Actor,
     ) -> Result<(SessionToken, Session), Fault> {
-        let oauth = by_code(spec)?;
-        // Without a client the person would be sent away for nothing.
-        self.shared.clients.open(&ClientRef::of(&of), oauth).await?;
+        if !is_typed(spec) {
+            // Without a client the person would be sent away for nothing.
+            self.shared.clients.open(&ClientRef::of(&of), by_code(spec)?).await?;
+        }
+        let known = self.find(&of).await?.map(|before| before.facts).unwrap_or_default();
+        let facts = facts::read(spec, given, &known)?;
         if let Some(url) = &return_url
             && !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "https" | "http"))
         {
             return Err(Fault::new(Code::InvalidRequest, "`return_url` is no URL"));
         }
-        debug_assert!(oauth.authorize_url.is_some(), "the descriptor was checked");
-        self.keep_session(of, return_url, actor).await
+        self.keep_session(of, (return_url, facts), actor).await
+    }
+
+    /// Takes the credential that a person has typed on the page of a session, once the provider has shown that it works.
+    /// The session is used by the change that sets it.
+    pub async fn complete_typed(
+        &self,
+        token: &SecretString,
+        spec: &SlotSpec,
+        secret: SecretInput,
+        trial: &Trial,
+    ) -> Result<(Session, Info), Fault> {
+        if !is_typed(spec) {
+            let detail = "the slot is not connected by what a person types";
+            return Err(Fault::new(Code::CredentialInvalid, detail));
+        }
+        let taken = self.take_session(&key_of(token)).await?;
+        let of = taken.session.of.clone();
+        let set = async {
+            let before = self.find(&of).await?.and_then(|before| before.base_url);
+            let trial = Trial {
+                base_url: before.clone().unwrap_or_else(|| trial.base_url.clone()),
+                hosts: trial.hosts.clone(),
+            };
+            self.try_setting(&of, spec, &secret, &trial).await?;
+            let ConnectionRef { installation, slot, user } = of.clone();
+            let scheme = spec.scheme.clone();
+            let setting = Setting { installation, slot, user, scheme, base_url: before, secret };
+            self.set_with(vec![setting], &taken.session.actor, taken.used()?).await
+        };
+        match set.await.map(|set| set.into_iter().next()) {
+            Ok(Some(connection)) => Ok((taken.session, self.info(connection).await?)),
+            Ok(None) => Err(Fault::new(Code::Internal, "nothing was set")),
+            Err(fault) => {
+                self.return_session(taken).await;
+                Err(fault)
+            }
+        }
     }
 
     /// Begins a consent: where the person is to be sent, and what the browser is to keep.
@@ -118,9 +163,12 @@ impl Vault {
         token: &SecretString,
         spec: &SlotSpec,
         redirect_uri: &str,
+        given: &Facts,
     ) -> Result<Begun, Fault> {
         let oauth = by_code(spec)?;
         let session = self.session(token).await?;
+        let facts = facts::read(spec, given, &session.facts)?;
+        facts::complete(spec, &facts)?;
         let client = self.shared.clients.open(&ClientRef::of(&session.of), oauth).await?;
         let (state, binding) = (random()?, random()?);
         let verifier = if oauth.pkce { Some(random()?) } else { None };
@@ -133,10 +181,11 @@ impl Vault {
             binding: Digest::of(binding.expose_secret().as_bytes()),
             verifier: sealed,
             redirect_uri: redirect_uri.to_owned(),
+            facts,
             expires_at: session.expires_at.min(self.shared.clock.now() + STATE_TIME),
         };
         self.keep_state(&state, &pending).await?;
-        let mut url = authorize_url(oauth)?;
+        let mut url = authorize_url(&facts::filled(&session.of, oauth, &pending.facts)?)?;
         {
             let mut query = url.query_pairs_mut();
             query
@@ -176,11 +225,14 @@ impl Vault {
             return Err(Fault::new(Code::ConnectStateInvalid, detail));
         }
         let Some(code) = returned.code.filter(|_| returned.error.is_none()) else {
-            let detail = "the provider, or the person, did not consent";
-            return Err(Fault::new(Code::ConsentRefused, detail));
+            let fault = refused::fault(returned.error.as_deref());
+            self.note_refusal(&pending.session, &fault).await?;
+            return Err(fault);
         };
+        let mut facts = pending.facts.clone();
+        facts.extend(facts::of_callback(oauth, &returned.besides)?);
         let taken = self.take_session(&pending.session).await?;
-        let consent = Consent { taken: &taken, spec, oauth };
+        let consent = Consent { taken: &taken, spec, oauth, facts };
         let connected = async {
             let issued = self.exchange_code(&taken.session.of, oauth, &code, &pending).await?;
             self.accept(&consent, issued, trial, base_url_fits).await
@@ -223,10 +275,11 @@ impl Vault {
         pending: &Pending,
     ) -> Result<Issued, Fault> {
         let client = self.shared.clients.open(&ClientRef::of(of), oauth).await?;
+        let filled = facts::filled(of, oauth, &pending.facts)?;
         let endpoint = Endpoint::new(
             &self.shared,
             &of.installation.environment,
-            (oauth, &client),
+            (&filled, &client),
             EXCHANGE_TIME,
         );
         let verifier = match &pending.verifier {
@@ -236,7 +289,7 @@ impl Vault {
         let (redirect_uri, verifier) = (pending.redirect_uri.as_str(), verifier.as_ref());
         let asked = endpoint.ask(Ask::Code { code, redirect_uri, verifier }, &[]).await;
         if let Err(Refused::Broken(_, leftover)) = &asked {
-            self.revoke_leftover(of, oauth, leftover).await;
+            self.revoke_leftover((of, &pending.facts), oauth, None, leftover).await;
         }
         asked.map_err(|refused| match refused {
             Refused::Grant => {
@@ -267,6 +320,7 @@ impl Vault {
             access: issued.access.clone(),
             refresh: issued.refresh.clone(),
             subject: None,
+            own: None,
         };
         let made = async {
             let new = self.judge(consent, issued, &tokens, trial, base_url_fits).await?;
@@ -276,7 +330,8 @@ impl Vault {
         match made.await {
             Ok(connection) => Ok(connection),
             Err(fault) => {
-                let revoked = self.revoke_tokens(of, consent.oauth, &tokens).await;
+                let of_facts = (of, &consent.facts);
+                let revoked = self.revoke_tokens(of_facts, consent.oauth, &tokens).await;
                 tracing::warn!(connection = %of, revoked, code = fault.code.as_str(), "an issued token is not used");
                 Err(fault)
             }
@@ -292,7 +347,7 @@ impl Vault {
         trial: &Trial,
         base_url_fits: impl Fn(&str) -> Result<(), Fault> + Send + Sync,
     ) -> Result<Established, Fault> {
-        let Consent { taken, spec, oauth } = consent;
+        let Consent { taken, spec, oauth, facts } = consent;
         let of = &taken.session.of;
         if let Some(base_url) = &issued.base_url {
             base_url::below(base_url, oauth)?;
@@ -300,7 +355,11 @@ impl Vault {
         }
         let before = self.shared.store.connection(of).await?;
         let (known, kept_url) = before.map_or((None, None), |b| (b.account, b.base_url));
-        let base_url = issued.base_url.or(kept_url);
+        let own = facts::filled(of, oauth, facts)?.own_base_url();
+        if let Some(own) = &own {
+            base_url_fits(own)?;
+        }
+        let base_url = issued.base_url.or(own).or(kept_url);
         self.check_one_base_url(of, base_url.as_deref()).await?;
         let trial = Trial {
             base_url: base_url.clone().unwrap_or_else(|| trial.base_url.clone()),
@@ -321,6 +380,7 @@ impl Vault {
             scopes: issued.scopes.or_else(|| Some(spec.scopes.clone())),
             account: found,
             base_url,
+            facts: facts.clone(),
             hold_refresh: false,
             watch_until: None,
         })
@@ -349,6 +409,15 @@ fn check_account(
         _ => return Ok(()),
     };
     Err(Fault::new(Code::AccountMismatch, detail))
+}
+
+/// Whether a person connects a slot by typing its credential.
+pub fn is_typed(spec: &SlotSpec) -> bool {
+    match spec.scheme {
+        Scheme::None | Scheme::Oauth2(_) => false,
+        Scheme::Bearer | Scheme::Basic => true,
+        Scheme::ApiKeyHeader { .. } | Scheme::ApiKeyQuery { .. } => true,
+    }
 }
 
 fn by_code(spec: &SlotSpec) -> Result<&Oauth, Fault> {

@@ -11,10 +11,11 @@ use keyway_core::{Code, Fault};
 use keyway_store::model::Connection;
 use secrecy::SecretString;
 
-use crate::connections::{Vault, entry, held_in_row};
+use crate::connections::{Vault, entry, is_by_hand};
+use crate::facts::{self, Facts};
 use crate::oauth::client::ClientRef;
 use crate::oauth::endpoint::{Endpoint, Leftover};
-use crate::oauth::record::Tokens;
+use crate::oauth::record::{OwnClient, Tokens};
 
 /// For one request that revokes a token. A provider that is down must not keep a person from disconnecting.
 const REVOKE_TIME: Duration = Duration::from_secs(10);
@@ -83,14 +84,17 @@ impl Vault {
 
     /// What came of revoking a connection's tokens, for the audit; none where it never had any.
     async fn revoke(&self, connection: &Connection, spec: Option<&SlotSpec>) -> Option<String> {
-        if held_in_row(connection) {
+        if is_by_hand(connection) {
             return None;
         }
         let Some(oauth) = spec.and_then(|spec| spec.scheme.oauth()) else {
             return Some("not revoked: no release says where".to_owned());
         };
         match self.record(connection).await {
-            Ok(record) => self.revoke_tokens(&connection.reference(), oauth, &record.tokens).await,
+            Ok(record) => {
+                let of = (&connection.reference(), &connection.facts);
+                self.revoke_tokens(of, oauth, &record.tokens).await
+            }
             Err(fault) => {
                 let of = connection.reference();
                 tracing::warn!(connection = %of, problem = fault.chain(), "tokens not revoked");
@@ -102,41 +106,48 @@ impl Vault {
     /// Has tokens revoked where the provider offers it, and says what came of it.
     pub(crate) async fn revoke_tokens(
         &self,
-        connection: &ConnectionRef,
+        of: (&ConnectionRef, &Facts),
         oauth: &Oauth,
         tokens: &Tokens,
     ) -> Option<String> {
+        let own = tokens.own.as_ref();
         // Of the two, the one that ends both.
         match &tokens.refresh {
-            Some(token) => self.revoke_token(connection, oauth, (token, "refresh_token")).await,
-            None => self.revoke_token(connection, oauth, (&tokens.access, "access_token")).await,
+            Some(token) => self.revoke_token(of, oauth, own, (token, "refresh_token")).await,
+            None => self.revoke_token(of, oauth, own, (&tokens.access, "access_token")).await,
         }
     }
 
     /// Has revoked what could be read of an answer that could not: nobody else knows of it.
     pub(crate) async fn revoke_leftover(
         &self,
-        connection: &ConnectionRef,
+        of: (&ConnectionRef, &Facts),
         oauth: &Oauth,
+        own: Option<&OwnClient>,
         leftover: &Leftover,
     ) {
         let Leftover { access, refresh, cut: _ } = leftover;
         let refresh = refresh.as_ref().map(|token| (token, "refresh_token"));
         let access = access.as_ref().map(|token| (token, "access_token"));
         let Some(token) = refresh.or(access) else { return };
-        let revoked = self.revoke_token(connection, oauth, token).await;
-        tracing::warn!(%connection, revoked, "an issued token is not used");
+        let revoked = self.revoke_token(of, oauth, own, token).await;
+        tracing::warn!(connection = %of.0, revoked, "an issued token is not used");
     }
 
     async fn revoke_token(
         &self,
-        connection: &ConnectionRef,
+        (connection, facts): (&ConnectionRef, &Facts),
         oauth: &Oauth,
+        own: Option<&OwnClient>,
         (token, kind): (&SecretString, &'static str),
     ) -> Option<String> {
         let of = ClientRef::of(connection);
-        let client = match self.shared.clients.open(&of, oauth).await {
-            Ok(client) => client,
+        let client = async {
+            let client = self.client_of(connection, own, oauth).await?;
+            Ok::<_, Fault>((client, facts::filled(connection, oauth, facts)?))
+        };
+        let (client, oauth) = match client.await {
+            Ok(ready) => ready,
             Err(fault) => {
                 tracing::warn!(%connection, problem = fault.chain(), "tokens not revoked");
                 let why = match fault.code {
@@ -146,7 +157,7 @@ impl Vault {
                 return Some(format!("not revoked: {why}"));
             }
         };
-        let endpoint = Endpoint::new(&self.shared, &of.environment, (oauth, &client), REVOKE_TIME);
+        let endpoint = Endpoint::new(&self.shared, &of.environment, (&oauth, &client), REVOKE_TIME);
         match endpoint.revoke(token, kind).await {
             Ok(true) => Some(REVOKED.to_owned()),
             Ok(false) => Some("not revoked: the release declares no `revoke-url`".to_owned()),
@@ -159,10 +170,15 @@ impl Vault {
 
     /// What becomes of tokens that came for an epoch that is gone. After a disconnect nobody else would end them; after
     /// a new consent, ending them could end the new grant with them.
-    pub(crate) async fn drop_issued(&self, of: &ConnectionRef, spec: &SlotSpec, issued: &Tokens) {
+    pub(crate) async fn drop_issued(
+        &self,
+        (of, facts): (&ConnectionRef, &Facts),
+        spec: &SlotSpec,
+        issued: &Tokens,
+    ) {
         let removed = matches!(self.shared.store.connection(of).await, Ok(None));
         let revoked = match spec.scheme.oauth().filter(|_| removed) {
-            Some(oauth) => self.revoke_tokens(of, oauth, issued).await,
+            Some(oauth) => self.revoke_tokens((of, facts), oauth, issued).await,
             None => None,
         };
         tracing::warn!(connection = %of, revoked, "connected again or removed meanwhile; the tokens issued to us are dropped");

@@ -10,23 +10,24 @@
 
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, Method};
+use keyway_core::credential::Credential;
 use keyway_core::descriptor::{HostPattern, Scheme, SlotSpec, split_scopes};
 use keyway_core::exchange::HostRequest;
 use keyway_core::ids::{Actor, ConnectionRef};
+use keyway_core::ports::Credentials as _;
 use keyway_core::{Code, Fault};
 use keyway_store::Tx;
 use keyway_store::model::{Connection, Entry};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
-use crate::connections::{Vault, entry, held_in_row, version};
+use crate::connections::{ISSUED, Vault, entry, is_by_hand, version};
+use crate::facts::{self, Facts};
 use crate::oauth::record::{Phase, State, TOKEN_BYTES_MAX, Tokens};
 use crate::oauth::skew;
-use crate::secret::SECRET_BYTES_MIN;
+use crate::secret::{self, SECRET_BYTES_MIN, SecretInput};
 use crate::standing::Info;
 
 /// How long an import is watched. Two days see every refresh that a provider's usual lifetimes bring, and a night.
@@ -43,6 +44,10 @@ const ESTABLISH_ROUNDS: u32 = 5;
 const SCOPES_BYTES_MAX: usize = 2_560;
 const ACCOUNT_BYTES_MAX: usize = 256;
 const BASE_URL_BYTES_MAX: usize = 512;
+const FACTS_BYTES_MAX: usize = 1_024;
+
+/// The sum of the first three: where there are facts, they have to share.
+const KEPT_BYTES_MAX: usize = SCOPES_BYTES_MAX + ACCOUNT_BYTES_MAX + BASE_URL_BYTES_MAX;
 
 /// Tokens from another system.
 #[derive(Debug)]
@@ -61,6 +66,8 @@ pub struct Import {
     pub account: Option<String>,
     /// What paths are joined to instead of the descriptor's base URL; checked by the caller.
     pub base_url: Option<String>,
+    /// Values for the variables of the provider's URLs. Those that are not named stay as they were.
+    pub facts: Facts,
     /// Whether another system goes on refreshing. Where nobody says, a hold stays as it was.
     pub hold_refresh: Option<bool>,
     /// Also over tokens that were refreshed here, or were issued later than these.
@@ -127,9 +134,18 @@ pub(crate) struct Established {
     pub(crate) scopes: Option<Vec<String>>,
     pub(crate) account: Option<String>,
     pub(crate) base_url: Option<String>,
+    pub(crate) facts: Facts,
     /// On hold from here on. A hold that was there stays in any case, unless [`Terms`] end it.
     pub(crate) hold_refresh: bool,
     pub(crate) watch_until: Option<OffsetDateTime>,
+}
+
+/// What is kept of a connection in the clear.
+struct Kept<'a> {
+    scopes: Option<&'a [String]>,
+    account: Option<&'a str>,
+    base_url: Option<&'a str>,
+    facts: &'a Facts,
 }
 
 /// On what terms an import takes the place of a connection.
@@ -157,6 +173,19 @@ impl Vault {
         let of = import.of.clone();
         self.check_one_base_url(&of, import.base_url.as_deref()).await?;
         let before = self.find(&of).await?;
+        let known = before.as_ref().map(|before| before.facts.clone()).unwrap_or_default();
+        let import = Import { facts: facts::read(spec, &import.facts, &known)?, ..import };
+        facts::complete(spec, &import.facts)?;
+        let own = match spec.scheme.oauth() {
+            Some(oauth) => facts::filled(&of, oauth, &import.facts)?.own_base_url(),
+            None => None,
+        };
+        let base_url = import.base_url.clone().or(own);
+        let trial = &Trial {
+            base_url: base_url.clone().unwrap_or_else(|| trial.base_url.clone()),
+            hosts: trial.hosts.clone(),
+        };
+        let import = Import { base_url, ..import };
         let held_before = before.as_ref().is_some_and(|before| before.hold_refresh);
         let tried = if ended(&import, held_before, self.shared.clock.now()) {
             Tried::Untried
@@ -195,6 +224,7 @@ impl Vault {
             scopes: import.scopes.map(apart),
             account,
             base_url: import.base_url,
+            facts: import.facts,
             hold_refresh: import.hold_refresh == Some(true),
             watch_until: Some(now + WATCH),
         }
@@ -231,7 +261,7 @@ impl Vault {
         (action, actor): (&str, &Actor),
         along: impl Fn(Tx) -> Tx + Send + Sync,
     ) -> Result<Connection, Fault> {
-        check_size(new.scopes.as_deref(), new.account.as_deref(), new.base_url.as_deref())?;
+        check_size(&Kept::of(&new))?;
         // A pause that is answered while this waits for its turn would not be the last word.
         let _in_use = self.shared.uses(of).await?;
         let _changing = self.shared.changing.lock().await;
@@ -266,10 +296,11 @@ impl Vault {
     ) -> Result<(Connection, Option<Connection>, Tx), Fault> {
         let before = self.shared.store.connection(of).await?;
         let mut connection = self.next_epoch(of).await?;
-        "oauth2".clone_into(&mut connection.kind);
+        ISSUED.clone_into(&mut connection.kind);
         connection.scopes.clone_from(&new.scopes);
         connection.account.clone_from(&new.account);
         connection.base_url.clone_from(&new.base_url);
+        connection.facts.clone_from(&new.facts);
         connection.hold_refresh |= new.hold_refresh;
         connection.watch_until = new.watch_until;
         let state = State { version: version(connection.epoch), ..new.state.clone() };
@@ -312,20 +343,61 @@ impl Vault {
         token: &SecretString,
         trial: &Trial,
     ) -> Result<Tried, Fault> {
+        self.try_credential(of, spec, Credential::Token(token.clone()), trial).await
+    }
+
+    /// Asks the provider whether a credential works that is about to be set by hand.
+    pub async fn try_setting(
+        &self,
+        of: &ConnectionRef,
+        spec: &SlotSpec,
+        secret: &SecretInput,
+        trial: &Trial,
+    ) -> Result<Tried, Fault> {
+        // Refused as it would be when it is set.
+        let plain = secret::encode(&spec.scheme, secret)?;
+        let credential = secret::decode(&plain).ok_or_else(unusable)?;
+        self.try_credential(of, spec, credential, trial).await
+    }
+
+    /// Asks the provider whether a connection works, as it is used: refreshed first, if it must be.
+    pub async fn test(
+        &self,
+        of: &ConnectionRef,
+        spec: &SlotSpec,
+        trial: &Trial,
+    ) -> Result<Tried, Fault> {
+        if spec.probe.is_none() {
+            let detail = format!("the release names no request that would tell whether {of} works");
+            return Err(Fault::new(Code::Unsupported, detail));
+        }
+        let absent = || Fault::new(Code::UnknownConnection, format!("there is no {of}"));
+        let held = self.credential(of, spec).await?.ok_or_else(absent)?;
+        let trial = Trial {
+            base_url: held.base_url.as_deref().unwrap_or(&trial.base_url).to_owned(),
+            hosts: trial.hosts.clone(),
+        };
+        // Held until the answer is there: a pause waits for it.
+        self.try_credential(of, spec, held.opened.credential().clone(), &trial).await
+    }
+
+    async fn try_credential(
+        &self,
+        of: &ConnectionRef,
+        spec: &SlotSpec,
+        credential: Credential,
+        trial: &Trial,
+    ) -> Result<Tried, Fault> {
         let Some(probe) = &spec.probe else { return Ok(Tried::Untried) };
-        let mut headers = HeaderMap::new();
-        let value = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
-        let mut value = HeaderValue::from_str(&value).map_err(|_| unusable())?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
         let request = HostRequest {
             purpose: "probe",
             environment: Some(of.installation.environment.clone()),
             method: Method::GET,
             url: format!("{}{}", trial.base_url.trim_end_matches('/'), probe.path),
             hosts: trial.hosts.clone(),
-            headers,
+            headers: HeaderMap::new(),
             body: None,
+            credential: Some((spec.scheme.clone(), credential)),
             timeout: PROBE_TIME,
         };
         let response = self.shared.outbound.fetch(request).await.map_err(|failure| {
@@ -336,7 +408,8 @@ impl Vault {
         })?;
         self.compare_clocks(self.shared.clock.now(), skew::date(&response));
         if !(200..300).contains(&response.status) {
-            let detail = format!("{of}: the provider answered {} to the token", response.status);
+            let detail =
+                format!("{of}: the provider answered {} to the credential", response.status);
             return Err(Fault::new(Code::ProbeFailed, detail));
         }
         let account = probe.account.as_deref().and_then(|pointer| {
@@ -359,7 +432,7 @@ impl Vault {
         actor: &Actor,
     ) -> Result<(Info, Tokens), Fault> {
         let connection = self.existing(of).await?;
-        if held_in_row(&connection) {
+        if is_by_hand(&connection) {
             let detail =
                 format!("{of} was set by hand, and only tokens are exported: set it there too");
             return Err(Fault::new(Code::Unsupported, detail));
@@ -372,6 +445,19 @@ impl Vault {
         self.shared.store.tx().commit(entry).await?;
         let info = self.informed(connection, Some(record.state.clone()));
         Ok((info, record.tokens.clone()))
+    }
+}
+
+// === impl Kept ===
+
+impl<'a> Kept<'a> {
+    fn of(new: &'a Established) -> Self {
+        Self {
+            scopes: new.scopes.as_deref(),
+            account: new.account.as_deref(),
+            base_url: new.base_url.as_deref(),
+            facts: &new.facts,
+        }
     }
 }
 
@@ -463,11 +549,16 @@ fn check(import: &Import, spec: &SlotSpec) -> Result<(), Fault> {
     if !matches!(spec.scheme, Scheme::Oauth2(_)) {
         return refuse("tokens are imported into slots of scheme `oauth2`; others are set");
     }
-    let Tokens { access, refresh, subject } = &import.tokens;
+    let Tokens { access, refresh, subject, own: _ } = &import.tokens;
     if !fits(access) || !refresh.iter().chain(subject).all(fits) {
         return Err(unusable());
     }
-    check_size(import.scopes.as_deref(), import.account.as_deref(), import.base_url.as_deref())?;
+    check_size(&Kept {
+        scopes: import.scopes.as_deref(),
+        account: import.account.as_deref(),
+        base_url: import.base_url.as_deref(),
+        facts: &import.facts,
+    })?;
     match (import.obtained_at, import.expires_at) {
         (Some(obtained), Some(expires)) if expires < obtained => {
             refuse("`expires_at` is before `obtained_at`")
@@ -477,18 +568,22 @@ fn check(import: &Import, spec: &SlotSpec) -> Result<(), Fault> {
 }
 
 /// Refuses what a row does not take, while nothing depends on it yet.
-fn check_size(
-    scopes: Option<&[String]>,
-    account: Option<&str>,
-    base_url: Option<&str>,
-) -> Result<(), Fault> {
+fn check_size(kept: &Kept<'_>) -> Result<(), Fault> {
     // Texts and lists of them are always JSON.
     let bytes = |json: serde_json::Result<Vec<u8>>| json.map_or(usize::MAX, |json| json.len());
-    for (what, bytes, bytes_max) in [
-        ("list of scopes", bytes(serde_json::to_vec(&scopes)), SCOPES_BYTES_MAX),
-        ("account's name", bytes(serde_json::to_vec(&account)), ACCOUNT_BYTES_MAX),
-        ("base URL", bytes(serde_json::to_vec(&base_url)), BASE_URL_BYTES_MAX),
-    ] {
+    let Kept { scopes, account, base_url, facts } = kept;
+    let sizes = [
+        ("list of scopes", bytes(serde_json::to_vec(scopes)), SCOPES_BYTES_MAX),
+        ("account's name", bytes(serde_json::to_vec(account)), ACCOUNT_BYTES_MAX),
+        ("base URL", bytes(serde_json::to_vec(base_url)), BASE_URL_BYTES_MAX),
+        ("list of facts", bytes(serde_json::to_vec(facts)), FACTS_BYTES_MAX),
+    ];
+    let all = sizes.iter().fold(0, |all: usize, (_, bytes, _)| all.saturating_add(*bytes));
+    let whole = match facts.is_empty() {
+        true => None,
+        false => Some(("scopes, account, base URL and facts together", all, KEPT_BYTES_MAX)),
+    };
+    for (what, bytes, bytes_max) in sizes.into_iter().chain(whole) {
         if bytes > bytes_max {
             let detail = format!("the {what} has {bytes} bytes, the limit is {bytes_max}");
             return Err(Fault::new(Code::CredentialInvalid, detail));
@@ -562,13 +657,14 @@ mod tests {
     }
 
     fn tokens(access: &str) -> Established {
-        let tokens = Tokens { access: access.into(), refresh: None, subject: None };
+        let tokens = Tokens { access: access.into(), refresh: None, subject: None, own: None };
         Established {
             state: State::issued(0, OffsetDateTime::UNIX_EPOCH, None, &tokens),
             tokens,
             scopes: None,
             account: None,
             base_url: None,
+            facts: Facts::new(),
             hold_refresh: false,
             watch_until: None,
         }

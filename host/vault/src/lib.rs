@@ -15,6 +15,7 @@ pub mod base_url;
 pub mod connections;
 pub mod consent;
 pub mod disconnect;
+pub mod facts;
 pub mod import;
 pub mod keep_alive;
 pub mod key;

@@ -18,6 +18,7 @@
 //! [`confirmed`] where that may be said, [`expiry`] when a token is due, [`denials`] when a no is final, [`refresh`] the
 //! rule above; [`obtain`] is how the first token comes where no person consents.
 
+pub(crate) mod assertion;
 pub mod client;
 pub mod confirmed;
 pub mod denials;

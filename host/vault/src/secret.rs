@@ -6,9 +6,14 @@ use keyway_core::{Code, Fault};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-/// Bytes of a secret: an OAuth token or a PEM-less key fits; a sealed row stays within the store's
-/// largest value.
-pub const SECRET_BYTES_MAX: usize = 2 << 10;
+use crate::oauth::record::TOKEN_BYTES_MAX;
+
+/// Bytes of a secret: as long as a token that is issued or imported.
+pub const SECRET_BYTES_MAX: usize = TOKEN_BYTES_MAX;
+
+/// Bytes of a secret that is sealed into its row, which stays within the store's largest value. A longer token has cells of
+/// its own, as one that is issued.
+const ROW_BYTES_MAX: usize = 2 << 10;
 
 /// Bytes of the shortest secret: a shorter one would be found all over a response that it is scrubbed from.
 pub const SECRET_BYTES_MIN: usize = 4;
@@ -33,6 +38,14 @@ const NONE: u8 = 0;
 const TOKEN: u8 = 1;
 const BASIC: u8 = 2;
 
+/// A token that is too long for a row.
+pub(crate) fn long_token(secret: &SecretInput) -> Option<&SecretString> {
+    match secret {
+        SecretInput::Token(token) if token.expose_secret().len() > ROW_BYTES_MAX => Some(token),
+        _ => None,
+    }
+}
+
 /// What the row says it holds. A token that was made by hand is one, also in a slot that could have others.
 pub(crate) fn kind(scheme: &Scheme, secret: &SecretInput) -> &'static str {
     match (scheme, secret) {
@@ -49,8 +62,8 @@ pub(crate) fn encode(scheme: &Scheme, secret: &SecretInput) -> Result<Zeroizing<
         (Scheme::None, _) => Err(refuse("slot takes no secret".to_owned())),
         (Scheme::Basic, SecretInput::Basic { user, password }) => {
             let (user, password) = (user.expose_secret(), password.expose_secret());
-            check_text("user", user)?;
-            check_text("password", password)?;
+            check_text("user", user, ROW_BYTES_MAX)?;
+            check_text("password", password, ROW_BYTES_MAX)?;
             check_length(&[user, password])?;
             if user.is_empty() {
                 return Err(refuse("user is empty".to_owned()));
@@ -64,7 +77,7 @@ pub(crate) fn encode(scheme: &Scheme, secret: &SecretInput) -> Result<Zeroizing<
             Err(refuse("slot takes `user` and `password`".to_owned()))
         }
         (_, SecretInput::Token(token)) => {
-            check_text("token", token.expose_secret())?;
+            check_text("token", token.expose_secret(), SECRET_BYTES_MAX)?;
             check_length(&[token.expose_secret()])?;
             Ok(joined(TOKEN, &[token.expose_secret().as_bytes()]))
         }
@@ -98,9 +111,9 @@ pub(crate) fn decode(plain: &[u8]) -> Option<Credential> {
 }
 
 /// A secret ends up in a header or a query, where control characters and other alphabets have no place.
-fn check_text(what: &str, text: &str) -> Result<(), Fault> {
-    let problem = if text.len() > SECRET_BYTES_MAX {
-        format!("is over {SECRET_BYTES_MAX} bytes")
+fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<(), Fault> {
+    let problem = if text.len() > bytes_max {
+        format!("is over {bytes_max} bytes")
     } else if !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
         "is not printable ASCII".to_owned()
     } else {

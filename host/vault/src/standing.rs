@@ -12,7 +12,7 @@ use keyway_core::ids::{ConnectionRef, Connector, Environment, Installation, Tena
 use keyway_core::{Code, Fault};
 use keyway_store::model::Connection;
 
-use crate::connections::{Vault, held_in_row};
+use crate::connections::{Vault, is_by_hand};
 use crate::import::Watch;
 use crate::metrics::Metrics;
 use crate::oauth::record::{Phase, State};
@@ -141,7 +141,7 @@ impl Standings {
 impl Vault {
     /// A connection and where its tokens stand.
     pub async fn info(&self, connection: Connection) -> Result<Info, Fault> {
-        let state = if held_in_row(&connection) {
+        let state = if is_by_hand(&connection) {
             None
         } else {
             self.shared.records.state(&connection.reference(), connection.epoch).await?

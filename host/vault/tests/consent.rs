@@ -20,6 +20,7 @@ use keyway_store::Store;
 use keyway_vault::consent::{
     Begun, CONSENTS_MAX, Returned, SESSION_TIME, STATE_TIME, SessionToken,
 };
+use keyway_vault::facts::Facts;
 use keyway_vault::import::Trial;
 use keyway_vault::oauth::client::{ClientRef, ClientSetting};
 use keyway_vault::{KeyRing, Keys, Parts, Sealer, Vault};
@@ -48,6 +49,8 @@ struct Server {
     /// What the probe is answered, where there is one.
     probe: Mutex<(u16, Value)>,
     verifier: Mutex<Option<String>>,
+    /// Where it was asked, last.
+    asked_at: Mutex<String>,
     /// While there is somebody who waits, exchanges do.
     gate: Mutex<Option<Arc<Notify>>>,
 }
@@ -59,6 +62,10 @@ struct World {
     vault: Vault,
     spec: SlotSpec,
     of: ConnectionRef,
+    /// What is said for the variables of URLs when a session begins.
+    given: Facts,
+    /// What comes back besides a code.
+    besides: Vec<(String, String)>,
 }
 
 // === impl Hands ===
@@ -78,6 +85,7 @@ impl Clock for Hands {
 #[async_trait]
 impl Outbound for Server {
     async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
+        *self.asked_at.lock().expect("not poisoned") = request.url.clone();
         let (status, body) = match request.purpose {
             "probe" => self.probe.lock().expect("not poisoned").clone(),
             "revoke" => self.revoke(&form(&request)),
@@ -160,7 +168,8 @@ impl World {
             "account": "/account",
         }});
         let spec = serde_json::from_value(spec).expect("valid");
-        let world = Self { clock, server, store, vault, spec, of: connection() };
+        let (given, besides) = (Facts::new(), vec![]);
+        let world = Self { clock, server, store, vault, spec, of: connection(), given, besides };
         world.set_client().await;
         world
     }
@@ -172,19 +181,22 @@ impl World {
         let setting = ClientSetting {
             id: "client".to_owned(),
             secret: None,
-            hosts: ["login.example.com".to_owned()].into(),
+            hosts: ["login.example.com".to_owned(), "*.eu.example.com".to_owned()].into(),
         };
         self.vault.set_client(&of, setting, &actor()).await.expect("a good vault");
     }
 
     async fn session(&self) -> SessionToken {
-        let began = self.vault.begin_session(self.of.clone(), &self.spec, None, &actor()).await;
+        let began = self
+            .vault
+            .begin_session(self.of.clone(), &self.spec, (None, &self.given), &actor())
+            .await;
         began.expect("there is a client").0
     }
 
     async fn begin(&self, session: &SessionToken) -> Result<Begun, &'static str> {
         self.vault
-            .begin_consent(&session.0, &self.spec, CALLBACK)
+            .begin_consent(&session.0, &self.spec, CALLBACK, &Facts::new())
             .await
             .map_err(|fault| code(&fault))
     }
@@ -205,6 +217,7 @@ impl World {
             code: Some(code_given.into()),
             issuer: None,
             error: None,
+            besides: self.besides.clone(),
             binding: Some(binding),
         };
         let trial = Trial { base_url: "https://api.example.com".to_owned(), hosts: vec![] };
@@ -387,6 +400,7 @@ async fn debug_output_shows_neither_state_nor_binding() {
         code: Some("canary-code".to_owned().into()),
         issuer: None,
         error: None,
+        besides: vec![],
         binding: Some(begun.binding.clone()),
     };
     let said = format!("{begun:?} {returned:?}");
@@ -487,7 +501,11 @@ async fn a_session_begins_so_many_consents_and_no_more() {
     for _ in 0..CONSENTS_MAX {
         begun.push(world.begin(&session).await.unwrap());
     }
-    let fault = world.vault.begin_consent(&session.0, &world.spec, CALLBACK).await.unwrap_err();
+    let fault = world
+        .vault
+        .begin_consent(&session.0, &world.spec, CALLBACK, &Facts::new())
+        .await
+        .unwrap_err();
     assert_eq!(code(&fault), "connect-session-invalid");
     assert!(fault.detail.contains("16 consents"), "{}", fault.detail);
     assert_eq!(world.left().await, (1, CONSENTS_MAX as usize));
@@ -621,4 +639,120 @@ async fn a_base_url_outside_the_release_s_domains_is_refused_and_its_tokens_are_
     let connection = world.vault.existing(&world.of).await.unwrap();
     assert_eq!(connection.base_url.as_deref(), Some("https://eu.my.example.com"));
     assert_eq!(world.revoked().len(), 3);
+}
+
+/// A provider with an address for each customer, which is the person's own to say.
+fn of_customers() -> SlotSpec {
+    let spec = json!({"scheme": {
+        "kind": "oauth2",
+        "authorize-url": "https://{sub}.eu.example.com/authorize",
+        "token-url": "https://{sub}.eu.example.com/token",
+        "revoke-url": "https://{sub}.eu.example.com/revoke",
+        "variables": {"sub": {"summary": "Your subdomain"}},
+        "base-url": "https://{sub}.eu.example.com/api",
+        "callback-facts": ["realmId"],
+    }});
+    serde_json::from_value(spec).expect("valid")
+}
+
+#[tokio::test]
+async fn a_customer_s_own_address_is_filled_in_and_kept() {
+    let mut world = World::new().await;
+    world.spec = of_customers();
+    let session = world.session().await;
+    // Nobody has said which.
+    assert_eq!(world.begin(&session).await.err(), Some("invalid-request"));
+    for value in ["evil.example.net/", "a@evil.example.net", "a_b", ""] {
+        let given = [("sub".to_owned(), value.to_owned())].into();
+        let began = world.vault.begin_consent(&session.0, &world.spec, CALLBACK, &given).await;
+        let fault = began.unwrap_err();
+        assert!(
+            ["invalid-request", "credential-invalid"].contains(&code(&fault)),
+            "{value}: {fault}"
+        );
+    }
+    let given = [("sub".to_owned(), "acme".to_owned())].into();
+    let begun = world.vault.begin_consent(&session.0, &world.spec, CALLBACK, &given).await.unwrap();
+    assert_eq!(begun.authorize_url.host_str(), Some("acme.eu.example.com"));
+    world.besides =
+        vec![("realmId".to_owned(), "4711".to_owned()), ("x".to_owned(), "y".to_owned())];
+    assert_eq!(world.complete(&begun, "first").await, Ok(1));
+    let asked_at = || world.server.asked_at.lock().expect("not poisoned").clone();
+    assert_eq!(asked_at(), "https://acme.eu.example.com/token");
+    let connection = world.vault.existing(&world.of).await.unwrap();
+    assert_eq!(connection.base_url.as_deref(), Some("https://acme.eu.example.com/api"));
+    let facts: Vec<_> = connection.facts.iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(facts, [("realmId", "4711"), ("sub", "acme")]);
+    // Again: it is known by now. Revoked at the same place.
+    assert_eq!(world.connect("second").await, Ok(2));
+    assert_eq!(asked_at(), "https://acme.eu.example.com/token");
+    assert!(world.vault.remove(&world.of, Some(&world.spec), &actor()).await.unwrap());
+    assert_eq!(asked_at(), "https://acme.eu.example.com/revoke");
+}
+
+/// The client goes below the domain that was confirmed, and to no other.
+#[tokio::test]
+async fn a_release_with_customers_elsewhere_gets_no_secret() {
+    let mut world = World::new().await;
+    let mut spec = serde_json::to_value(of_customers()).expect("JSON");
+    spec["scheme"]["token-url"] = json!("https://{sub}.evil.example.net/token");
+    world.spec = serde_json::from_value(spec).expect("valid");
+    world.given = [("sub".to_owned(), "acme".to_owned())].into();
+    let began = world
+        .vault
+        .begin_session(world.of.clone(), &world.spec, (None, &world.given), &actor())
+        .await;
+    assert_eq!(code(&began.unwrap_err()), "oauth-client-unconfirmed");
+    // A name that the slot does not have.
+    world.spec = of_customers();
+    world.given = [("tenant".to_owned(), "acme".to_owned())].into();
+    let began = world
+        .vault
+        .begin_session(world.of.clone(), &world.spec, (None, &world.given), &actor())
+        .await;
+    let fault = began.unwrap_err();
+    assert!(fault.detail.contains("`sub`"), "it says what there is: {}", fault.detail);
+}
+
+/// What a callback has twice, or at any length, is nothing to keep.
+#[tokio::test]
+async fn a_fact_that_cannot_be_kept_makes_no_connection() {
+    let mut world = World::new().await;
+    world.spec = of_customers();
+    world.given = [("sub".to_owned(), "acme".to_owned())].into();
+    let fact = |value: &str| ("realmId".to_owned(), value.to_owned());
+    for besides in [vec![fact("1"), fact("2")], vec![fact(&"x".repeat(257))], vec![fact("")]] {
+        world.besides = besides;
+        assert_eq!(world.connect("odd").await, STATE);
+    }
+    assert_eq!(world.exchanged(), 0);
+}
+
+/// What the provider said is known to whoever is asked, and is not the person's fault where it is the operator's.
+#[tokio::test]
+async fn a_refused_consent_says_why_and_to_whom_it_matters() {
+    let world = World::new().await;
+    for (error, expected) in [
+        ("access_denied", "consent-refused"),
+        ("invalid_scope", "oauth-client-refused"),
+        ("temporarily_unavailable", "token-endpoint-failed"),
+    ] {
+        let begun = world.begin(&world.session().await).await.unwrap();
+        let returned = Returned {
+            state: begun.state.expose_secret().to_owned(),
+            code: None,
+            issuer: None,
+            error: Some(error.to_owned()),
+            besides: vec![],
+            binding: Some(begun.binding.clone()),
+        };
+        let trial = Trial { base_url: "https://api.example.com".to_owned(), hosts: vec![] };
+        let completed = world.vault.complete_consent(returned, &world.spec, &trial, |_| Ok(()));
+        let fault = completed.await.unwrap_err();
+        assert_eq!((code(&fault), fault.provider_code.as_deref()), (expected, Some(error)));
+        let audit = world.store.audit(0, 100).await.unwrap();
+        let entry = &audit.last().expect("an entry").entry;
+        assert_eq!(entry.action, "connection.refused");
+        assert_eq!(entry.after.as_deref(), Some(&*format!("{expected}: {error}")));
+    }
 }

@@ -1,5 +1,6 @@
 //! Connect sessions: what takes a person to a provider, and what comes back.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use secrecy::SecretString;
@@ -32,6 +33,10 @@ pub struct BeginConnect {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub redirect_uri: Option<String>,
+    /// Values for the variables of the provider's URLs, such as a subdomain. A page asks the person for those that are
+    /// neither here nor known of the connection; with `headless` all are needed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
 }
 
 /// A connect session. What is in it is good for one connection, and shown once.
@@ -99,6 +104,9 @@ pub struct CompleteConnect {
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     pub error: Option<String>,
+    /// What else the answer had in its query: what the release wants of it is kept as facts of the connection.
+    #[serde(default)]
+    pub besides: BTreeMap<String, String>,
     /// What was kept for the browser that brought it.
     #[schema(value_type = String, format = Password)]
     pub binding: SecretString,

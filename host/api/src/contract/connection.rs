@@ -2,6 +2,8 @@
 //!
 //! What takes a secret cannot be printed or sent: it has no `Debug` and is not `Serialize`. What is sent has none.
 
+use std::collections::BTreeMap;
+
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -32,6 +34,14 @@ pub struct SetConnection {
     pub base_url: Option<String>,
 }
 
+/// Credentials of several slots, wanted together.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetConnections {
+    /// By slot.
+    pub connections: BTreeMap<String, SetConnection>,
+}
+
 /// A connection. Its secret never comes back.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Connection {
@@ -57,6 +67,9 @@ pub struct Connection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub scopes: Option<Vec<String>>,
+    /// What else is known of it by name: what was filled into the provider's URLs, and what a consent came back with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
     /// Whether nothing may use it.
     pub paused: bool,
     /// Whether its tokens are not refreshed, because another system does.
@@ -100,6 +113,17 @@ pub enum WatchState {
     Failing,
     /// The two days are past.
     Over,
+}
+
+/// A connection that works.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Tested {
+    /// True: the provider took its credential. A connection that does not work is a problem.
+    pub works: bool,
+    /// The account that the provider named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub account: Option<String>,
 }
 
 /// Connections of an installation.
@@ -217,6 +241,17 @@ pub struct ObtainConnection {
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
     pub base_url: Option<String>,
+    /// Values for the variables of the provider's URLs. Those that are not named stay as they were.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+    /// The connection's own client, instead of the operator's: for client credentials, and for what signs an assertion.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub client_id: Option<String>,
+    /// Its secret; of a slot with an assertion (RFC 7523), its private key in PEM.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, nullable = false, format = Password)]
+    pub client_secret: Option<SecretString>,
 }
 
 /// Tokens of another system.
@@ -251,6 +286,9 @@ pub struct ImportConnection {
     /// What the connector's paths are joined to instead of the descriptor's base URL.
     #[serde(default)]
     pub base_url: Option<String>,
+    /// Values for the variables of the provider's URLs, and what else is known by name. Those that are not named stay.
+    #[serde(default)]
+    pub facts: BTreeMap<String, String>,
     /// Whether another system goes on refreshing them. Absent: a hold stays as it was.
     #[serde(default)]
     pub hold_refresh: Option<bool>,
@@ -300,6 +338,9 @@ pub struct ImportLine {
     /// What the connector's paths are joined to instead of the descriptor's base URL.
     #[serde(default)]
     pub base_url: Option<String>,
+    /// Values for the variables of the provider's URLs, and what else is known by name. Those that are not named stay.
+    #[serde(default)]
+    pub facts: BTreeMap<String, String>,
     /// Whether another system goes on refreshing them. Absent: a hold stays as it was.
     #[serde(default)]
     pub hold_refresh: Option<bool>,

@@ -185,6 +185,8 @@ const LIMIT: Query = number("limit", "How many at most: 1 to 1000, 100 if absent
 
 const USER: Query = text("user", "Of this user's connection instead of the tenant's own");
 
+const TEST: Query = text("test", "`false`: set it without asking the provider");
+
 const DRY_RUN: Query = text("dry_run", "`true`: try everything and change nothing");
 
 const REPLACE: Query = text("replace", "`true`: as `replace` in the body");
@@ -311,9 +313,13 @@ endpoints! {
         [], Body::Shape(shape::<installation::RevertConfig>()),
         [json::<installation::Config>(200, "Calls that begin now see it")];
     CONNECTION_SET = Put installation!("/connections/{slot}"), Operate,
-        "Set the credential of a slot",
-        [USER], Body::Shape(shape::<connection::SetConnection>()),
+        "Set the credential of a slot, once the release's probe has shown that it works",
+        [USER, TEST], Body::Shape(shape::<connection::SetConnection>()),
         [json::<connection::Connection>(200, "The connection, without its secret")];
+    CONNECTION_SET_ALL = Put installation!("/connections"), Operate,
+        "Set the credentials of several slots in one change: all of them or none",
+        [USER, TEST], Body::Shape(shape::<connection::SetConnections>()),
+        [json::<connection::ConnectionList>(200, "The connections, without their secrets")];
     CONNECTION_REMOVE = Delete installation!("/connections/{slot}"), Operate,
         "Remove the credential of a slot; tokens are revoked at the provider where it offers that",
         [USER], Body::Nothing, [nothing("Removed")];
@@ -337,6 +343,9 @@ endpoints! {
         "Refresh a connection's tokens now",
         [USER], Body::Shape(shape::<connection::RefreshConnection>()),
         [json::<connection::TokenState>(200, "Where they stand")];
+    CONNECTION_TEST = Post installation!("/connections/{slot}/test"), Operate,
+        "Ask the provider whether a connection works, with the request that the release names for it",
+        [USER], Body::Nothing, [json::<connection::Tested>(200, "It works")];
     CONNECTION_OBTAIN = Post installation!("/connections/{slot}/obtain"), Operate,
         "Ask for a connection's tokens, where no person has to consent: client credentials, token exchange",
         [USER], Body::Shape(shape::<connection::ObtainConnection>()),
@@ -395,6 +404,9 @@ endpoints! {
         [text("state", "Whose answer it is"), text("code", "What is exchanged for tokens"),
          text("iss", "Whose answer it says it is"), text("error", "Why there is no code")],
         Body::Nothing, [page("It is done"), elsewhere("To the session's `return_url`")];
+    CONNECT_CALLBACK_FORM = Post "/connect/callback", Open,
+        "The same, from a provider that has the browser send a form",
+        [], Body::Nothing, [elsewhere("To the callback, with the form in its query")];
 
     ACTION_INVOKE = Post installation!("/actions/{action}"), Operate,
         "Run an action: its input is the body, its output the answer",

@@ -14,20 +14,22 @@ mod page;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use keyway_core::descriptor::{Descriptor, Grant, SlotSpec};
+use keyway_core::descriptor::{Descriptor, Grant, Scheme, SlotSpec};
 use keyway_core::ids::{ConnectionRef, Environment, Slot, User};
 use keyway_core::{Code, Fault};
-use keyway_vault::consent::{Begun, Returned, Session};
+use keyway_vault::SecretInput;
+use keyway_vault::consent::{Begun, Returned, Session, is_typed};
+use keyway_vault::facts::Facts;
 use keyway_vault::import::Trial;
 use keyway_vault::standing::Info;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use self::page::{Page, Request};
+use self::page::{Page, Request, Typed};
 use super::connections::check_base_url;
 use super::{Answer, finish, json, json_as};
 use crate::api::Host;
 use crate::auth::Identity;
-use crate::body::{Json, JsonText};
+use crate::body::{FormText, Json, JsonText};
 use crate::connect::{Brand, PublicUrl, web};
 use crate::contract::connect as contract;
 use crate::place::{self, At, Names};
@@ -54,11 +56,14 @@ pub(crate) async fn begin(
     let (spec, actor) = (spec.clone(), who.actor().clone());
     let session = finish(async move {
         let vault = &api.vault;
-        let (token, session) = vault.begin_session(of, &spec, body.return_url, &actor).await?;
+        let given = (body.return_url, &body.variables);
+        let (token, session) = vault.begin_session(of, &spec, given, &actor).await?;
         match to {
             Destination::Page(public) => Ok(hosted(&public, &token.0, session)),
             Destination::Caller(redirect_uri) => {
-                Ok(headless(vault.begin_consent(&token.0, &spec, &redirect_uri).await?, session))
+                let none = Facts::new();
+                let begun = vault.begin_consent(&token.0, &spec, &redirect_uri, &none).await?;
+                Ok(headless(begun, session))
             }
         }
     })
@@ -77,8 +82,9 @@ pub(crate) async fn complete(
     if session.of.installation.environment != environment {
         return Err(foreign().into());
     }
-    let contract::CompleteConnect { state, code, iss, error, binding } = body;
-    let returned = Returned { state, code, issuer: iss, error, binding: Some(binding) };
+    let contract::CompleteConnect { state, code, iss, error, besides, binding } = body;
+    let besides = besides.into_iter().collect();
+    let returned = Returned { state, code, issuer: iss, error, besides, binding: Some(binding) };
     let info = finish(establish(api, returned)).await?;
     json(&connected(info))
 }
@@ -118,6 +124,8 @@ async fn shown(api: &Host, names: &Names) -> Result<Response, Fault> {
         purpose: &spec.summary,
         scopes: &spec.scopes,
         provider: provider.and_then(page::host),
+        asks: keyway_vault::facts::missing(spec, &session.facts),
+        typed: typed(spec),
         action: public_url(api)?.join(&format!("/connect/{}/start", token.expose_secret())),
         return_url: session.return_url.as_deref(),
     };
@@ -125,14 +133,24 @@ async fn shown(api: &Host, names: &Names) -> Result<Response, Fault> {
 }
 
 /// Sends a person to the provider.
-pub(crate) async fn start(State(api): State<Host>, names: Names, headers: HeaderMap) -> Response {
-    match started(api.clone(), &names, &headers).await {
+pub(crate) async fn start(
+    State(api): State<Host>,
+    names: Names,
+    headers: HeaderMap,
+    form: FormText,
+) -> Response {
+    match started(api.clone(), &names, &headers, form).await {
         Ok(sent) => sent,
         Err(fault) => failed(brand_of_link(&api, &names).await, &fault),
     }
 }
 
-async fn started(api: Host, names: &Names, headers: &HeaderMap) -> Result<Response, Fault> {
+async fn started(
+    api: Host,
+    names: &Names,
+    headers: &HeaderMap,
+    FormText(pairs): FormText,
+) -> Result<Response, Fault> {
     // Another site must not take a person past the page that says what is asked for.
     if site(headers, public_url(&api).ok().as_ref()) != Site::Here {
         return Err(foreign());
@@ -141,12 +159,69 @@ async fn started(api: Host, names: &Names, headers: &HeaderMap) -> Result<Respon
     let session = api.vault.session(&token).await?;
     let release = api.releases.declared(&session.of.installation).await?;
     let spec = slot_spec(&release.descriptor, &session.of.slot)?.clone();
+    if is_typed(&spec) {
+        let trial = super::connections::trial(&release.descriptor, None);
+        return typed_in(api, (token, session), (spec, trial), pairs).await;
+    }
     let public = public_url(&api)?;
     let redirect_uri = public.join(CALLBACK);
+    // Only what was asked for: what the operator has said stays so.
+    let asked = keyway_vault::facts::missing(&spec, &session.facts);
+    let asked: Vec<_> = asked.into_iter().map(|(name, _)| name.to_owned()).collect();
+    let given = pairs.into_iter().filter_map(|(name, value)| {
+        let name = name.strip_prefix(page::VARIABLE)?.to_owned();
+        asked.contains(&name).then_some((name, value))
+    });
+    let given: Facts = given.collect();
     let begun =
-        finish(async move { api.vault.begin_consent(&token, &spec, &redirect_uri).await }).await?;
+        finish(async move { api.vault.begin_consent(&token, &spec, &redirect_uri, &given).await })
+            .await?;
     let cookie = browser::remember(&public, &state_of(&begun), &begun.binding);
     Ok(browser::go(begun.authorize_url.as_str(), &cookie))
+}
+
+/// What a person types on the page to connect a slot.
+fn typed(spec: &SlotSpec) -> Typed {
+    match spec.scheme {
+        _ if !is_typed(spec) => Typed::Nothing,
+        Scheme::Basic => Typed::Login,
+        _ => Typed::Key,
+    }
+}
+
+/// Sets what a person has typed, and shows what came of it.
+async fn typed_in(
+    api: Host,
+    (token, session): (SecretString, Session),
+    (spec, trial): (SlotSpec, Trial),
+    pairs: Vec<(String, String)>,
+) -> Result<Response, Fault> {
+    let mut fields: std::collections::HashMap<_, _> = pairs.into_iter().collect();
+    let mut field = |name: &str| SecretString::from(fields.remove(name).unwrap_or_default());
+    let secret = match typed(&spec) {
+        Typed::Login => {
+            SecretInput::Basic { user: field(page::USER), password: field(page::PASSWORD) }
+        }
+        _ => SecretInput::Token(field(page::KEY)),
+    };
+    let host = api.clone();
+    let of = session.of.clone();
+    let outcome = finish(async move {
+        let (_, info) = host.vault.complete_typed(&token, &spec, secret, &trial).await?;
+        host.releases.refresh(&of.installation).await?;
+        Ok(info)
+    });
+    let outcome = outcome.await.map(drop);
+    let brand = brand(&api, Some(&session.of.installation.environment));
+    let mut response = match (session.return_url, &outcome) {
+        (Some(url), _) => browser::back(&url, outcome.as_ref().err()),
+        (None, Ok(())) => Page::done().render(brand, StatusCode::OK),
+        (None, Err(fault)) => failed(brand, fault),
+    };
+    if let Err(fault) = &outcome {
+        noted(&mut response, fault);
+    }
+    Ok(response)
 }
 
 /// Takes what a provider sends a person back with.
@@ -156,12 +231,26 @@ pub(crate) async fn callback(
     pairs: Result<Pairs, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     let pairs = pairs.map(|axum::extract::Query(pairs)| pairs).unwrap_or_default();
+    came_back(api, &headers, pairs).await
+}
+
+/// The same, where the provider has the browser send it as a form (OAuth 2.0 Form Post Response Mode). The browser does not
+/// show its cookie to a form of another site, so it is sent on to the address that it shows it to.
+pub(crate) async fn callback_form(State(api): State<Host>, FormText(pairs): FormText) -> Response {
+    let known = returned(pairs.clone()).and_then(|_| public_url(&api));
+    match known {
+        Ok(public) => browser::again(&public.join(CALLBACK), &pairs),
+        Err(fault) => failed(brand(&api, None), &fault),
+    }
+}
+
+async fn came_back(api: Host, headers: &HeaderMap, pairs: Vec<(String, String)>) -> Response {
     let read = returned(pairs).and_then(|returned| Ok((returned, public_url(&api)?)));
     let (mut returned, public) = match read {
         Ok(read) => read,
         Err(fault) => return failed(brand(&api, None), &fault),
     };
-    returned.binding = browser::remembered(&headers, &public, &returned.state);
+    returned.binding = browser::remembered(headers, &public, &returned.state);
     let forget = browser::forget(&public, &returned.state);
     // Before it is used up: afterwards nobody can tell whose page to show.
     let session = api.vault.session_of(&returned.state).await.ok();
@@ -173,7 +262,7 @@ pub(crate) async fn callback(
     let ours = outcome.as_ref().err().is_none_or(|fault| fault.code != Code::ConnectStateInvalid);
     let back = session.and_then(|session| session.return_url).filter(|_| ours);
     let mut response = match (back, &outcome) {
-        (Some(url), _) => browser::back(&url, outcome.as_ref().err().map(|fault| fault.code)),
+        (Some(url), _) => browser::back(&url, outcome.as_ref().err()),
         (None, Ok(())) => Page::done().render(brand, StatusCode::OK),
         (None, Err(fault)) => failed(brand, fault),
     };
@@ -267,10 +356,16 @@ async fn establish(api: Host, returned: Returned) -> Result<Info, Fault> {
     Ok(info)
 }
 
-/// A callback's query. RFC 6749 section 3.1: no parameter twice; those that are not known are ignored.
+/// A callback's query. RFC 6749 section 3.1: no parameter twice; of those that are not known, a release may want some.
 fn returned(pairs: Vec<(String, String)>) -> Result<Returned, Fault> {
-    let mut returned =
-        Returned { state: String::new(), code: None, issuer: None, error: None, binding: None };
+    let mut returned = Returned {
+        state: String::new(),
+        code: None,
+        issuer: None,
+        error: None,
+        besides: Vec::new(),
+        binding: None,
+    };
     let mut state = None;
     for (name, value) in pairs {
         let before = match name.as_str() {
@@ -278,7 +373,10 @@ fn returned(pairs: Vec<(String, String)>) -> Result<Returned, Fault> {
             "code" => returned.code.replace(SecretString::from(value)).is_some(),
             "iss" => returned.issuer.replace(value).is_some(),
             "error" => returned.error.replace(value).is_some(),
-            _ => false,
+            _ => {
+                returned.besides.push((name, value));
+                false
+            }
         };
         if before {
             let detail = "the answer has a parameter twice";
@@ -303,7 +401,10 @@ fn wanted_slot<'d>(
     let consents = |spec: &SlotSpec| {
         spec.scheme.oauth().is_some_and(|oauth| oauth.grant == Grant::AuthorizationCode)
     };
-    let mut slots = descriptor.slots.iter().filter(|(_, spec)| consents(spec));
+    let consenting = descriptor.slots.values().any(consents);
+    // What people type is theirs to connect only where there is nothing to consent to, unless it is named.
+    let wanted = |spec: &SlotSpec| if consenting { consents(spec) } else { is_typed(spec) };
+    let mut slots = descriptor.slots.iter().filter(|(_, spec)| wanted(spec));
     match (slots.next(), slots.next()) {
         (Some(only), None) => Ok(only),
         (None, _) => Err(refuse(format!("{} has no slot that people connect", descriptor.name))),

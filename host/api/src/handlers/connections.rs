@@ -13,7 +13,7 @@ use keyway_releases::find::Selector;
 use keyway_releases::scopes::{self as granted, SlotScopes};
 use keyway_vault::SecretInput;
 use keyway_vault::connections::{Receipt, Setting, Switch};
-use keyway_vault::import::{Watch, WatchState};
+use keyway_vault::import::{Trial, Tried, Watch, WatchState};
 use keyway_vault::oauth::record::{Phase, State as Tokens};
 use keyway_vault::standing::{Info, Stand, Wanted};
 use serde::Deserialize;
@@ -72,11 +72,18 @@ impl UserQuery {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetQuery {
+    user: Option<String>,
+    test: Option<bool>,
+}
+
 pub(crate) async fn set(
     State(api): State<Host>,
     At(installation): At,
     names: Names,
-    Query(query): Query<UserQuery>,
+    Query(query): Query<SetQuery>,
     who: Identity,
     JsonText(text): JsonText,
 ) -> Answer {
@@ -88,16 +95,96 @@ pub(crate) async fn set(
     }
     let base_url = body.base_url.clone();
     let secret = secret(body, &spec.scheme)?;
-    let ConnectionRef { installation, slot, user } = of;
-    let setting = Setting { installation, slot, user, scheme: spec.scheme, base_url, secret };
+    let trial = trial(&release.descriptor, base_url.as_deref());
     let actor = who.actor().clone();
     let info = finish(async move {
+        if query.test != Some(false) {
+            api.vault.try_setting(&of, &spec, &secret, &trial).await?;
+        }
+        let ConnectionRef { installation, slot, user } = of;
+        let setting = Setting { installation, slot, user, scheme: spec.scheme, base_url, secret };
         let connection = api.vault.set(setting, &actor).await?;
         api.releases.refresh(&connection.installation).await?;
         api.vault.info(connection).await
     })
     .await?;
     json(&render(info))
+}
+
+pub(crate) async fn set_all(
+    State(api): State<Host>,
+    At(installation): At,
+    Query(query): Query<SetQuery>,
+    who: Identity,
+    JsonText(text): JsonText,
+) -> Answer {
+    let user: Option<User> = query.user.as_deref().map(place::parse).transpose()?;
+    let body: contract::SetConnections = crate::json::object(&text).map_err(|_| refusal())?;
+    if body.connections.is_empty() {
+        return Err(Fault::new(Code::InvalidRequest, "`connections` names no slot").into());
+    }
+    let mut settings = Vec::with_capacity(body.connections.len());
+    for (slot, body) in body.connections {
+        let slot = place::parse(&slot)?;
+        let of = ConnectionRef { installation: installation.clone(), slot, user: user.clone() };
+        let (release, spec) = declared(&api, &of).await?;
+        if let Some(base_url) = &body.base_url {
+            check_base_url(&api, &release.descriptor, base_url)?;
+        }
+        let trial = trial(&release.descriptor, body.base_url.as_deref());
+        let (base_url, scheme) = (body.base_url.clone(), spec.scheme.clone());
+        let secret = secret(body, &scheme)?;
+        settings.push((of, spec, trial, base_url, secret));
+    }
+    let actor = who.actor().clone();
+    let infos = finish(async move {
+        let mut wanted = Vec::with_capacity(settings.len());
+        for (of, spec, trial, base_url, secret) in settings {
+            if query.test != Some(false) {
+                api.vault.try_setting(&of, &spec, &secret, &trial).await?;
+            }
+            let ConnectionRef { installation, slot, user } = of;
+            let scheme = spec.scheme;
+            wanted.push(Setting { installation, slot, user, scheme, base_url, secret });
+        }
+        let set = api.vault.set_all(wanted, &actor).await?;
+        api.releases.refresh(&installation).await?;
+        let mut infos = Vec::with_capacity(set.len());
+        for connection in set {
+            infos.push(api.vault.info(connection).await?);
+        }
+        Ok(infos)
+    })
+    .await?;
+    json(&contract::ConnectionList { connections: infos.into_iter().map(render).collect() })
+}
+
+/// Where a credential is tried: at the connection's own base URL, else at the release's.
+pub(super) fn trial(descriptor: &Descriptor, base_url: Option<&str>) -> Trial {
+    let base_url = base_url.or(descriptor.base_url.as_deref()).unwrap_or_default().to_owned();
+    Trial { base_url, hosts: descriptor.hosts.clone() }
+}
+
+pub(crate) async fn test(
+    State(api): State<Host>,
+    At(installation): At,
+    names: Names,
+    Query(query): Query<UserQuery>,
+) -> Answer {
+    let of = reference_of(installation, &names, query.user)?;
+    let tested = finish(async move {
+        let (release, spec) = declared(&api, &of).await?;
+        let trial = trial(&release.descriptor, None);
+        let tried = api.vault.test(&of, &spec, &trial).await;
+        // It may have been refreshed for it.
+        api.releases.refresh(&of.installation).await?;
+        tried
+    });
+    let account = match tested.await? {
+        Tried::Works(account) => account,
+        Tried::Untried => None,
+    };
+    json(&contract::Tested { works: true, account })
 }
 
 pub(crate) async fn remove(
@@ -351,6 +438,7 @@ pub(super) fn render(Info { connection, state, watch }: Info) -> contract::Conne
         base_url: connection.base_url,
         account: connection.account,
         scopes: connection.scopes,
+        facts: connection.facts,
         paused: connection.paused,
         hold_refresh: connection.hold_refresh,
         watch: watch.map(render_watch),

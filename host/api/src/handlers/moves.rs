@@ -18,6 +18,7 @@ use keyway_core::ids::{Actor, ConnectionRef, Environment, Installation};
 use keyway_core::release::Release;
 use keyway_core::{Code, Fault};
 use keyway_releases::scopes as granted;
+use keyway_vault::facts::Facts;
 use keyway_vault::import::{Import, Taken, Trial, Tried};
 use keyway_vault::oauth::client::ClientRef;
 use keyway_vault::oauth::record::Tokens;
@@ -267,6 +268,7 @@ fn parse_line(environment: &Environment, line: &str) -> Result<Import, Fault> {
         scopes: line.scopes,
         account: line.account,
         base_url: line.base_url,
+        facts: line.facts,
         hold_refresh: line.hold_refresh,
         replace: line.replace,
     };
@@ -278,6 +280,7 @@ fn wanted(of: ConnectionRef, body: contract::ImportConnection) -> Import {
         access: body.access_token,
         refresh: body.refresh_token,
         subject: body.subject_token,
+        own: None,
     };
     Import {
         of,
@@ -287,6 +290,7 @@ fn wanted(of: ConnectionRef, body: contract::ImportConnection) -> Import {
         scopes: body.scopes,
         account: body.account,
         base_url: body.base_url,
+        facts: body.facts,
         hold_refresh: body.hold_refresh,
         replace: body.replace,
     }
@@ -329,6 +333,8 @@ struct Line<'a> {
     account: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     base_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Facts::is_empty")]
+    facts: &'a Facts,
     hold_refresh: bool,
 }
 
@@ -382,6 +388,7 @@ fn line(info: &Info, tokens: &Tokens) -> Result<Zeroizing<String>, Fault> {
         scopes: connection.scopes.as_deref(),
         account: connection.account.as_deref(),
         base_url: connection.base_url.as_deref(),
+        facts: &connection.facts,
         hold_refresh: connection.hold_refresh,
     };
     serde_json::to_string(&line)

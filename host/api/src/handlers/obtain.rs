@@ -24,9 +24,17 @@ pub(crate) async fn obtain(
     let of = reference_of(installation, &names, query.user())?;
     // A parser's complaint quotes what it complains about, which here may be the subject token.
     let body: contract::ObtainConnection = crate::json::object(&text).map_err(|_| {
-        let detail = "the body is `subject_token` and `base_url`, both text, where there are such";
+        let detail = "the body is `subject_token` and `base_url`, both text, and `variables`, where there are such";
         Fault::new(Code::InvalidRequest, detail)
     })?;
+    let client = match (body.client_id, body.client_secret) {
+        (Some(id), Some(secret)) => Some((id, secret)),
+        (None, None) => None,
+        _ => {
+            let detail = "`client_id` and `client_secret` go together";
+            return Err(Fault::new(Code::InvalidRequest, detail).into());
+        }
+    };
     let actor = who.actor().clone();
     let info = finish(async move {
         let (release, spec) = declared(&api, &of).await?;
@@ -40,7 +48,13 @@ pub(crate) async fn obtain(
         };
         let fits = |base_url: &str| check_base_url(&api, descriptor, base_url);
         let installation = of.installation.clone();
-        let wanted = Obtain { of, subject: body.subject_token, base_url: body.base_url };
+        let wanted = Obtain {
+            of,
+            subject: body.subject_token,
+            base_url: body.base_url,
+            facts: body.variables,
+            client,
+        };
         let info = api.vault.obtain(wanted, &spec, &trial, fits, &actor).await?;
         api.releases.refresh(&installation).await?;
         Ok(info)

@@ -38,6 +38,7 @@ const CASES: &[(&str, Option<&[Role]>)] = &[
     ("CONFIG_HISTORY", Some(ANYONE)),
     ("CONFIG_REVERT", Some(OPERATORS)),
     ("CONNECTION_SET", Some(OPERATORS)),
+    ("CONNECTION_SET_ALL", Some(OPERATORS)),
     ("CONNECTION_REMOVE", Some(OPERATORS)),
     ("CONNECTION_LIST", Some(ANYONE)),
     ("CONNECTION_PAUSE", Some(OPERATORS)),
@@ -45,6 +46,7 @@ const CASES: &[(&str, Option<&[Role]>)] = &[
     ("CONNECTION_HOLD_REFRESH", Some(OPERATORS)),
     ("CONNECTION_RELEASE_REFRESH", Some(OPERATORS)),
     ("CONNECTION_REFRESH", Some(OPERATORS)),
+    ("CONNECTION_TEST", Some(OPERATORS)),
     ("CONNECTION_OBTAIN", Some(OPERATORS)),
     ("CONNECTION_IMPORT", Some(OPERATORS)),
     ("CONNECTION_EXPORT", Some(OPERATORS)),
@@ -60,6 +62,7 @@ const CASES: &[(&str, Option<&[Role]>)] = &[
     ("CONNECT_PAGE", None),
     ("CONNECT_START", None),
     ("CONNECT_CALLBACK", None),
+    ("CONNECT_CALLBACK_FORM", None),
     ("ACTION_INVOKE", Some(OPERATORS)),
     ("OBJECT_LIST", Some(OPERATORS)),
     ("OBJECT_GET", Some(OPERATORS)),
@@ -210,7 +213,7 @@ async fn open_endpoints_need_no_token() {
             // What opens these is in the address, and nobody has it.
             let expected = match endpoint.name {
                 "CONNECT_PAGE" | "CONNECT_START" => 410,
-                "CONNECT_CALLBACK" => 400,
+                "CONNECT_CALLBACK" | "CONNECT_CALLBACK_FORM" => 400,
                 _ => 200,
             };
             assert_eq!(reply.status, expected, "{}", endpoint.name);

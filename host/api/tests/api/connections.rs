@@ -440,7 +440,7 @@ async fn users_have_connections_of_their_own() {
     world.put(&at("/connections/key?user=ann"), json!({"token": "canary-ann"})).await.ok();
     world.put(&at("/connections/key"), json!({"token": "canary-own"})).await.ok();
     // One that is made by hand, in a slot that could have tokens; and one that takes nothing.
-    let own = world.put(&at("/connections/oauth"), json!({"token": "canary-hand"})).await.ok();
+    let own = world.put(&at("/connections/oauth"), json!({"token": "good-hand"})).await.ok();
     assert_eq!((&own["kind"], &own["state"]), (&json!("bearer"), &Value::Null));
     assert_eq!(world.put(&at("/connections/open"), json!({})).await.ok()["kind"], "none");
     world.put(&at("/connections/key"), json!({})).await.refused(400, "invalid-request");

@@ -112,7 +112,7 @@ async fn a_base_url_lies_below_the_domains_of_the_release() {
     set_client(&world, "dev", "machine").await;
     let (inside, outside) = ("https://eu.my.example.com", "https://api.example.com");
     let tokens = |base_url: &str| json!({"access_token": "good-a1", "base_url": base_url});
-    let hand = |base_url: &str| json!({"token": "canary-hand", "base_url": base_url});
+    let hand = |base_url: &str| json!({"token": "good-hand", "base_url": base_url});
     let import = at("acme", "/connections/machine/import");
     let by_hand = at("acme", "/connections/machine");
     // Of a slot that names none: what it sets is where the other's token would go.

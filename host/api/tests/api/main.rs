@@ -42,4 +42,5 @@ mod tenants;
 #[cfg(test)]
 mod unseen;
 #[cfg(test)]
+mod ways;
 mod world;

@@ -14,6 +14,7 @@ use http_body_util::BodyExt as _;
 use keyway_api::{Api, Config, Deps, Health, Limits, Metrics, Readiness, Reads};
 use keyway_artifacts::Artifacts;
 use keyway_core::call::{Failure, Operation, Output, Page, Record};
+use keyway_core::credential::Credential;
 use keyway_core::exchange::{HostRequest, Response};
 use keyway_core::ids::{CallId, Connector, Environment, Installation};
 use keyway_core::ports::{
@@ -475,8 +476,10 @@ impl Outbound for FakeOutbound {
         drop(self.gate.lock().await);
         let (status, body) = match request.purpose {
             "probe" => {
-                let token = request.headers[AUTHORIZATION].to_str().unwrap();
-                match token.strip_prefix("Bearer good-") {
+                let Some((_, Credential::Token(token))) = &request.credential else {
+                    panic!("a probe has a token")
+                };
+                match token.expose_secret().strip_prefix("good-") {
                     Some(account) => (200, json!({"account": account})),
                     None => (401, json!({})),
                 }

@@ -130,6 +130,7 @@ async fn what_presents_a_token_goes_over_a_fresh_connection() {
             hosts: vec!["api.example.com".to_owned().try_into().unwrap()],
             headers: http::HeaderMap::new(),
             body: Some("grant_type=refresh_token".to_owned().into()),
+            credential: None,
             timeout: Duration::from_secs(10),
         };
         bench.wire.fetch(request).await.map(|response| response.status)

@@ -186,6 +186,7 @@ async fn of_the_hosts_own_requests_no_header_is_kept() {
         hosts: vec!["api.example.com".to_owned().try_into().unwrap()],
         headers: http::HeaderMap::new(),
         body: Some(format!("refresh_token={SECRET}").into()),
+        credential: None,
         timeout: Duration::from_secs(10),
     };
     assert_eq!(world.wire.fetch(request).await.unwrap().status, 400);

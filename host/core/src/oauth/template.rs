@@ -23,6 +23,9 @@ pub struct Variable {
     /// of a path.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub suffixes: Vec<String>,
+    /// Whether it is any text, such as a person's name at the provider. Such a variable stands in no URL.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub text: bool,
 }
 
 /// Variables by name.
@@ -40,6 +43,12 @@ impl Variable {
     /// A value as it is kept, or what is wrong with it.
     pub fn read(&self, value: &str) -> Result<String, String> {
         let value = value.trim();
+        if self.text {
+            let fits = (1..=VALUE_BYTES_MAX).contains(&value.len())
+                && !value.chars().any(char::is_control);
+            let rule = || format!("is a text of 1 to {VALUE_BYTES_MAX} bytes");
+            return if fits { Ok(value.to_owned()) } else { Err(rule()) };
+        }
         if self.suffixes.is_empty() {
             let letter = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
             let fits = (1..=VALUE_BYTES_MAX).contains(&value.len())
@@ -101,7 +110,7 @@ pub(super) fn check(text: &str, variables: &Variables) -> Result<Url, String> {
     let (authority, rest) = authority(text).ok_or("is no https URL")?;
     for piece in pieces(text)? {
         if let Piece::Name(name) = piece
-            && !variables.contains_key(name)
+            && !variables.get(name).is_some_and(|variable| !variable.text)
         {
             return Err(format!(
                 "has the placeholder `{{{name}}}`, which `variables` does not state"
@@ -245,7 +254,7 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
     Ok(pieces)
 }
 
-fn filled(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+pub(crate) fn filled(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut url = String::new();
     for piece in pieces(text)? {
         match piece {

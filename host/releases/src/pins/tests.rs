@@ -663,6 +663,7 @@ async fn connect(bench: &Bench, user: Option<&str>) {
         paused: false,
         hold_refresh: false,
         watch_until: None,
+        facts: <_>::default(),
         sealed: Default::default(),
         at: OffsetDateTime::UNIX_EPOCH,
     };

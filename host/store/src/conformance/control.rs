@@ -364,6 +364,7 @@ fn connection(slot: &str, generation: u64, sealed: Bytes) -> Connection {
         base_url: Some("https://api.example.com/".to_owned()),
         account: Some("4711".to_owned()),
         scopes: Some(vec!["contacts.read".to_owned()]),
+        facts: [("subdomain".to_owned(), "acme".to_owned())].into(),
         paused: generation.is_multiple_of(2),
         hold_refresh: !generation.is_multiple_of(2),
         watch_until: Some(datetime!(2026-02-04 12:00 UTC)),

@@ -23,6 +23,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::Returned;
 use crate::connections::Vault;
+use crate::facts::Facts;
 
 /// How long a person has from the link to the end: a lunch break is another session.
 pub const SESSION_TIME: Duration = Duration::minutes(30);
@@ -61,6 +62,9 @@ pub struct Session {
     pub return_url: Option<String>,
     /// Who made it.
     pub actor: Actor,
+    /// Values for the variables of the provider's URLs, as far as they are known.
+    #[serde(default)]
+    pub facts: Facts,
     /// After this it is over.
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
@@ -86,6 +90,8 @@ pub(super) struct Pending {
     /// Sealed, in hex: with the code, it is as good as the tokens.
     pub(super) verifier: Option<String>,
     pub(super) redirect_uri: String,
+    #[serde(default)]
+    pub(super) facts: Facts,
     #[serde(with = "time::serde::rfc3339")]
     pub(super) expires_at: OffsetDateTime,
 }
@@ -143,9 +149,13 @@ impl Vault {
     }
 
     async fn environment_kept(&self, key: &str) -> Option<Environment> {
+        Some(self.session_kept(key).await?.of.installation.environment)
+    }
+
+    /// A session that is there, whether it is good or over.
+    pub(super) async fn session_kept(&self, key: &str) -> Option<Session> {
         let cell = self.shared.store.cell(SESSIONS, key.as_bytes()).await.ok()??;
-        let session: Session = serde_json::from_slice(&cell.value).ok()?;
-        Some(session.of.installation.environment)
+        serde_json::from_slice(&cell.value).ok()
     }
 
     /// Removes sessions and states whose time is over. What cannot be read is left to whoever can.
@@ -229,7 +239,7 @@ impl Vault {
     pub(super) async fn keep_session(
         &self,
         of: ConnectionRef,
-        return_url: Option<String>,
+        (return_url, facts): (Option<String>, Facts),
         actor: &Actor,
     ) -> Result<(SessionToken, Session), Fault> {
         self.sweep_in_passing().await;
@@ -238,6 +248,7 @@ impl Vault {
             of,
             return_url,
             actor: actor.clone(),
+            facts,
             expires_at: self.shared.clock.now() + SESSION_TIME,
             used: false,
             begun: 0,

@@ -205,6 +205,7 @@ impl Transit {
             hosts: vec![self.host.clone()],
             headers: self.headers(body.is_some())?,
             body,
+            credential: None,
             timeout: self.config.timeout,
         };
         let response = self.outbound.fetch(request).await.map_err(unsent)?;

@@ -15,8 +15,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::connections::host;
+use crate::connections::{Vault, host};
 use crate::oauth::confirmed;
+use crate::oauth::record::OwnClient;
 use crate::seal::{Field, Place, Sealer};
 
 /// Bytes of a client's id or secret.
@@ -149,6 +150,26 @@ impl Row {
         let same_server =
             self.connector == other.connector || !self.hosts.is_disjoint(&other.hosts);
         self.id == other.id && same_server
+    }
+}
+
+// === impl Vault ===
+
+impl Vault {
+    /// The client that a connection's tokens are had with: its own, or the operator's. Refuses a server that it was not
+    /// set for.
+    pub(crate) async fn client_of(
+        &self,
+        of: &ConnectionRef,
+        own: Option<&OwnClient>,
+        oauth: &Oauth,
+    ) -> Result<Client, Fault> {
+        let by = ClientRef::of(of);
+        let Some(OwnClient { id, secret, hosts }) = own else {
+            return self.shared.clients.open(&by, oauth).await;
+        };
+        confirmed::check(&by, hosts, oauth)?;
+        Ok(Client { id: id.clone(), secret: Some(secret.clone()) })
     }
 }
 
@@ -378,14 +399,16 @@ fn info(row: Row, generation: u64, shared_with: Vec<Environment>) -> ClientInfo 
     ClientInfo { of, id, secret: sealed.is_some(), generation, at, hosts, shared_with }
 }
 
+/// RFC 6749 appendix A.1 and A.2: printable ASCII.
+pub(crate) fn is_client_text(text: &str) -> bool {
+    (1..=CLIENT_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+}
+
 fn check(setting: &ClientSetting) -> Result<(), Fault> {
-    // RFC 6749 appendix A.1 and A.2: printable ASCII.
-    let fits = |text: &str| {
-        (1..=CLIENT_BYTES_MAX).contains(&text.len())
-            && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
-    };
-    let secret = setting.secret.as_ref().is_none_or(|secret| fits(secret.expose_secret()));
-    if fits(&setting.id) && secret {
+    let secret = setting.secret.as_ref();
+    let secret = secret.is_none_or(|secret| is_client_text(secret.expose_secret()));
+    if is_client_text(&setting.id) && secret {
         return Ok(());
     }
     let detail =

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
-use keyway_core::descriptor::{ClientAuth, HostPattern, Oauth, TokenFormat};
+use keyway_core::descriptor::{ClientAuth, Grant, HostPattern, Oauth, TokenFormat};
 use keyway_core::exchange::{HostRequest, Response};
 use keyway_core::ids::{Environment, User};
 use keyway_core::ports::Outbound;
@@ -41,6 +41,8 @@ pub(crate) enum Ask<'a> {
     Code { code: &'a SecretString, redirect_uri: &'a str, verifier: Option<&'a SecretString> },
     /// RFC 6749 section 4.4; for this user, where the provider can be told.
     ClientCredentials { user: Option<&'a User> },
+    /// RFC 7523 section 2.1: what was signed for this request.
+    Assertion(&'a SecretString),
     /// RFC 8693 section 2.1; likewise.
     Exchange { subject: &'a SecretString, user: Option<&'a User> },
 }
@@ -214,6 +216,13 @@ impl<'a> Endpoint<'a> {
                 self.user(&mut form, user);
                 self.scope(&mut form, scopes);
             }
+            Ask::Assertion(signed) => {
+                form.add("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
+                form.add("assertion", signed.expose_secret());
+                if !self.oauth.assertion.as_ref().is_some_and(|assertion| assertion.scope_claim) {
+                    self.scope(&mut form, scopes);
+                }
+            }
             Ask::Exchange { subject, user } => {
                 form.add("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
                 form.add("subject_token", subject.expose_secret());
@@ -254,7 +263,10 @@ impl<'a> Endpoint<'a> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(label));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let secret = self.client.secret.as_ref().map(|secret| secret.expose_secret());
+        // What the client has is a key, which goes nowhere: who asks is in what it signs.
+        let signs = self.oauth.grant == Grant::JwtBearer;
         match (self.oauth.client_auth, secret) {
+            _ if signs => {}
             (ClientAuth::Basic, Some(secret)) => {
                 headers.extend(basic(&self.client.id, secret).map(|value| (AUTHORIZATION, value)));
             }
@@ -278,6 +290,7 @@ impl<'a> Endpoint<'a> {
             hosts: host_of(url).into_iter().collect(),
             headers,
             body: Some(form.finish(format)),
+            credential: None,
             timeout: self.timeout,
         }
     }

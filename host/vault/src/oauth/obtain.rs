@@ -19,14 +19,17 @@ use keyway_core::descriptor::{Grant, Oauth, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef};
 use keyway_core::ports::Credentials as _;
 use keyway_core::{Code, Digest, Fault};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::base_url;
 use crate::connections::Vault;
+use crate::facts::{self, Facts};
 use crate::import::{Established, Trial, Tried, fits};
-use crate::oauth::client::ClientRef;
+use crate::oauth::assertion::{self, Stated};
+use crate::oauth::client::{Client, is_client_text};
+use crate::oauth::confirmed;
 use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
-use crate::oauth::record::{State, Tokens};
+use crate::oauth::record::{OwnClient, State, Tokens};
 use crate::standing::Info;
 
 /// For the one request. Somebody waits for it.
@@ -47,6 +50,10 @@ pub struct Obtain {
     pub subject: Option<SecretString>,
     /// What paths are joined to instead of the descriptor's base URL; checked by the caller.
     pub base_url: Option<String>,
+    /// Values for the variables of the provider's URLs. Those that are not named stay as they were.
+    pub facts: Facts,
+    /// The connection's own client, instead of the operator's: its id, and its secret or the key that it signs with.
+    pub client: Option<(String, SecretString)>,
 }
 
 /// The tenant's own token, to be exchanged for a user's. In use for as long as this is held, which must be until the
@@ -77,6 +84,9 @@ impl Vault {
         base_url_fits: impl Fn(&str) -> Result<(), Fault> + Send + Sync,
         actor: &Actor,
     ) -> Result<Info, Fault> {
+        let known = self.find(&wanted.of).await?.map(|before| before.facts).unwrap_or_default();
+        let wanted = Obtain { facts: facts::read(spec, &wanted.facts, &known)?, ..wanted };
+        facts::complete(spec, &wanted.facts)?;
         let of = &wanted.of;
         let oauth = check(&wanted, spec)?;
         self.check_one_base_url(of, wanted.base_url.as_deref()).await?;
@@ -96,8 +106,11 @@ impl Vault {
         let lease = lease.ok_or_else(taken)?;
         let outcome = async {
             let subject = wanted.subject.as_ref().or(lent.as_ref().map(|lent| &lent.token));
-            let issued = self.ask_first(of, oauth, subject, &spec.scopes).await?;
-            self.accept_first(&wanted, spec, oauth, issued, trial, base_url_fits, actor).await
+            let own = own_client(&wanted, oauth);
+            let asked = (of, &wanted.facts, own.as_ref());
+            let issued = self.ask_first(asked, oauth, subject, &spec.scopes).await?;
+            let wanted = (&wanted, own);
+            self.accept_first(wanted, spec, oauth, issued, trial, base_url_fits, actor).await
         }
         .await;
         if let Err(error) = store.release_lease(&lease).await {
@@ -108,21 +121,30 @@ impl Vault {
 
     async fn ask_first(
         &self,
-        of: &ConnectionRef,
+        (of, facts, own): (&ConnectionRef, &Facts, Option<&OwnClient>),
         oauth: &Oauth,
         subject: Option<&SecretString>,
         scopes: &[String],
     ) -> Result<Issued, Fault> {
-        let client = self.shared.clients.open(&ClientRef::of(of), oauth).await?;
+        let client = self.client_of(of, own, oauth).await?;
+        let filled = facts::filled(of, oauth, facts)?;
         let endpoint =
-            Endpoint::new(&self.shared, &of.installation.environment, (oauth, &client), ASK_TIME);
-        let asked = endpoint.ask(ask(of, subject), scopes).await;
+            Endpoint::new(&self.shared, &of.installation.environment, (&filled, &client), ASK_TIME);
+        let signed = match oauth.grant {
+            Grant::JwtBearer => Some(self.assert((of, facts), &filled, &client, scopes)?),
+            _ => None,
+        };
+        let presented = signed.as_ref().or(subject);
+        let asked = endpoint.ask(ask(of, presented, oauth.grant), scopes).await;
         if let Err(Refused::Broken(_, leftover)) = &asked {
-            self.revoke_leftover(of, oauth, leftover).await;
+            self.revoke_leftover((of, facts), oauth, own, leftover).await;
         }
         asked.map_err(|refused| match refused {
+            Refused::Client(problem) if own.is_some() => {
+                Fault::new(Code::CredentialInvalid, format!("{of}: {problem}"))
+            }
             Refused::Grant => {
-                let detail = format!("{of}: the provider does not take the subject token");
+                let detail = format!("{of}: the provider does not take what is presented");
                 Fault::new(Code::CredentialInvalid, detail)
             }
             Refused::Client(problem) | Refused::Request(_, problem) => {
@@ -140,7 +162,7 @@ impl Vault {
     #[expect(clippy::too_many_arguments, reason = "one connection, and all that it is made of")]
     async fn accept_first(
         &self,
-        wanted: &Obtain,
+        (wanted, own): (&Obtain, Option<OwnClient>),
         spec: &SlotSpec,
         oauth: &Oauth,
         issued: Issued,
@@ -151,13 +173,17 @@ impl Vault {
         let of = &wanted.of;
         let Issued { access, refresh, lifetime, scopes, base_url, account, date, doubtful: _ } =
             issued;
-        let tokens = Tokens { access, refresh, subject: wanted.subject.clone() };
+        let tokens = Tokens { access, refresh, subject: wanted.subject.clone(), own };
         let made = async {
             if let Some(base_url) = &base_url {
                 base_url::below(base_url, oauth)?;
                 base_url_fits(base_url)?;
             }
-            let base_url = base_url.or_else(|| wanted.base_url.clone());
+            let own = facts::filled(of, oauth, &wanted.facts)?.own_base_url();
+            if let Some(own) = &own {
+                base_url_fits(own)?;
+            }
+            let base_url = base_url.or(own).or_else(|| wanted.base_url.clone());
             let tried_at = base_url.as_ref().unwrap_or(&trial.base_url).clone();
             let trial = Trial { base_url: tried_at, hosts: trial.hosts.clone() };
             self.check_one_base_url(of, base_url.as_deref()).await?;
@@ -175,6 +201,7 @@ impl Vault {
                 scopes: scopes.or_else(|| Some(spec.scopes.clone())),
                 account,
                 base_url,
+                facts: wanted.facts.clone(),
                 hold_refresh: false,
                 watch_until: None,
             };
@@ -184,7 +211,7 @@ impl Vault {
             Ok(connection) => self.info(connection).await,
             Err(fault) => {
                 // It was issued all the same, and nobody would ever end it.
-                let revoked = self.revoke_tokens(of, oauth, &tokens).await;
+                let revoked = self.revoke_tokens((of, &wanted.facts), oauth, &tokens).await;
                 tracing::warn!(connection = %of, revoked, "an issued token is not used");
                 Err(fault)
             }
@@ -204,6 +231,21 @@ impl Vault {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Signs what a token is asked for with.
+    pub(crate) fn assert(
+        &self,
+        (of, facts): (&ConnectionRef, &Facts),
+        oauth: &Oauth,
+        client: &Client,
+        scopes: &[String],
+    ) -> Result<SecretString, Fault> {
+        let user = of.user.as_ref().map(|user| user.as_str());
+        let stated = Stated { facts, user, scopes, now: self.shared.clock.now() };
+        assertion::sign(oauth, client, &stated).map_err(|problem| {
+            Fault::new(Code::CredentialInvalid, format!("{of}: its release {problem}"))
+        })
     }
 
     /// The tenant's own token of the slot, to be exchanged for a user's. Refreshed first, if it must be.
@@ -236,9 +278,14 @@ impl Drop for Place<'_> {
 }
 
 /// What a token is asked for with, where there is no refresh token.
-pub(crate) fn ask<'a>(of: &'a ConnectionRef, subject: Option<&'a SecretString>) -> Ask<'a> {
+pub(crate) fn ask<'a>(
+    of: &'a ConnectionRef,
+    subject: Option<&'a SecretString>,
+    grant: Grant,
+) -> Ask<'a> {
     let user = of.user.as_ref();
     match subject {
+        Some(signed) if grant == Grant::JwtBearer => Ask::Assertion(signed),
         Some(subject) => Ask::Exchange { subject, user },
         None => Ask::ClientCredentials { user },
     }
@@ -249,18 +296,23 @@ pub(crate) fn borrows(of: &ConnectionRef, oauth: &Oauth, tokens: &Tokens) -> Res
     if of.user.is_none() || tokens.refresh.is_some() || tokens.subject.is_some() {
         return Ok(false);
     }
+    // A client of the user's own has the user's rights.
+    if tokens.own.is_some() && oauth.grant != Grant::TokenExchange {
+        return Ok(false);
+    }
     // The release may be another than the one with which the first token was had.
-    match oauth.user_param {
-        Some(_) => Ok(oauth.grant == Grant::TokenExchange),
-        None => Err(Fault::new(Code::CredentialInvalid, format!("{of}: {UNNAMED}"))),
+    match oauth.names_user() {
+        true => Ok(oauth.grant == Grant::TokenExchange),
+        false => Err(Fault::new(Code::CredentialInvalid, format!("{of}: {UNNAMED}"))),
     }
 }
 
 /// What is said of a connection whose server does not take what it has.
 pub(crate) const fn refused(tokens: &Tokens) -> &'static str {
-    match tokens.refresh {
-        Some(_) => "the provider does not take the refresh token any more",
-        None => "the provider does not take the subject token any more",
+    match (&tokens.refresh, &tokens.own) {
+        (Some(_), _) => "the provider does not take the refresh token any more",
+        (None, Some(_)) => "the provider does not take the connection's own client any more",
+        (None, None) => "the provider does not take the subject token any more",
     }
 }
 
@@ -269,19 +321,57 @@ fn check<'s>(wanted: &Obtain, spec: &'s SlotSpec) -> Result<&'s Oauth, Fault> {
     let Some(oauth) = spec.scheme.oauth() else {
         return refuse("tokens are obtained for slots of scheme `oauth2`; others are set");
     };
-    let named = wanted.of.user.is_none() || oauth.user_param.is_some();
+    let asks = matches!(oauth.grant, Grant::ClientCredentials | Grant::JwtBearer);
+    if wanted.client.is_some() && !asks {
+        return refuse("a client of its own is for slots with client credentials or an assertion");
+    }
+    let named = wanted.of.user.is_none() || oauth.names_user() || wanted.client.is_some();
+    if let Some((id, secret)) = &wanted.client {
+        check_client(oauth, id, secret)?;
+    }
     match (oauth.grant, &wanted.subject) {
+        (Grant::JwtBearer, Some(_)) => {
+            refuse("`subject_token` is for slots whose tokens are exchanged")
+        }
+        (Grant::JwtBearer, None) if wanted.client.is_none() => {
+            refuse("`client_id` and `client_secret` are needed: who signs, and the key in PEM")
+        }
+        (Grant::JwtBearer, None) if named => Ok(oauth),
         (Grant::AuthorizationCode, _) => refuse("a person connects this slot"),
         (Grant::ClientCredentials, Some(_)) => {
             refuse("`subject_token` is for slots whose tokens are exchanged")
         }
-        (Grant::ClientCredentials | Grant::TokenExchange, None) if !named => refuse(UNNAMED),
+        (Grant::JwtBearer | Grant::ClientCredentials | Grant::TokenExchange, None) if !named => {
+            refuse(UNNAMED)
+        }
         (Grant::TokenExchange, None) if wanted.of.user.is_none() => {
             refuse("`subject_token` is needed: what is exchanged for the tenant's own token")
         }
         (Grant::TokenExchange, Some(subject)) if !fits(subject) => {
             refuse("`subject_token` is no token")
         }
-        (Grant::ClientCredentials, None) | (Grant::TokenExchange, _) => Ok(oauth),
+        (Grant::JwtBearer | Grant::ClientCredentials, None) | (Grant::TokenExchange, _) => {
+            Ok(oauth)
+        }
+    }
+}
+
+/// The client that is the connection's own, good for the hosts that its release names now.
+fn own_client(wanted: &Obtain, oauth: &Oauth) -> Option<OwnClient> {
+    let (id, secret) = wanted.client.clone()?;
+    Some(OwnClient { id, secret, hosts: confirmed::hosts(oauth) })
+}
+
+fn check_client(oauth: &Oauth, id: &str, secret: &SecretString) -> Result<(), Fault> {
+    let refuse = |detail: &str| Err(Fault::new(Code::CredentialInvalid, detail));
+    match &oauth.assertion {
+        _ if !is_client_text(id) => refuse("`client_id` is not printable ASCII of 1 KiB at most"),
+        Some(assertion) if !assertion::is_key(secret, assertion.algorithm) => refuse(
+            "`client_secret` is no private key in PEM that the slot's assertions are signed with",
+        ),
+        None if !is_client_text(secret.expose_secret()) => {
+            refuse("`client_secret` is not printable ASCII of 1 KiB at most")
+        }
+        _ => Ok(()),
     }
 }

@@ -5,6 +5,7 @@
 //! version that was read, so of two writers one lands. A new epoch begins with new cells; those of an older one are
 //! never read again.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -47,6 +48,19 @@ pub struct Tokens {
     pub refresh: Option<SecretString>,
     /// What was exchanged for them (RFC 8693), to be exchanged again.
     pub subject: Option<SecretString>,
+    /// The client that they are had with, where that is the connection's own and not the operator's.
+    pub own: Option<OwnClient>,
+}
+
+/// A client of one connection.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OwnClient {
+    /// What the provider calls it.
+    pub id: String,
+    /// Its secret, or the key that it signs with.
+    pub secret: SecretString,
+    /// Where it may be presented, or what is signed with it: what the release named when it was given.
+    pub hosts: BTreeSet<String>,
 }
 
 /// Where a connection stands with its authorization server. Holds no secret.
@@ -77,6 +91,9 @@ pub struct State {
     /// What the server has said against the tokens without a name for it.
     #[serde(default)]
     pub denials: Denials,
+    /// Whether the token was set by hand, and is here because it is long: nobody issues another.
+    #[serde(default)]
+    pub by_hand: bool,
 }
 
 /// What may happen next.
@@ -134,6 +151,15 @@ struct Plain<'a> {
     access: &'a str,
     refresh: Option<&'a str>,
     subject: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own: Option<PlainClient<'a>>,
+}
+
+#[derive(Serialize)]
+struct PlainClient<'a> {
+    id: &'a str,
+    secret: &'a str,
+    hosts: &'a BTreeSet<String>,
 }
 
 /// Reads and writes records.
@@ -141,6 +167,16 @@ struct Plain<'a> {
 pub(crate) struct Records {
     store: Store,
     sealer: Sealer,
+}
+
+// === impl OwnClient ===
+
+impl OwnClient {
+    /// Letters of it, with what stands between them.
+    fn bytes(&self) -> usize {
+        let hosts = self.hosts.iter().map(|host| host.len() + 4).sum::<usize>();
+        self.id.len() + self.secret.expose_secret().len() + hosts + 64
+    }
 }
 
 // === impl State ===
@@ -164,6 +200,7 @@ impl State {
             refreshable: tokens.refresh.is_some() || tokens.subject.is_some(),
             tried: false,
             denials: Denials::default(),
+            by_hand: false,
         }
     }
 }
@@ -400,7 +437,8 @@ fn plain(tokens: &Tokens) -> Zeroizing<Vec<u8>> {
     let expose = |token: &'_ SecretString| token.expose_secret().len();
     let bytes = expose(&tokens.access)
         + tokens.refresh.as_ref().map_or(0, expose)
-        + tokens.subject.as_ref().map_or(0, expose);
+        + tokens.subject.as_ref().map_or(0, expose)
+        + tokens.own.as_ref().map_or(0, OwnClient::bytes);
     // Sized up front: a buffer that grew would leave a copy of a secret behind. Tokens have no letter that JSON
     // escapes to more than two bytes.
     let mut text = Zeroizing::new(Vec::with_capacity(bytes * 2 + 64));
@@ -408,6 +446,11 @@ fn plain(tokens: &Tokens) -> Zeroizing<Vec<u8>> {
         access: tokens.access.expose_secret(),
         refresh: tokens.refresh.as_ref().map(|token| token.expose_secret()),
         subject: tokens.subject.as_ref().map(|token| token.expose_secret()),
+        own: tokens.own.as_ref().map(|OwnClient { id, secret, hosts }| PlainClient {
+            id,
+            secret: secret.expose_secret(),
+            hosts,
+        }),
     };
     serde_json::to_writer(&mut *text, &plain).unwrap_or_default();
     text
@@ -420,8 +463,10 @@ fn decode(plain: &[u8]) -> Result<Tokens, Fault> {
         access: SecretString,
         refresh: Option<SecretString>,
         subject: Option<SecretString>,
+        #[serde(default)]
+        own: Option<OwnClient>,
     }
-    let Owned { access, refresh, subject } = serde_json::from_slice(plain)
+    let Owned { access, refresh, subject, own } = serde_json::from_slice(plain)
         .map_err(|_| Fault::new(Code::Internal, "sealed tokens have an unknown form"))?;
-    Ok(Tokens { access, refresh, subject })
+    Ok(Tokens { access, refresh, subject, own })
 }

@@ -29,11 +29,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::barrier::{held_back, paused};
 use crate::connections::Vault;
+use crate::facts::{self, Facts};
 use crate::oauth::client::{Client, ClientRef};
 use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
 use crate::oauth::expiry::{Freshness, Life};
 use crate::oauth::obtain::{self, Lent};
-use crate::oauth::record::{Phase, Record, State, Tokens, Unwritten};
+use crate::oauth::record::{OwnClient, Phase, Record, State, Tokens, Unwritten};
 use crate::oauth::refresh::besides::Besides;
 use crate::oauth::refresh::refusals::Refusals;
 use crate::steps::Step;
@@ -83,6 +84,9 @@ struct Subject {
     of: ConnectionRef,
     epoch: u64,
     spec: SlotSpec,
+    facts: Facts,
+    /// The client that is the connection's own.
+    own: Option<OwnClient>,
     /// The version that was found wanting.
     seen: u64,
     /// Who wants it.
@@ -286,7 +290,9 @@ impl Vault {
         }
         let record = Arc::new(record);
         records.insert(of.clone(), (epoch, Arc::clone(&record)));
-        self.shared.standings.note(of, Some((&record.state.phase).into()));
+        if !record.state.by_hand {
+            self.shared.standings.note(of, Some((&record.state.phase).into()));
+        }
         record
     }
 
@@ -304,7 +310,8 @@ impl Vault {
         if self.in_flight(&of) {
             return Ok(());
         }
-        match self.shared.tower.refusals.rest(&ClientRef::of(&of)) {
+        let shared = record.tokens.own.is_none();
+        match self.shared.tower.refusals.rest(&ClientRef::of(&of)).filter(|_| shared) {
             Some(rest) => Err(client_rests(&of, rest)),
             None => rested(&of, record),
         }
@@ -342,8 +349,8 @@ impl Vault {
 
     async fn fly(&self, mut subject: Subject) -> Result<(), Fault> {
         // Before the intent: without a client nothing could be sent.
-        let (of, oauth) = (ClientRef::of(&subject.of), oauth(&subject.spec)?);
-        let client = self.shared.clients.open(&of, oauth).await?;
+        let oauth = oauth(&subject.spec)?;
+        let client = self.client_of(&subject.of, subject.own.as_ref(), oauth).await?;
         if subject.borrows {
             subject.lent = Some(self.lent(&subject.of, &subject.spec).await?);
         }
@@ -395,7 +402,9 @@ impl Vault {
         self.check_phase(subject, oauth, &record, lease).await?;
         self.check_not_stopped(of).await?;
         let by = ClientRef::of(of);
+        let shared = subject.own.is_none();
         if subject.wanted == Wanted::Use
+            && shared
             && let Err(rest) = self.shared.tower.refusals.turn(&by)
         {
             return Err(client_rests(of, rest));
@@ -424,7 +433,7 @@ impl Vault {
         }
         self.shared.steps.reached(Step::Answered).await;
         let asked = asked.or_else(|refused| refused.usable(oauth));
-        if matches!(asked, Ok(_) | Err(Refused::Grant | Refused::Request(..))) {
+        if shared && matches!(asked, Ok(_) | Err(Refused::Grant | Refused::Request(..))) {
             self.client_taken(&by);
         }
         match asked {
@@ -494,20 +503,37 @@ impl Vault {
         client: &Client,
         tokens: &Tokens,
     ) -> Result<Issued, Refused> {
+        let filled = facts::filled(&subject.of, oauth, &subject.facts);
+        let oauth = filled.map_err(|fault| Refused::Unsent(fault.detail))?;
         let endpoint = Endpoint::new(
             &self.shared,
             &subject.of.installation.environment,
-            (oauth, client),
+            (&oauth, client),
             ASK_TIME,
         );
+        let of = &subject.of;
+        let signed = match oauth.grant {
+            Grant::JwtBearer if tokens.refresh.is_none() => {
+                let signed =
+                    self.assert((of, &subject.facts), &oauth, client, &subject.spec.scopes);
+                Some(signed.map_err(|fault| Refused::Unsent(fault.detail))?)
+            }
+            _ => None,
+        };
         let ask = match (&tokens.refresh, &tokens.subject) {
+            _ if signed.is_some() => obtain::ask(of, signed.as_ref(), oauth.grant),
             (Some(refresh), _) => Ask::Refresh(refresh),
             (None, token) => {
                 let lent = subject.lent.as_ref().map(|lent| &lent.token);
-                obtain::ask(&subject.of, token.as_ref().or(lent))
+                obtain::ask(of, token.as_ref().or(lent), oauth.grant)
             }
         };
-        endpoint.ask(ask, &subject.spec.scopes).await
+        let asked = endpoint.ask(ask, &subject.spec.scopes).await;
+        asked.map_err(|refused| match refused {
+            // Nobody else's: a person has to give another.
+            Refused::Client(_) if subject.own.is_some() => Refused::Grant,
+            other => other,
+        })
     }
 
     /// Makes issued tokens durable. They exist nowhere else, so this does not give up easily.
@@ -524,6 +550,7 @@ impl Vault {
             // Many providers send no new one: the old one stays.
             refresh: issued.refresh.or_else(|| record.tokens.refresh.clone()),
             subject: record.tokens.subject.clone(),
+            own: record.tokens.own.clone(),
         };
         let now = self.noted_at(issued.date);
         let state = State::issued(record.state.version + 1, now, issued.lifetime, &tokens);
@@ -577,7 +604,7 @@ impl Vault {
     ) -> Result<Option<Record>, Fault> {
         let (of, epoch) = (&subject.of, subject.epoch);
         let Some(now) = self.shared.records.load(of, epoch, self.shared.clock.now()).await? else {
-            self.drop_issued(of, &subject.spec, issued).await;
+            self.drop_issued((of, &subject.facts), &subject.spec, issued).await;
             return Ok(None);
         };
         if now.state.version == over.state.version {
@@ -608,7 +635,8 @@ fn subject(
 ) -> Result<Subject, Fault> {
     let oauth = oauth(spec)?;
     let of = connection.reference();
-    if !record.state.refreshable && oauth.grant != Grant::ClientCredentials {
+    let asks = matches!(oauth.grant, Grant::ClientCredentials | Grant::JwtBearer);
+    if !record.state.refreshable && !asks {
         // An access token alone, and its time is over: only a person can get another.
         return Err(needs_reauth(&of));
     }
@@ -616,6 +644,8 @@ fn subject(
         of,
         epoch: connection.epoch,
         spec: spec.clone(),
+        facts: connection.facts.clone(),
+        own: record.tokens.own.clone(),
         seen: record.state.version,
         wanted,
         lent: None,

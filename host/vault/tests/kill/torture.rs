@@ -321,12 +321,18 @@ impl World {
         let (access, refresh) = server.grant();
         let import = Import {
             of: self.of.clone(),
-            tokens: Tokens { access: access.into(), refresh: Some(refresh.into()), subject: None },
+            tokens: Tokens {
+                access: access.into(),
+                refresh: Some(refresh.into()),
+                subject: None,
+                own: None,
+            },
             obtained_at: Some(System.now()),
             expires_at: Some(System.now() + Duration::from_secs(3600)),
             scopes: None,
             account: None,
             base_url: None,
+            facts: <_>::default(),
             hold_refresh: None,
             replace: true,
         };

@@ -111,8 +111,13 @@ impl World {
     }
 
     async fn obtain(&self, user: Option<&str>, subject: Option<&str>) -> Result<Info, Fault> {
-        let wanted =
-            Obtain { of: connection(user), subject: subject.map(Into::into), base_url: None };
+        let wanted = Obtain {
+            of: connection(user),
+            subject: subject.map(Into::into),
+            base_url: None,
+            facts: <_>::default(),
+            client: None,
+        };
         let trial = Trial { base_url: "https://api.example.com".to_owned(), hosts: vec![] };
         self.vault.obtain(wanted, &self.spec, &trial, |_| Ok(()), &actor()).await
     }
@@ -420,4 +425,100 @@ async fn a_pause_waits_for_the_exchange_that_the_tenant_s_token_is_lent_to() {
         assert_eq!(world.last("subject_token").unwrap(), "access-3");
         resume().await;
     }
+}
+
+impl World {
+    async fn obtain_with(&self, client: Option<(&str, &str)>) -> Result<Info, Fault> {
+        let wanted = Obtain {
+            of: connection(None),
+            subject: None,
+            base_url: None,
+            facts: [("username".to_owned(), "ann@example.com".to_owned())]
+                .into_iter()
+                .filter(|_| {
+                    self.spec.scheme.oauth().is_some_and(|oauth| !oauth.variables.is_empty())
+                })
+                .collect(),
+            client: client.map(|(id, secret)| (id.to_owned(), secret.into())),
+        };
+        let trial = Trial { base_url: "https://api.example.com".to_owned(), hosts: vec![] };
+        self.vault.obtain(wanted, &self.spec, &trial, |_| Ok(()), &actor()).await
+    }
+}
+
+/// Two tenants of a provider where each makes a client of its own: its requests are made with it, also the later ones, and a
+/// client that is refused is that tenant's matter alone.
+#[tokio::test(start_paused = true)]
+async fn a_client_of_the_connection_s_own_is_kept_and_used() {
+    let facts = json!({"grant": "client-credentials", "client-auth": "post"});
+    let world = World::new(facts).await;
+    world.obtain_with(Some(("tenant's", "its-secret"))).await.unwrap();
+    expire().await;
+    call(&world.vault, &connection(None), &world.spec).await.unwrap();
+    let asked = world.server.asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 2);
+    for form in &asked {
+        assert_eq!((&*form["client_id"], &*form["client_secret"]), ("tenant's", "its-secret"));
+    }
+    *world.server.answer.lock().unwrap() = Some((401, r#"{"error":"invalid_client"}"#));
+    expire().await;
+    let fault = call(&world.vault, &connection(None), &world.spec).await.unwrap_err();
+    assert_eq!(fault.code, Code::NeedsReauth);
+    // The operator's own is as good as before.
+    *world.server.answer.lock().unwrap() = None;
+    world.obtain(None, None).await.unwrap();
+    let last = world.server.asked.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(last["client_id"], "client");
+    // It goes where it was given for, and nowhere else.
+    world.obtain_with(Some(("tenant's", "its-secret"))).await.unwrap();
+    let mut spec = serde_json::to_value(&world.spec).unwrap();
+    spec["scheme"]["token-url"] = json!("https://evil.example.net/token");
+    let elsewhere = serde_json::from_value(spec).unwrap();
+    expire().await;
+    let fault = call(&world.vault, &connection(None), &elsewhere).await.unwrap_err();
+    assert_eq!(fault.code, Code::OauthClientUnconfirmed);
+}
+
+/// A service's key: each token is asked for with a new assertion, and the key itself is in no request.
+#[tokio::test(start_paused = true)]
+async fn a_key_signs_for_each_token_and_goes_nowhere() {
+    let world = World::new(json!({
+        "grant": "jwt-bearer",
+        "variables": {"username": {"text": true, "summary": "The user at the provider"}},
+        "assertion": {"algorithm": "ES256", "subject": "{username}", "scope-claim": true},
+    }))
+    .await;
+    // Made for this test: it opens nothing.
+    let key = "-----BEGIN PRIVATE KEY-----\n\
+        MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgsGUO+vqQ3gkDwmUg\n\
+        WPmRfEqEmOEg9GtouC29v264VtOhRANCAAQuEre7rd1uh93LZDlt3nLKNUbBJ5gh\n\
+        Tqi4/mw63XYaX+Q/iUJb1BIw5JwsblrGwAIgqIFeSCIIp8bvp8IHoEND\n\
+        -----END PRIVATE KEY-----\n";
+    for (client, why) in [(None, "needed"), (Some(("svc", "no key")), "PEM")] {
+        let fault = world.obtain_with(client).await.unwrap_err();
+        assert!(fault.code == Code::CredentialInvalid && fault.detail.contains(why), "{fault}");
+    }
+    world.obtain_with(Some(("svc", key))).await.unwrap();
+    expire().await;
+    call(&world.vault, &connection(None), &world.spec).await.unwrap();
+    let asked = world.server.asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 2);
+    for form in &asked {
+        assert_eq!(form["grant_type"], "urn:ietf:params:oauth:grant-type:jwt-bearer");
+        let names: Vec<_> = form.keys().map(String::as_str).collect();
+        assert_eq!(names, ["assertion", "grant_type"], "no client, and no key");
+        let claims = form["assertion"].split('.').nth(1).unwrap();
+        let claims =
+            base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, claims);
+        let claims: Value = serde_json::from_slice(&claims.unwrap()).unwrap();
+        let said =
+            ["iss", "sub", "aud", "scope"].map(|name| claims[name].as_str().unwrap().to_owned());
+        let expected = ["svc", "ann@example.com", "https://login.example.com/token", "read write"];
+        assert_eq!(said, expected);
+    }
+    assert_ne!(asked[0]["assertion"], asked[1]["assertion"], "one for each request");
+    *world.server.answer.lock().unwrap() = Some((400, r#"{"error":"invalid_grant"}"#));
+    expire().await;
+    let fault = call(&world.vault, &connection(None), &world.spec).await.unwrap_err();
+    assert_eq!(fault.code, Code::NeedsReauth);
 }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::header::{COOKIE, HeaderValue, LOCATION, REFERRER_POLICY, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use keyway_core::{Code, Digest};
+use keyway_core::{Digest, Fault};
 use keyway_vault::consent::STATE_TIME;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -49,15 +49,26 @@ pub(super) fn go(url: &str, cookie: &str) -> Response {
 }
 
 /// To the operator's page, with what came of it.
-pub(super) fn back(url: &str, failed: Option<Code>) -> Response {
+pub(super) fn back(url: &str, failed: Option<&Fault>) -> Response {
     let Ok(mut url) = Url::parse(url) else { return see("/") };
     {
         let mut query = url.query_pairs_mut();
         match failed {
             None => query.append_pair("status", "connected"),
-            Some(code) => query.append_pair("status", "failed").append_pair("code", code.as_str()),
+            Some(fault) => {
+                query.append_pair("status", "failed").append_pair("code", fault.code.as_str());
+                let error = fault.provider_code.as_deref();
+                query.extend_pairs(error.map(|error| ("error", error)))
+            }
         };
     }
+    see(url.as_str())
+}
+
+/// To the same place, with what came in a form in the query.
+pub(super) fn again(url: &str, pairs: &[(String, String)]) -> Response {
+    let Ok(mut url) = Url::parse(url) else { return see("/") };
+    url.query_pairs_mut().extend_pairs(pairs);
     see(url.as_str())
 }
 
@@ -93,6 +104,8 @@ fn name(public: &PublicUrl, state: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use keyway_core::Code;
+
     use super::*;
 
     fn public(text: &str) -> PublicUrl {
@@ -138,8 +151,12 @@ mod tests {
             |response: &Response| response.headers()[LOCATION].to_str().unwrap().to_owned();
         let done = back("https://shop.example/x?a=b", None);
         assert_eq!(location(&done), "https://shop.example/x?a=b&status=connected");
-        let refused = back("https://shop.example/x", Some(Code::ConsentRefused));
+        let mut fault = Fault::new(Code::ConsentRefused, "no");
+        let refused = back("https://shop.example/x", Some(&fault));
         assert_eq!(location(&refused), "https://shop.example/x?status=failed&code=consent-refused");
+        fault.provider_code = Some("access_denied".to_owned());
+        let said = location(&back("https://shop.example/x", Some(&fault)));
+        assert!(said.ends_with("&code=consent-refused&error=access_denied"), "{said}");
         assert_eq!(refused.status(), StatusCode::SEE_OTHER);
     }
 }

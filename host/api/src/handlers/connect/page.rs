@@ -26,10 +26,24 @@ border-radius:.75rem;overflow-wrap:anywhere}\
 header{margin-bottom:1.5rem;font-weight:600}header img{max-height:3rem;max-width:100%;display:block}\
 h1{margin:0 0 1rem;font-size:1.5rem;line-height:1.25}p{margin:0 0 1rem}\
 ul{margin:0 0 1.25rem;padding-left:1.25rem}code{font:.9375em ui-monospace,monospace}\
+label{display:block;margin-bottom:.25rem}\
+input{width:100%;padding:.75rem;border:1px solid var(--text);border-radius:.5rem;background:var(--background);\
+color:var(--text);font:inherit}\
 button{width:100%;padding:.875rem 1rem;border:1px solid var(--text);border-radius:.5rem;\
 background:var(--accent);color:var(--on-accent);font:inherit;font-weight:600;cursor:pointer}\
 button:focus-visible{outline:3px solid var(--text);outline-offset:3px}\
 footer{margin-top:1.5rem;font-size:.875rem}";
+
+/// Fields of what is typed.
+pub(super) const KEY: &str = "key";
+pub(super) const USER: &str = "user";
+pub(super) const PASSWORD: &str = "password";
+
+/// What the name of a field begins with that is a variable.
+pub(super) const VARIABLE: &str = "variable.";
+
+/// Letters that a person may type into one: the longest value that any variable takes.
+const VALUE_LETTERS_MAX: u16 = 253;
 
 /// A page, but for how it looks.
 pub(super) struct Page {
@@ -55,10 +69,25 @@ pub(super) struct Request<'a> {
     pub(super) scopes: &'a [String],
     /// Where the person will sign in.
     pub(super) provider: Option<String>,
+    /// What the person is to fill in: its name, and what it is.
+    pub(super) asks: Vec<(&'a str, &'a str)>,
+    /// What the person types instead of a consent.
+    pub(super) typed: Typed,
     /// Where the form goes.
     pub(super) action: String,
     /// Where the person will be in the end.
     pub(super) return_url: Option<&'a str>,
+}
+
+/// What a person types to connect a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Typed {
+    /// Nothing: there is a provider to consent at.
+    Nothing,
+    /// A token or an API key.
+    Key,
+    /// A user and a password.
+    Login,
 }
 
 /// The host of a URL, for people to compare with what their browser shows.
@@ -79,6 +108,8 @@ impl Page {
             purpose,
             scopes,
             provider,
+            asks,
+            typed,
             action,
             return_url,
         } = request;
@@ -92,7 +123,9 @@ impl Page {
                 ". If you do not know them, close this page."
             }
             @if !purpose.is_empty() { p { (purpose) } }
-            @if scopes.is_empty() {
+            @if *typed != Typed::Nothing {
+                p { "What you type is tried, and kept for as long as you are connected. It is shown to nobody." }
+            } @else if scopes.is_empty() {
                 p { "No particular permissions are asked for." }
             } @else {
                 p id="asked" { "You will be asked to grant:" }
@@ -101,7 +134,28 @@ impl Page {
             @if let Some(provider) = provider {
                 p { "You sign in at " strong { (provider) } ". Your password is not shown to anybody else." }
             }
-            form method="post" action=(action) { button type="submit" { "Continue" } }
+            form method="post" action=(action) {
+                @for (name, summary) in asks {
+                    p {
+                        label for=(name) { @if summary.is_empty() { (name) } @else { (summary) } }
+                        input id=(name) name={ (VARIABLE) (name) } required maxlength=(VALUE_LETTERS_MAX)
+                            autocomplete="off" autocapitalize="none" spellcheck="false";
+                    }
+                }
+                @match typed {
+                    Typed::Nothing => {}
+                    Typed::Key => { (secret(KEY, "Key or token")) }
+                    Typed::Login => {
+                        p {
+                            label for=(USER) { "User" }
+                            input id=(USER) name=(USER) required autocomplete="off"
+                                autocapitalize="none" spellcheck="false";
+                        }
+                        (secret(PASSWORD, "Password"))
+                    }
+                }
+                button type="submit" { "Continue" }
+            }
         };
         // A browser holds the policy of the page against every address that its form is redirected to, up to the
         // last one. Providers send people through hosts of theirs that no descriptor can list, so TLS is asked for.
@@ -193,6 +247,17 @@ impl Page {
     }
 }
 
+/// A field that nobody looks over a shoulder at. A password may be empty, where the user is the key.
+fn secret(name: &str, label: &str) -> Markup {
+    html! {
+        p {
+            label for=(name) { (label) }
+            input id=(name) name=(name) type="password" required[name == KEY] autocomplete="off"
+                autocapitalize="none" spellcheck="false";
+        }
+    }
+}
+
 fn style(colours: Colours) -> String {
     let Colours { accent, background, text } = colours;
     let on_accent = accent.readable();
@@ -218,6 +283,13 @@ fn advice(code: Code) -> &'static str {
             "You signed in with another account than the one that was connected before. Open your link \
              once more and sign in with that one, or ask for it to be disconnected first."
         }
+        Code::ProbeFailed | Code::CredentialInvalid => {
+            "What you typed was not taken by the other side. Open your link once more, and type it as it is shown there."
+        }
+        Code::InvalidRequest => {
+            "What you typed is not of the form that the other side uses. Open your link once more, and copy it from \
+             where you see it there."
+        }
         Code::TokenEndpointFailed => {
             "The other side is not answering as it should. Open your link once more in a few minutes."
         }
@@ -242,6 +314,8 @@ mod tests {
             purpose,
             scopes,
             provider: Some("auth.example.test".to_owned()),
+            asks: vec![("sub\"><b>", "<b>Your subdomain</b>")],
+            typed: Typed::Login,
             action: "https://shop.example/connect/\"><b>/start".to_owned(),
             return_url: Some("http://127.0.0.1:9/back"),
         }

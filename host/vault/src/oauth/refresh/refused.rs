@@ -102,7 +102,8 @@ impl Vault {
     /// What was said against the tokens so far. Where nothing was presented but the client, nothing is.
     fn denials(&self, subject: &Subject, record: &Record, refused: &Refused) -> Denials {
         let Tokens { refresh, subject: own, .. } = &record.tokens;
-        let presented = refresh.is_some() || own.is_some() || subject.lent.is_some();
+        let shared = subject.own.is_none();
+        let presented = !shared || refresh.is_some() || own.is_some() || subject.lent.is_some();
         let before = record.state.denials;
         match presented && refused.is_denial() {
             true => before.and_one(self.shared.clock.now()),
