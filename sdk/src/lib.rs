@@ -66,7 +66,7 @@ pub use exact::from_json;
 pub use failure::{Failure, FailureKind};
 pub use http::{Http, Request, Response, send_all};
 pub use listen::{Delivery, Event, Listen, Received, Reply};
-pub use oauth::{ClientAuth, ErrorMeaning, Oauth, Refresh};
+pub use oauth::{Assertion, ClientAuth, ErrorMeaning, Oauth, Refresh};
 pub use read::{Page, Read, ReadRequest, Record, Schemas};
 pub use register::{STAMP, STAMP_BYTES};
 pub use remember::{Obstacle, Remember};

@@ -41,6 +41,14 @@ pub struct Oauth {
     #[serde(skip_serializing_if = "Option::is_none")]
     user_param: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    assertion: Option<Assertion>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    variables: BTreeMap<String, Variable>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    callback_facts: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_format: Option<TokenFormat>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     base_url: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     base_url_suffixes: Vec<String>,
@@ -50,6 +58,45 @@ pub struct Oauth {
     answer: Places,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<ErrorSign>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Variable {
+    summary: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suffixes: Vec<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    text: bool,
+}
+
+/// What a connection's own key signs for a token (RFC 7523): who it is, for whom, and of whom it speaks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Assertion {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audience: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifetime: Option<u32>,
+    algorithm: Algorithm,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    scope_claim: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    claims: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+enum Algorithm {
+    RS256,
+    ES256,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum TokenFormat {
+    Json,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
@@ -92,14 +139,17 @@ enum Grant {
     AuthorizationCode,
     ClientCredentials,
     TokenExchange,
+    JwtBearer,
 }
 
 /// How the operator's client says who it is (RFC 6749 section 2.3.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientAuth {
-    /// `Authorization: Basic …`.
+    /// `Authorization: Basic …`, each part form-encoded.
     Basic,
+    /// The same, each part as it is: for a provider that does not decode them.
+    BasicRaw,
     /// `client_id` and `client_secret` in the body.
     Post,
     /// `client_id` in the body: a public client.
@@ -144,6 +194,11 @@ impl Oauth {
         Self::of(Grant::TokenExchange, token_url.into())
     }
 
+    /// A key of the connection's own signs for its tokens (RFC 7523): a service account, or a server that speaks for a user.
+    pub fn jwt_bearer(token_url: impl Into<String>, assertion: Assertion) -> Self {
+        Self { assertion: Some(assertion), ..Self::of(Grant::JwtBearer, token_url.into()) }
+    }
+
     fn of(grant: Grant, token_url: String) -> Self {
         Self {
             grant,
@@ -161,6 +216,10 @@ impl Oauth {
             authorize_params: BTreeMap::new(),
             token_params: BTreeMap::new(),
             user_param: None,
+            assertion: None,
+            variables: BTreeMap::new(),
+            callback_facts: Vec::new(),
+            token_format: None,
             base_url: None,
             base_url_suffixes: Vec::new(),
             account: None,
@@ -254,6 +313,59 @@ impl Oauth {
         self
     }
 
+    /// A part of the URLs that each connection fills in, `{name}` in them: of a host, with a domain behind it, or of a path.
+    /// Whoever connects is asked for it by `summary`.
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<String>, summary: impl Into<String>) -> Self {
+        let variable = Variable { summary: summary.into(), suffixes: Vec::new(), text: false };
+        self.variables.insert(name.into(), variable);
+        self
+    }
+
+    /// A text that each connection fills into the subject of an assertion, such as a user's name at the provider.
+    #[must_use]
+    pub fn text_variable(mut self, name: impl Into<String>, summary: impl Into<String>) -> Self {
+        let variable = Variable { summary: summary.into(), suffixes: Vec::new(), text: true };
+        self.variables.insert(name.into(), variable);
+        self
+    }
+
+    /// The same for a whole host, `https://{name}/…`, at or below one of these domains.
+    #[must_use]
+    pub fn host_variable<S: Into<String>>(
+        mut self,
+        name: impl Into<String>,
+        summary: impl Into<String>,
+        suffixes: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let suffixes = suffixes.into_iter().map(Into::into).collect();
+        let variable = Variable { summary: summary.into(), suffixes, text: false };
+        self.variables.insert(name.into(), variable);
+        self
+    }
+
+    /// The connection's base URL, with variables in it, on a declared host.
+    #[must_use]
+    pub fn own_base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// A parameter of the callback that is kept as a fact of the connection, such as `realmId`:
+    /// [`settings::connection`](crate::settings::connection) has it.
+    #[must_use]
+    pub fn callback_fact(mut self, name: impl Into<String>) -> Self {
+        self.callback_facts.push(name.into());
+        self
+    }
+
+    /// The token endpoint takes JSON instead of a form.
+    #[must_use]
+    pub fn json_requests(mut self) -> Self {
+        self.token_format = Some(TokenFormat::Json);
+        self
+    }
+
     /// JSON Pointer into the token endpoint's answer to the connection's base URL, and the domains that it may lie
     /// below.
     #[must_use]
@@ -319,6 +431,66 @@ impl Oauth {
     }
 }
 
+// === impl Assertion ===
+
+impl Assertion {
+    /// Signed by an RSA key, with SHA-256.
+    pub fn rs256() -> Self {
+        Self::signed(Algorithm::RS256)
+    }
+
+    /// Signed by a key on P-256, with SHA-256.
+    pub fn es256() -> Self {
+        Self::signed(Algorithm::ES256)
+    }
+
+    const fn signed(algorithm: Algorithm) -> Self {
+        Self {
+            audience: None,
+            subject: None,
+            lifetime: None,
+            algorithm,
+            scope_claim: false,
+            claims: BTreeMap::new(),
+        }
+    }
+
+    /// For whom it is. The token endpoint unless stated.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience = Some(audience.into());
+        self
+    }
+
+    /// Of whom it speaks, with variables: `{username}`, and `{user}` for the user as calls name it.
+    #[must_use]
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// Seconds that it is good for: 1 to 3600, five minutes unless stated.
+    #[must_use]
+    pub fn lifetime(mut self, seconds: u32) -> Self {
+        self.lifetime = Some(seconds);
+        self
+    }
+
+    /// It has the scopes itself; unless stated, the request has them.
+    #[must_use]
+    pub fn scope_claim(mut self) -> Self {
+        self.scope_claim = true;
+        self
+    }
+
+    /// One more claim.
+    #[must_use]
+    pub fn claim(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.claims.insert(name.into(), value.into());
+        self
+    }
+}
+
 // === impl Places ===
 
 impl Places {
@@ -348,6 +520,58 @@ mod tests {
         assert_eq!(
             serde_json::to_value(machine).unwrap(),
             json!({"grant": "client-credentials", "token-url": "https://a.example/token"})
+        );
+    }
+
+    #[test]
+    fn urls_of_each_customer_have_variables() {
+        let oauth = Oauth::authorization_code("https://{sub}.a.example/go", "https://{host}/token")
+            .client_auth(ClientAuth::BasicRaw)
+            .variable("sub", "Your subdomain")
+            .host_variable("host", "Your host", ["my.a.example"])
+            .callback_fact("realmId")
+            .json_requests()
+            .own_base_url("https://{sub}.a.example/api");
+        assert_eq!(
+            serde_json::to_value(oauth).unwrap(),
+            json!({
+                "grant": "authorization-code",
+                "authorize-url": "https://{sub}.a.example/go",
+                "token-url": "https://{host}/token",
+                "client-auth": "basic-raw",
+                "variables": {
+                    "sub": {"summary": "Your subdomain"},
+                    "host": {"summary": "Your host", "suffixes": ["my.a.example"]},
+                },
+                "callback-facts": ["realmId"],
+                "token-format": "json",
+                "base-url": "https://{sub}.a.example/api",
+            })
+        );
+    }
+
+    #[test]
+    fn an_assertion_is_what_is_signed() {
+        let assertion =
+            Assertion::rs256().subject("{username}").audience("https://a.example").scope_claim();
+        let oauth =
+            Oauth::jwt_bearer("https://a.example/token", assertion.lifetime(180).claim("a", "b"))
+                .text_variable("username", "Who");
+        assert_eq!(
+            serde_json::to_value(oauth).unwrap(),
+            json!({
+                "grant": "jwt-bearer",
+                "token-url": "https://a.example/token",
+                "assertion": {
+                    "audience": "https://a.example",
+                    "subject": "{username}",
+                    "lifetime": 180,
+                    "algorithm": "RS256",
+                    "scope-claim": true,
+                    "claims": {"a": "b"},
+                },
+                "variables": {"username": {"summary": "Who", "text": true}},
+            })
         );
     }
 
