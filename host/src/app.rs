@@ -153,6 +153,7 @@ impl App {
             role: Role::Admin,
             environments: None,
             publisher: None,
+            bounds: Default::default(),
             expires_at: None,
         })?;
         let path = data.join(TOKEN_FILE);

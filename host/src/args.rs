@@ -237,6 +237,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         calling: Calling,
     },
+    /// Print where a client of the provider reaches a tenant's account: by a host name, and by a base URL.
+    ProxyUrl {
+        /// The tenant.
+        tenant: String,
+        /// The connector, `publisher/name`.
+        connector: String,
+        /// With this slot; default: the one that is set.
+        #[arg(long)]
+        slot: Option<String>,
+        /// For this user of the tenant's; default: for the tenant.
+        #[arg(long)]
+        user: Option<String>,
+    },
     /// Show how the rate limits of providers stand.
     Quotas {
         /// Only of this tenant.
@@ -445,7 +458,7 @@ pub(crate) enum TokenCommand {
     Issue {
         /// What it is called; the actor of what it does.
         name: String,
-        /// viewer, publisher, operator or admin.
+        /// viewer, publisher, operator, admin or caller.
         #[arg(long)]
         role: String,
         /// Only for this environment; repeat for more. Default: all.
@@ -454,6 +467,9 @@ pub(crate) enum TokenCommand {
         /// Only for releases of this publisher.
         #[arg(long)]
         publisher: Option<String>,
+        /// Of a caller.
+        #[command(flatten)]
+        bounds: Bounds,
         /// When it ends, RFC 3339.
         #[arg(long, value_name = "TIME")]
         expires_at: Option<String>,
@@ -465,6 +481,24 @@ pub(crate) enum TokenCommand {
         /// Its name.
         name: String,
     },
+}
+
+/// Which calls a caller's token may make.
+#[derive(Args, Debug)]
+pub(crate) struct Bounds {
+    /// Of a caller: only for this tenant; repeat for more. Default: all.
+    #[arg(long = "tenant", value_name = "TENANT")]
+    pub(crate) tenants: Vec<String>,
+    /// Of a caller: only with this connector, `publisher/name`; repeat for more. Default: all.
+    #[arg(long = "connector", value_name = "CONNECTOR")]
+    pub(crate) connectors: Vec<String>,
+    /// Of a caller: only for this of the tenants' users; repeat for more. Default: all, and tenants themselves.
+    #[arg(long = "user", value_name = "USER")]
+    pub(crate) users: Vec<String>,
+    /// Of a caller: only invoke, discover, read, write or proxy, or the proxy with a method such as GET; repeat for more.
+    /// Default: all.
+    #[arg(long = "verb", value_name = "VERB")]
+    pub(crate) verbs: Vec<String>,
 }
 
 /// `keyway keys`.

@@ -9,6 +9,7 @@ pub(crate) mod keys;
 pub(crate) mod logs;
 pub(crate) mod new;
 pub(crate) mod pins;
+pub(crate) mod proxy;
 pub(crate) mod quotas;
 pub(crate) mod releases;
 pub(crate) mod remote;

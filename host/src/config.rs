@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) api: keyway_api::Limits,
     /// Where people connect accounts, and how that looks.
     pub(crate) connect: keyway_api::connect::Config,
+    /// How clients of providers reach the host.
+    pub(crate) proxy: keyway_api::address::Config,
     /// How the store is opened.
     pub(crate) store: keyway_store::Options,
     /// What one call may use.
@@ -175,6 +177,7 @@ impl Config {
             component_bytes_max: self.runtime.limits.admission.component_bytes_max,
             drain_time_max: self.server.drain_time,
             connect: self.connect.clone(),
+            proxy: self.proxy.clone(),
             limits: self.api.clone(),
         }
     }

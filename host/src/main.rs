@@ -23,8 +23,8 @@ use crate::args::{Allow, Cli, Command, LogsCommand};
 use crate::client::Unreachable;
 use crate::commands::remote::{Refused, Session, Unfit};
 use crate::commands::{
-    admit, calls, connect, connections, explain, keys, logs, new, pins, quotas, releases, serve,
-    settings, tenants, tokens,
+    admit, calls, connect, connections, explain, keys, logs, new, pins, proxy, quotas, releases,
+    serve, settings, tenants, tokens,
 };
 use crate::exit::Exit;
 
@@ -100,6 +100,9 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Write { tenant, connector, object, request, calling } => {
             let session = &session.calling(&calling)?;
             calls::write(session, &tenant, &connector, &object, request).await
+        }
+        Command::ProxyUrl { tenant, connector, slot, user } => {
+            proxy::url(session, (&tenant, &connector), slot.as_deref(), user.as_deref()).await
         }
         Command::Quotas { tenant, connector } => {
             quotas::list(session, tenant.as_deref(), connector.as_deref()).await

@@ -32,6 +32,8 @@ pub struct Descriptor {
     base_url: Option<String>,
     #[serde(skip_serializing_if = "is_zero")]
     redirects: u8,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    link_members: Vec<String>,
     slots: BTreeMap<String, Slot>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rate_limits: Vec<RateLimit>,
@@ -171,6 +173,7 @@ impl Descriptor {
             hosts: Vec::new(),
             base_url: None,
             redirects: 0,
+            link_members: Vec::new(),
             slots: BTreeMap::new(),
             rate_limits: Vec::new(),
             objects: BTreeMap::new(),
@@ -212,6 +215,14 @@ impl Descriptor {
     #[must_use]
     pub fn redirects(mut self, redirects_max: u8) -> Self {
         self.redirects = redirects_max;
+        self
+    }
+
+    /// Members of JSON in which the provider's answers hold links to the provider: a name, such as `next_page`, wherever it
+    /// is, or a path from the root on, such as `/items/*/url`. Through the proxy such links lead back to it.
+    #[must_use]
+    pub fn link_members(mut self, members: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.link_members.extend(members.into_iter().map(Into::into));
         self
     }
 
@@ -472,6 +483,7 @@ mod tests {
             .host("api.acme.example")
             .base_url("https://api.acme.example")
             .redirects(1)
+            .link_members(["next_page", "/links/next"])
             .slot("token", Slot::bearer().scopes(["people"]).summary("From the settings page."))
             .slot("key", Slot::api_key_query("api_key"))
             .rate_limit("burst", 100, Duration::from_secs(10))
@@ -496,6 +508,7 @@ mod tests {
                 "hosts": ["api.acme.example"],
                 "base-url": "https://api.acme.example",
                 "redirects": 1,
+                "link-members": ["next_page", "/links/next"],
                 "slots": {
                     "token": {
                         "scheme": {"kind": "bearer"},

@@ -1,6 +1,7 @@
 //! The command line against a running host: what it prints on which stream, as text and as JSON, and its
 //! exit codes.
 
+mod address;
 mod calls;
 mod connect;
 mod connections;

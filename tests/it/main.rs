@@ -3,9 +3,11 @@
 //! One binary, so that the host is linked once; a module for each noun. Each test has a host and a data
 //! directory of its own, on a free port of the loopback interface.
 
+mod callers;
 mod calls;
 mod care;
 mod cli;
+mod clients;
 mod connect;
 mod crowd;
 mod grants;
@@ -13,6 +15,7 @@ mod guests;
 mod hubspot;
 mod keys;
 mod limits;
+mod links;
 mod logs;
 mod pins;
 mod proxy;

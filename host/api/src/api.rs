@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 
+use crate::address;
 use crate::auth::Auth;
 use crate::connect;
 use crate::metrics::Metrics;
@@ -76,6 +77,8 @@ pub struct Config {
     pub drain_time_max: Duration,
     /// Where people connect accounts.
     pub connect: connect::Config,
+    /// How clients of providers reach this host.
+    pub proxy: address::Config,
     /// What bounds requests.
     pub limits: Limits,
 }
@@ -167,6 +170,7 @@ impl Default for Config {
             component_bytes_max: COMPONENT_BYTES_MAX,
             drain_time_max: Duration::from_secs(30),
             connect: connect::Config::default(),
+            proxy: address::Config::default(),
             limits: Limits::default(),
         }
     }

@@ -4,21 +4,22 @@
 //! time is over, or room is needed. Tokens are revoked through this process, which forgets them at
 //! once; a second host on the same store would need to hear of it, and that is not built.
 //!
-//! A token is bound to environments, never to a tenant: the tenant in a body, as in a line of an import, has none in the
-//! token that it could differ from (C91).
+//! A token is bound to environments. Only a caller's may be bound to tenants as well, and no call has a tenant in its body:
+//! the tenant in a body, as in a line of an import, has none in the token that it could differ from (C91).
 //!
 //! **Invariant:** a token whose revocation was answered is never accepted again.
 
+mod presented;
+
 use std::sync::{Arc, PoisonError, RwLock};
 
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method};
 use foldhash::HashMap;
-use keyway_core::ids::{Actor, Environment};
+use keyway_core::ids::{Actor, Environment, Installation, User};
 use keyway_core::ports::Clock;
 use keyway_core::{Code, Digest, Fault};
 use keyway_vault::Tokens;
-use keyway_vault::model::{Role, Token};
+use keyway_vault::model::{Bounds, Role, Token, Verb};
 
 use crate::contract::Access;
 
@@ -51,9 +52,26 @@ impl Auth {
         Self { tokens, clock, known: RwLock::default() }
     }
 
-    /// Who sent a request with these headers.
-    pub(crate) async fn identify(&self, headers: &HeaderMap) -> Result<Identity, Fault> {
-        let secret = bearer(headers)?;
+    /// Who sent a request with these headers. Only what callers use takes a key in the ways of providers' clients, and only
+    /// keys that are made for it: a browser repeats some of these ways by itself.
+    pub(crate) async fn identify(
+        &self,
+        headers: &HeaderMap,
+        access: Access,
+    ) -> Result<Identity, Fault> {
+        if access == Access::Call {
+            let presented = presented::of(headers)?;
+            let identity = self.known(&presented.secret).await?;
+            if presented.bearer || identity.0.role == Role::Caller {
+                return Ok(identity);
+            }
+            let detail = "a token of this role is taken as `authorization: Bearer …` only";
+            return Err(Fault::new(Code::TokenInvalid, detail));
+        }
+        self.known(presented::bearer(headers)?).await
+    }
+
+    async fn known(&self, secret: &str) -> Result<Identity, Fault> {
         let hash = Digest::of(secret.as_bytes());
         let (epoch, known) = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -88,23 +106,6 @@ impl Auth {
         known.forget();
         revoked
     }
-}
-
-/// The bearer token of a request (RFC 6750 section 2.1; the scheme's case does not matter).
-fn bearer(headers: &HeaderMap) -> Result<&str, Fault> {
-    let missing = || Fault::new(Code::TokenMissing, "`authorization: Bearer …` is needed");
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or_else(missing)?;
-    if values.next().is_some() {
-        return Err(Fault::new(Code::TokenInvalid, "`authorization` is there twice"));
-    }
-    let text = value.to_str().unwrap_or_default();
-    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    let token = token.trim();
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-        return Err(missing());
-    }
-    Ok(token)
 }
 
 // === impl Known ===
@@ -167,11 +168,64 @@ impl Identity {
             _ => Ok(()),
         }
     }
+
+    /// Refuses calls that the token is not bound to allow.
+    pub(crate) fn check_call(
+        &self,
+        installation: &Installation,
+        user: Option<&User>,
+        verb: Verb,
+        method: &Method,
+    ) -> Result<(), Fault> {
+        let Bounds { tenants, connectors, users, verbs } = &self.0.bounds;
+        let refuse = |what: &str| {
+            let detail = format!("token `{}` does not cover this {what}", self.0.name);
+            Err(Fault::new(Code::NotPermitted, detail))
+        };
+        if tenants.as_ref().is_some_and(|tenants| !tenants.contains(&installation.tenant)) {
+            return refuse("tenant");
+        }
+        if connectors.as_ref().is_some_and(|names| !names.contains(&installation.connector)) {
+            return refuse("connector");
+        }
+        if users.as_ref().is_some_and(|users| user.is_none_or(|user| !users.contains(user))) {
+            return refuse("user");
+        }
+        let allows =
+            |bound: &Verb| *bound == verb || (verb == Verb::Proxy && Some(*bound) == with(method));
+        if verbs.as_ref().is_some_and(|verbs| !verbs.iter().any(allows)) {
+            return refuse("kind of call");
+        }
+        Ok(())
+    }
+
+    /// Whether it is for some calls only.
+    pub(crate) fn bound(&self) -> bool {
+        self.0.bounds != Bounds::default()
+    }
+
+    /// The user that calls are for which name none: the only one that the token may call for.
+    pub(crate) fn only_user(&self) -> Option<&User> {
+        match self.0.bounds.users.as_deref() {
+            Some([user]) => Some(user),
+            _ => None,
+        }
+    }
+}
+
+/// The verb that stands for the proxy with this method.
+fn with(method: &Method) -> Option<Verb> {
+    match method.as_str() {
+        "HEAD" => Some(Verb::Get),
+        method => method.parse().ok(),
+    }
 }
 
 fn role_allows(role: Role, access: Access) -> bool {
     match access {
-        Access::Open | Access::Metrics | Access::View => true,
+        Access::Open => true,
+        Access::Metrics | Access::View => role != Role::Caller,
+        Access::Call => matches!(role, Role::Caller | Role::Operator | Role::Admin),
         Access::Publish => matches!(role, Role::Publisher | Role::Admin),
         Access::Operate => matches!(role, Role::Operator | Role::Admin),
         Access::Administer => role == Role::Admin,
@@ -182,22 +236,6 @@ fn role_allows(role: Role, access: Access) -> bool {
 mod tests {
     use super::*;
 
-    fn headers(values: &[&str]) -> HeaderMap {
-        values.iter().map(|value| (AUTHORIZATION, value.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn reads_one_bearer_token() {
-        assert_eq!(bearer(&headers(&["Bearer kw_x"])).unwrap(), "kw_x");
-        assert_eq!(bearer(&headers(&["bearer  kw_x "])).unwrap(), "kw_x");
-        for missing in [&[][..], &["Bearer"], &["Bearer "], &["Basic abc"], &["kw_x"]] {
-            let fault = bearer(&headers(missing)).unwrap_err();
-            assert_eq!(fault.code, Code::TokenMissing, "{missing:?}");
-        }
-        let twice = bearer(&headers(&["Bearer a", "Bearer b"])).unwrap_err();
-        assert_eq!(twice.code, Code::TokenInvalid);
-    }
-
     fn token() -> Arc<Token> {
         Arc::new(Token {
             name: "ann".parse().unwrap(),
@@ -205,6 +243,7 @@ mod tests {
             role: Role::Viewer,
             environments: None,
             publisher: None,
+            bounds: Default::default(),
             expires_at: None,
             at: time::OffsetDateTime::UNIX_EPOCH,
         })
@@ -234,13 +273,60 @@ mod tests {
 
     #[test]
     fn roles_allow_what_the_contract_says() {
-        use Access::{Administer, Metrics, Operate, Publish, View};
+        use Access::{Administer, Call, Metrics, Operate, Publish, View};
         let allowed = |role| {
-            [View, Metrics, Publish, Operate, Administer].map(|access| role_allows(role, access))
+            [View, Metrics, Publish, Call, Operate, Administer]
+                .map(|access| role_allows(role, access))
         };
-        assert_eq!(allowed(Role::Viewer), [true, true, false, false, false]);
-        assert_eq!(allowed(Role::Publisher), [true, true, true, false, false]);
-        assert_eq!(allowed(Role::Operator), [true, true, false, true, false]);
-        assert_eq!(allowed(Role::Admin), [true; 5]);
+        assert_eq!(allowed(Role::Viewer), [true, true, false, false, false, false]);
+        assert_eq!(allowed(Role::Publisher), [true, true, true, false, false, false]);
+        assert_eq!(allowed(Role::Operator), [true, true, false, true, true, false]);
+        assert_eq!(allowed(Role::Admin), [true; 6]);
+        assert_eq!(allowed(Role::Caller), [false, false, false, true, false, false]);
+    }
+
+    #[test]
+    fn a_token_makes_the_calls_that_it_is_bound_to_and_no_others() {
+        let bound = |bounds: serde_json::Value| {
+            let bounds = serde_json::from_value(bounds).unwrap();
+            Identity(Arc::new(Token { bounds, ..Token::clone(&token()) }))
+        };
+        let may = |bounds, tenant: &str, user: Option<&str>, verb, method| {
+            let installation = Installation {
+                environment: "dev".parse().unwrap(),
+                tenant: tenant.parse().unwrap(),
+                connector: "acme/crm".parse().unwrap(),
+            };
+            let user = user.map(|user| user.parse().unwrap());
+            bound(bounds).check_call(&installation, user.as_ref(), verb, &method).is_ok()
+        };
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        let (get, post) = (Method::GET, Method::POST);
+        assert!(may(json("{}"), "one", None, Verb::Invoke, post.clone()));
+        let tenants = || json(r#"{"tenants":["one","two"]}"#);
+        assert!(may(tenants(), "two", None, Verb::Proxy, get.clone()));
+        assert!(!may(tenants(), "three", None, Verb::Proxy, get.clone()));
+        assert!(!may(
+            json(r#"{"connectors":["acme/other"]}"#),
+            "one",
+            None,
+            Verb::Read,
+            post.clone()
+        ));
+        let users = || json(r#"{"users":["ann"]}"#);
+        assert!(may(users(), "one", Some("ann"), Verb::Read, post.clone()));
+        assert!(!may(users(), "one", Some("bob"), Verb::Read, post.clone()));
+        assert!(
+            !may(users(), "one", None, Verb::Read, post.clone()),
+            "the tenant's own connection"
+        );
+        let verbs = || json(r#"{"verbs":["read","GET"]}"#);
+        assert!(may(verbs(), "one", None, Verb::Read, post.clone()));
+        assert!(!may(verbs(), "one", None, Verb::Write, post.clone()));
+        assert!(may(verbs(), "one", None, Verb::Proxy, get.clone()));
+        assert!(may(verbs(), "one", None, Verb::Proxy, Method::HEAD));
+        assert!(!may(verbs(), "one", None, Verb::Proxy, post.clone()));
+        assert!(!may(verbs(), "one", None, Verb::Discover, get), "`GET` is of the proxy");
+        assert!(may(json(r#"{"verbs":["proxy"]}"#), "one", None, Verb::Proxy, post));
     }
 }

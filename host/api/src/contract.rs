@@ -33,6 +33,9 @@ pub const SLOT_HEADER: &str = "keyway-slot";
 /// Request header of the proxy: the declared host to ask, if not the base URL's.
 pub const HOST_HEADER: &str = "keyway-host";
 
+/// Request header of the proxy: `raw`: links come as the provider wrote them, and lead past this host.
+pub const LINKS_HEADER: &str = "keyway-links";
+
 /// Response header: `publisher/name@version` of what ran.
 pub const RELEASE_HEADER: &str = "keyway-release";
 

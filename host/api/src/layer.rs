@@ -13,13 +13,17 @@ use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::handler::Handler;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse as _, Response};
-use keyway_core::ids::Actor;
+use keyway_core::ids::{Actor, Slot, User};
 use keyway_core::{Code, Fault};
 
+use crate::address;
 use crate::api::Host;
+use crate::auth::Identity;
 use crate::contract::{Access, Endpoint};
+use crate::handlers::calls::{USER, user};
+use crate::handlers::proxy::SLOT;
 use crate::metrics::{Counted, Metrics};
 use crate::place::{self, Known, Places};
 use crate::problem::{self, Noted, Refusal};
@@ -31,8 +35,15 @@ pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// Answers requests to one endpoint.
 pub(crate) trait Answers: Send + Sync {
-    /// `parts` are the bytes of the path that stand where the endpoint's has names.
-    fn answer(&self, api: &Host, request: Request, parts: Vec<Range<usize>>) -> Answering;
+    fn answer(&self, api: &Host, request: Request, found: Found) -> Answering;
+}
+
+/// By what a request was found to be for an endpoint.
+pub(crate) enum Found {
+    /// By its path: these bytes of it stand where the endpoint's has names.
+    Path(Vec<Range<usize>>),
+    /// By its host name: this stands below the domain of addresses.
+    Host(Box<str>),
 }
 
 /// A handler that takes `T`, and what happens around it.
@@ -53,14 +64,14 @@ impl<H, T> Around<H, T> {
 }
 
 impl<H: Handler<T, Host>, T: 'static> Answers for Around<H, T> {
-    fn answer(&self, api: &Host, mut request: Request, parts: Vec<Range<usize>>) -> Answering {
+    fn answer(&self, api: &Host, mut request: Request, found: Found) -> Answering {
         let (endpoint, handler, api) = (self.endpoint, self.handler.clone(), Host::clone(api));
-        let places = Arc::new(Places::new(Arc::clone(&self.names), parts));
+        let names = Arc::clone(&self.names);
         let counted = Arc::clone(&self.counted);
         Box::pin(async move {
             let mut observation = Observation::new(&counted);
             let bodiless = request.method() == Method::HEAD;
-            let mut response = match admit(&api, endpoint, places, &mut request).await {
+            let mut response = match admit(&api, endpoint, (names, found), &mut request).await {
                 Ok(actor) => {
                     observation.actor = actor;
                     handler.call(request, api).await
@@ -106,32 +117,81 @@ fn guard(response: &mut Response) {
 async fn admit(
     api: &Host,
     endpoint: &Endpoint,
-    places: Arc<Places>,
+    (names, found): (Arc<[&'static str]>, Found),
     request: &mut Request,
 ) -> Result<Option<Actor>, Fault> {
     let open = match endpoint.access {
         Access::Open => true,
         Access::Metrics => api.config.metrics_public,
-        Access::View | Access::Publish | Access::Operate | Access::Administer => false,
+        Access::View | Access::Publish | Access::Call | Access::Operate | Access::Administer => {
+            false
+        }
     };
-    if open {
+    let identity = match open {
         // The connect page's own check is stricter.
-        request.extensions_mut().insert(Known { places, identity: None });
-        return Ok(None);
+        true => None,
+        false => {
+            let public_url = api.config.connect.public_url.as_ref();
+            site::check(request.method(), request.headers(), public_url)?;
+            let identity = api.auth.identify(request.headers(), endpoint.access).await?;
+            if let Some(member) = request.extensions().get::<Arc<Member>>() {
+                member.know();
+            }
+            Some(identity)
+        }
+    };
+    // Who may not ask is not told who has an address.
+    let places = match found {
+        Found::Path(parts) => Places::new(names, parts),
+        Found::Host(label) => Places::of(address::find(api, &label).await?),
+    };
+    if let Some(identity) = &identity {
+        permit(api, endpoint, identity, &places, request)?;
     }
-    site::check(request.method(), request.headers(), api.config.connect.public_url.as_ref())?;
-    let identity = api.auth.identify(request.headers()).await?;
-    if let Some(member) = request.extensions().get::<Arc<Member>>() {
-        member.know();
-    }
+    let actor = identity.as_ref().map(|identity| identity.actor().clone());
+    request.extensions_mut().insert(Known { places: Arc::new(places), identity });
+    Ok(actor)
+}
+
+/// Refuses what the token does not allow, and what is of no environment of this host.
+fn permit(
+    api: &Host,
+    endpoint: &Endpoint,
+    identity: &Identity,
+    places: &Places,
+    request: &mut Request,
+) -> Result<(), Fault> {
     let environment = places.environment(request.uri())?;
     identity.check(endpoint.access, environment.as_ref())?;
     if let Some(environment) = &environment {
         place::known(api, environment)?;
     }
-    let actor = identity.actor().clone();
-    request.extensions_mut().insert(Known { places, identity: Some(identity) });
-    Ok(Some(actor))
+    if let Some(address) = places.address() {
+        say(request.headers_mut(), &SLOT, address.slot.as_ref().map(Slot::as_str))?;
+        say(request.headers_mut(), &USER, address.user.as_ref().map(User::as_str))?;
+    }
+    let Some(verb) = endpoint.call.filter(|_| identity.bound()) else { return Ok(()) };
+    if !request.headers().contains_key(&USER) {
+        say(request.headers_mut(), &USER, identity.only_user().map(User::as_str))?;
+    }
+    let installation = places.installation(request.uri())?;
+    let user = user(request.headers())?;
+    identity.check_call(&installation, user.as_ref(), verb, request.method())
+}
+
+/// Says in a header what the address or the token says already. A caller who says something else is refused.
+fn say(headers: &mut HeaderMap, name: &HeaderName, text: Option<&str>) -> Result<(), Fault> {
+    let Some(text) = text else { return Ok(()) };
+    if headers.get_all(name).iter().any(|value| value.as_bytes() != text.as_bytes()) {
+        let detail =
+            format!("the address says `{name}: {text}`, and the request says something else");
+        return Err(Fault::new(Code::InvalidRequest, detail));
+    }
+    // Names are visible ASCII.
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name.clone(), value);
+    }
+    Ok(())
 }
 
 /// One request, until it is answered or given up.

@@ -12,6 +12,7 @@
 //! **Invariant:** every route is an [`contract::Endpoint`], so none is without an access rule.
 //! **Invariant:** a change that was begun is finished, even if the caller hangs up.
 
+pub mod address;
 mod api;
 mod auth;
 mod body;
@@ -22,6 +23,7 @@ mod json;
 mod layer;
 mod metrics;
 pub mod openapi;
+mod own;
 pub mod pages;
 mod place;
 mod ports;

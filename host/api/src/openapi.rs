@@ -149,7 +149,7 @@ fn operation(endpoint: &Endpoint) -> OperationBuilder {
         operation =
             operation.parameter(parameter(ParameterIn::Query, query.name, summary, query.number));
     }
-    if endpoint.call {
+    if endpoint.call.is_some() {
         for (name, summary, number) in CALL_HEADERS {
             let header = parameter(ParameterIn::Header, name, Some(summary), number);
             operation = operation.parameter(header);
@@ -157,7 +157,7 @@ fn operation(endpoint: &Endpoint) -> OperationBuilder {
     }
     let mut responses: Vec<(u16, Response)> = Vec::new();
     for answer in endpoint.answers {
-        let response = response(answer, endpoint.call);
+        let response = response(answer, endpoint.call.is_some());
         match responses.iter_mut().find(|(status, _)| *status == answer.status) {
             // The same in another form.
             Some((_, first)) => first.content.extend(response.content),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::Uri;
 use axum::http::request::Parts;
+use keyway_core::address::Address;
 use keyway_core::ids::{Connector, Environment, Installation};
 use keyway_core::{Code, Fault};
 use keyway_releases::find::Selector;
@@ -35,6 +36,8 @@ pub(crate) struct Places {
     keys: Arc<[&'static str]>,
     /// Bytes of the path, in the same order.
     parts: Vec<Range<usize>>,
+    /// What the host name of the request stands for; then the whole path is what is asked for.
+    address: Option<Address>,
 }
 
 /// What is known of a request on the way to its handler.
@@ -69,13 +72,42 @@ pub(crate) struct Limit(Option<usize>);
 
 impl Places {
     pub(crate) fn new(keys: Arc<[&'static str]>, parts: Vec<Range<usize>>) -> Self {
-        Self { keys, parts }
+        Self { keys, parts, address: None }
     }
 
-    /// The environment that a path names, if the endpoint is about one.
+    /// Of a request to an address.
+    pub(crate) fn of(address: Address) -> Self {
+        Self { keys: Arc::default(), parts: Vec::new(), address: Some(address) }
+    }
+
+    /// What the host name stands for, if it does.
+    pub(crate) const fn address(&self) -> Option<&Address> {
+        self.address.as_ref()
+    }
+
+    /// The environment that a path or a host name stands in, if the endpoint is about one.
     pub(crate) fn environment(&self, uri: &Uri) -> Result<Option<Environment>, Fault> {
+        if let Some(address) = &self.address {
+            return Ok(Some(address.installation.environment.clone()));
+        }
         let key = "environment";
         self.part(key).map(|_| parse(&self.text(uri, key)?)).transpose()
+    }
+
+    /// The installation that a path or a host name stands for.
+    pub(crate) fn installation(&self, uri: &Uri) -> Result<Installation, Fault> {
+        if let Some(address) = &self.address {
+            return Ok(address.installation.clone());
+        }
+        Ok(Installation {
+            environment: parse(&self.text(uri, "environment")?)?,
+            tenant: parse(&self.text(uri, "tenant")?)?,
+            connector: self.connector(uri)?,
+        })
+    }
+
+    fn connector(&self, uri: &Uri) -> Result<Connector, Fault> {
+        Connector::new(&self.text(uri, "publisher")?, &self.text(uri, "name")?).map_err(invalid)
     }
 
     fn part(&self, key: &str) -> Option<&Range<usize>> {
@@ -117,14 +149,13 @@ impl Names {
         self.text(key)?.parse()
     }
 
-    fn connector(&self) -> Result<Connector, Fault> {
-        Connector::new(&self.text("publisher")?, &self.text("name")?).map_err(invalid)
-    }
-
-    /// The path from the slash before `{key}` on, and the query, as they were written.
-    pub(crate) fn rest(&self, key: &str) -> Option<&str> {
-        let slash = self.places.part(key)?.start.checked_sub(1)?;
-        self.uri.path_and_query()?.as_str().get(slash..)
+    /// The path up to the slash before `{key}`; and from there on, with the query, as they were written.
+    pub(crate) fn split(&self, key: &str) -> Option<(&str, &str)> {
+        let slash = match &self.places.address {
+            Some(_) => 0,
+            None => self.places.part(key)?.start.checked_sub(1)?,
+        };
+        self.uri.path_and_query()?.as_str().split_at_checked(slash)
     }
 
     fn text(&self, key: &str) -> Result<Cow<'_, str>, Fault> {
@@ -146,11 +177,7 @@ impl<S: Send + Sync> FromRequestParts<S> for At {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let names = Names::from_request_parts(parts, state).await?;
-        Ok(Self(Installation {
-            environment: names.get("environment")?,
-            tenant: names.get("tenant")?,
-            connector: names.connector()?,
-        }))
+        Ok(Self(names.places.installation(&names.uri)?))
     }
 }
 
@@ -158,7 +185,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Of {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        Ok(Self(Names::from_request_parts(parts, state).await?.connector()?))
+        let names = Names::from_request_parts(parts, state).await?;
+        Ok(Self(names.places.connector(&names.uri)?))
     }
 }
 

@@ -14,11 +14,15 @@ use keyway_core::quota::fields::{self, Own};
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Fault, Retry};
 
-use crate::contract::problem::{MEDIA_TYPE, Problem};
+use crate::contract::problem::{MEDIA_TYPE, Problem, ProblemError};
 use crate::contract::{CALL_HEADER, DIGEST_HEADER, RELEASE_HEADER};
 
 /// Bytes of `detail` and of `provider_code`: a connector writes them, and a page of HTML is no help.
 const DETAIL_BYTES_MAX: usize = 1_024;
+
+/// Bytes of the two repetitions of `detail` for clients of providers: the sentence, without what a connector's page of
+/// HTML would make of it.
+const MESSAGE_BYTES_MAX: usize = 512;
 
 /// Headers that an answer to a call has from this host: those of [`Trace`], and two that every answer has.
 const ADDED: usize = 5;
@@ -76,6 +80,8 @@ impl Refusal {
             status: fault.code.status(),
             detail: detail.to_owned(),
             code: code.to_owned(),
+            message: short(detail).to_owned(),
+            error: ProblemError { code: code.to_owned(), message: short(detail).to_owned() },
             whose: fault.whose().as_str().to_owned(),
             retry: fault.retry != Retry::No,
             retry_after_ms: wait(fault.retry).map(millis),
@@ -195,6 +201,10 @@ pub(crate) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(DETAIL_BYTES_MAX)]
 }
 
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)]
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -244,6 +254,18 @@ mod tests {
         ] {
             assert_eq!(response.headers()[name], value, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn clients_of_providers_find_what_they_look_for() {
+        let response = Refusal::from(Fault::new(Code::NotPinned, "nothing to run")).into_response();
+        let bytes =
+            http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        let problem: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(problem["message"], "nothing to run");
+        assert_eq!(problem["message"], problem["detail"]);
+        let error = serde_json::json!({"code": "not-pinned", "message": "nothing to run"});
+        assert_eq!(problem["error"], error);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The way of a request to its endpoint: by its path, then by its method.
+//! The way of a request to its endpoint: by its host name, if that is an address of an installation; else by its path, then
+//! by its method.
 //!
 //! Handlers and what they take are axum's; this is not its router. That one copies each name of a path, with its key, and
 //! every handler that it calls: some forty allocations for each request. Here names stay in the path; where each stands
@@ -14,10 +15,11 @@ use axum::http::header::ALLOW;
 use axum::http::{HeaderValue, Method};
 use keyway_core::{Code, Fault};
 
+use crate::address;
 use crate::api::Host;
 use crate::contract::Endpoint;
 use crate::contract::endpoint;
-use crate::layer::{Answering, Answers, unmatched};
+use crate::layer::{Answering, Answers, Found, unmatched};
 use crate::metrics::Counted;
 use crate::site;
 
@@ -28,6 +30,8 @@ pub struct Router(Arc<Inner>);
 struct Inner {
     host: Host,
     paths: matchit::Router<Path>,
+    /// What is asked of addresses by host name, whatever its path.
+    proxy: Path,
     /// Counts what fits no endpoint.
     other: Counted,
 }
@@ -43,13 +47,15 @@ struct Path(Vec<(endpoint::Method, Box<dyn Answers>)>);
 // === impl Router ===
 
 impl Router {
-    pub(crate) fn new(host: Host, routes: Routes) -> Self {
+    /// `proxy` answers what is asked of addresses by host name.
+    pub(crate) fn new(host: Host, routes: Routes, proxy: impl Answers + 'static) -> Self {
+        let proxy = Path(vec![(endpoint::PROXY.method, Box::new(proxy))]);
         let mut paths = matchit::Router::new();
         for (path, endpoints) in routes.0 {
             paths.insert(path, endpoints).expect("the table's paths can be told apart");
         }
         let other = host.metrics.of("other", "unmatched");
-        Self(Arc::new(Inner { host, paths, other }))
+        Self(Arc::new(Inner { host, paths, proxy, other }))
     }
 
     /// Answers a request that came over a connection, where it has to say which host it is for.
@@ -62,7 +68,18 @@ impl Router {
 
     /// Answers a request.
     pub fn answer(&self, request: Request) -> Answering {
-        let Inner { host, paths, other } = &*self.0;
+        let Inner { host, paths, proxy, other } = &*self.0;
+        match address::asked(&host.config.proxy, &request) {
+            Ok(None) => {}
+            Ok(Some(label)) => {
+                let Some(endpoint) = proxy.of(request.method()) else {
+                    return not_allowed(other, proxy);
+                };
+                let found = Found::Host(label.into());
+                return endpoint.answer(host, request, found);
+            }
+            Err(fault) => return Box::pin(ready(unmatched(other, fault))),
+        }
         let path = request.uri().path();
         let Ok(found) = paths.at(path) else {
             let fault = Fault::new(Code::NoSuchEndpoint, "no endpoint has this path");
@@ -70,13 +87,17 @@ impl Router {
         };
         if let Some(endpoint) = found.value.of(request.method()) {
             let parts = found.params.iter().map(|(_, part)| within(path, part)).collect();
-            return endpoint.answer(host, request, parts);
+            return endpoint.answer(host, request, Found::Path(parts));
         }
-        let fault = Fault::new(Code::MethodNotAllowed, "the path exists; the method does not");
-        let mut response = unmatched(other, fault);
-        response.headers_mut().insert(ALLOW, found.value.allowed());
-        Box::pin(ready(response))
+        not_allowed(other, found.value)
     }
+}
+
+fn not_allowed(counted: &Counted, path: &Path) -> Answering {
+    let fault = Fault::new(Code::MethodNotAllowed, "the path exists; the method does not");
+    let mut response = unmatched(counted, fault);
+    response.headers_mut().insert(ALLOW, path.allowed());
+    Box::pin(ready(response))
 }
 
 // === impl Routes ===

@@ -42,6 +42,7 @@ pub(crate) fn router(api: Host) -> Router {
         .mount(&endpoint::OBJECT_READ, calls::read)
         .mount(&endpoint::OBJECT_WRITE, calls::write)
         .mount(&endpoint::PROXY, proxy::relay)
+        .mount(&endpoint::PROXY_URL, proxy::url)
         .mount(&endpoint::EXCHANGE_LIST, exchanges::list)
         .mount(&endpoint::EXCHANGE_FOLLOW, exchanges::follow)
         .mount(&endpoint::QUOTA_LIST, quotas::list)
@@ -57,7 +58,8 @@ pub(crate) fn router(api: Host) -> Router {
         .mount(&endpoint::METRICS, health::metrics)
         .mount(&endpoint::OPENAPI, health::openapi);
     let routes = connecting(mounted).routes;
-    Router::new(api, routes)
+    let proxy = Around::new(&api.metrics, &endpoint::PROXY, proxy::relay);
+    Router::new(api, routes, proxy)
 }
 
 /// Credentials, and how they come.

@@ -27,6 +27,8 @@ mod decode;
 mod dial;
 mod inject;
 mod ledger;
+mod links;
+mod members;
 mod metrics;
 mod observe;
 mod pace;

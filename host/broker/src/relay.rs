@@ -18,8 +18,10 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use keyway_core::Fault;
 use keyway_core::call::Failure;
 use keyway_core::exchange::{Origin, Relay, Relayed};
+use keyway_core::ids::{ConnectionRef, Installation, Slot, User};
 use keyway_core::ports::Proxy;
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
@@ -28,6 +30,8 @@ use crate::budget::Permit;
 use crate::dial::Connection;
 use crate::inject::{self, Loan};
 use crate::ledger::{self, Sketch};
+use crate::links;
+use crate::members::Editor;
 use crate::metrics::Carried;
 use crate::observe::{Progress, Watch};
 use crate::pace;
@@ -92,13 +96,19 @@ impl Proxy for Broker {
         };
         let result = carried.unwrap_or_else(|_| Err(late(&progress)));
         match result {
-            Ok((mut relay, source)) => {
+            Ok((mut relay, mut source)) => {
                 watch.answered(relay.status.as_u16(), &progress);
-                let echoed = source.echoed;
+                let (echoed, editor) = (source.echoed, source.editor.take());
                 let mut flow = source.through(&inner.wire, sketch);
                 flow.look_ahead().await;
                 tell(&mut relay.headers, echoed, flow.masked());
-                Ok(Relay { body: flow.boxed_unsync(), ..relay })
+                // Behind the mask: what is changed holds no secret any more.
+                let body = flow.boxed_unsync();
+                let body = match editor {
+                    Some(editor) => editor.edit(body),
+                    None => body,
+                };
+                Ok(Relay { body, ..relay })
             }
             Err(stop) => {
                 sketch.end(Some(stop.reason.as_str()));
@@ -106,6 +116,23 @@ impl Proxy for Broker {
                 Err(stop.failure(progress.sent))
             }
         }
+    }
+
+    async fn connected(
+        &self,
+        installation: &Installation,
+        user: &User,
+        slots: Vec<Slot>,
+    ) -> Result<Vec<Slot>, Fault> {
+        let mut set = Vec::new();
+        for slot in slots {
+            let (installation, user) = (installation.clone(), Some(user.clone()));
+            let of = ConnectionRef { installation, slot, user };
+            if self.0.credentials.connected(&of).await? {
+                set.push(of.slot);
+            }
+        }
+        Ok(set)
     }
 }
 
@@ -116,6 +143,7 @@ struct Source {
     mask: Option<Mask>,
     /// Whether a secret was masked in the head.
     echoed: bool,
+    editor: Option<Editor>,
     upload: Option<Meter>,
     loan: Loan,
     permit: Permit,
@@ -150,7 +178,8 @@ impl broker::Inner {
         if let Some(target) = &foreseen {
             sketch.wanted(request.method.as_str(), target.as_str());
         }
-        let parts = Parts::relayed(request.method, request.headers, descriptor, limits)?;
+        let mut parts = Parts::relayed(request.method, request.headers, descriptor, limits)?;
+        links::ask(request.links.is_some(), descriptor, &mut parts.headers);
         let mut payload = Payload::streamed(request.body);
 
         let mut loan = inject::lend(&*self.credentials, origin, request.slot).await?;
@@ -190,11 +219,13 @@ impl broker::Inner {
         let mut headers = respond::relayed(headers, &echoes);
         let declared = &descriptor.rate_limits;
         pace::normalise(&mut headers, &self.paces.standing(&quota, declared, answered));
+        let answer = (status, &mut headers);
+        let editor = links::lead(request.links, origin, loan.base_url.as_deref(), &target, answer);
         let relay = Relay { status, headers, body: whole(Bytes::new()) };
         let (policy, upload) = (Arc::clone(policy), payload.meter());
         let echoed = !echoes.is_empty();
         let open = (connection, body, key);
-        Ok((relay, Source { open, policy, mask, echoed, upload, loan, permit }))
+        Ok((relay, Source { open, policy, mask, echoed, editor, upload, loan, permit }))
     }
 }
 
@@ -202,7 +233,7 @@ impl broker::Inner {
 
 impl Source {
     fn through(self, wire: &Arc<wire::Inner>, sketch: Sketch) -> Flow {
-        let Self { open, policy, mask, echoed, upload, loan, permit } = self;
+        let Self { open, policy, mask, echoed, editor: _, upload, loan, permit } = self;
         if echoed {
             wire.metrics.masked(Carried::Proxy);
         }

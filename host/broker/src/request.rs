@@ -79,13 +79,7 @@ pub(crate) fn check_query(descriptor: &Descriptor, target: &Target) -> Result<()
         return Ok(());
     }
     for name in target.query_names() {
-        let taken = descriptor.slots.values().any(|slot| match &slot.scheme {
-            Scheme::ApiKeyQuery { name: own } => name.eq_ignore_ascii_case(own),
-            // RFC 6750 section 2.3: where a bearer token may stand besides the header.
-            Scheme::Bearer | Scheme::Oauth2(_) => name == "access_token",
-            Scheme::None | Scheme::Basic | Scheme::ApiKeyHeader { .. } => false,
-        });
-        if taken {
+        if taken(descriptor, &name) {
             return Err(Stop::new(
                 Reason::CredentialPlaceTaken,
                 "the query sets a parameter that the host sets from a slot",
@@ -93,6 +87,16 @@ pub(crate) fn check_query(descriptor: &Descriptor, target: &Target) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Whether a credential of the descriptor goes into a parameter of this name.
+pub(crate) fn taken(descriptor: &Descriptor, name: &str) -> bool {
+    descriptor.slots.values().any(|slot| match &slot.scheme {
+        Scheme::ApiKeyQuery { name: own } => name.eq_ignore_ascii_case(own),
+        // RFC 6750 section 2.3: where a bearer token may stand besides the header.
+        Scheme::Bearer | Scheme::Oauth2(_) => name == "access_token",
+        Scheme::None | Scheme::Basic | Scheme::ApiKeyHeader { .. } => false,
+    })
 }
 
 // === impl Parts ===

@@ -51,6 +51,10 @@ codes! {
     InvalidRequest = "invalid-request", 400, Tenant, No;
     /// A name has characters that names do not have.
     InvalidName = "invalid-name", 400, Tenant, No;
+    /// What a caller wants to be asked of the provider is no URL, or can be read in two ways.
+    UrlMalformed = "url-malformed", 400, Tenant, No;
+    /// The caller wants another protocol on the connection, such as WebSocket.
+    UpgradeRefused = "upgrade-refused", 501, Tenant, No;
     /// More bytes than this endpoint takes.
     BodyTooLarge = "body-too-large", 413, Tenant, No;
 
@@ -81,6 +85,8 @@ codes! {
     UnknownObject = "unknown-object", 404, Tenant, No;
     /// The release declares no such credential slot.
     UnknownSlot = "unknown-slot", 404, Tenant, No;
+    /// No installation has this address by host name.
+    UnknownAddress = "unknown-address", 404, Tenant, No;
     /// No token of this name.
     UnknownToken = "unknown-token", 404, Tenant, No;
 

@@ -48,6 +48,9 @@ pub struct Descriptor {
     /// Redirects followed for one request, each checked like a request of its own. 0 to 5.
     #[serde(default)]
     pub redirects: u8,
+    /// Members of JSON in the provider's answers that hold links to the provider. Through the proxy they lead back to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_members: Vec<LinkMember>,
     /// Credentials it needs, by slot.
     #[serde(default)]
     pub slots: BTreeMap<Slot, SlotSpec>,
@@ -90,6 +93,30 @@ pub struct HostPattern {
     /// TCP port.
     pub port: u16,
 }
+
+/// Where a link stands in JSON: `next_page` for every member of that name, wherever it is, or `/items/*/url` for a place
+/// from the root on (RFC 6901), in which `*` is any member and any element.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum LinkMember {
+    /// Every member of this name.
+    Name(String),
+    /// The one at the end of these steps.
+    Path(Vec<String>),
+}
+
+/// Text that names no member.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{0}` is no member: expected a name, or a path that begins with `/`, of {LINK_MEMBER_BYTES_MAX} bytes at most"
+)]
+pub struct InvalidMember(String);
+
+/// Bytes of the name or path of one member. The longest of real ones has 40.
+const LINK_MEMBER_BYTES_MAX: usize = 256;
+
+/// Members that hold links. Each string of a body is compared with all of them.
+const LINK_MEMBERS_MAX: usize = 32;
 
 /// How many requests the provider takes from one account in a time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -250,6 +277,9 @@ impl Descriptor {
                 return Err(invalid(field, "needs a name, and a quota and a window above 0"));
             }
         }
+        if self.link_members.len() > LINK_MEMBERS_MAX {
+            return Err(invalid("link-members", format!("are over {LINK_MEMBERS_MAX}")));
+        }
         for (slot, spec) in &self.slots {
             spec.check(slot)?;
         }
@@ -259,6 +289,37 @@ impl Descriptor {
 
 pub(crate) fn invalid(field: impl Into<String>, problem: impl Into<String>) -> InvalidDescriptor {
     InvalidDescriptor::Value { field: field.into(), problem: problem.into() }
+}
+
+// === impl LinkMember ===
+
+impl TryFrom<String> for LinkMember {
+    type Error = InvalidMember;
+
+    fn try_from(text: String) -> Result<Self, InvalidMember> {
+        if !(1..=LINK_MEMBER_BYTES_MAX).contains(&text.len()) {
+            return Err(InvalidMember(text));
+        }
+        // RFC 6901 section 4: first the slash, then the tilde.
+        let step = |step: &str| step.replace("~1", "/").replace("~0", "~");
+        Ok(match text.strip_prefix('/') {
+            Some(path) => Self::Path(path.split('/').map(step).collect()),
+            None => Self::Name(text),
+        })
+    }
+}
+
+impl From<LinkMember> for String {
+    fn from(member: LinkMember) -> Self {
+        match member {
+            LinkMember::Name(name) => name,
+            LinkMember::Path(steps) => {
+                let step =
+                    |step: &String| format!("/{}", step.replace('~', "~0").replace('/', "~1"));
+                steps.iter().map(step).collect()
+            }
+        }
+    }
 }
 
 // === impl HostPattern ===
@@ -336,6 +397,30 @@ mod tests {
 
     fn pattern(text: &str) -> Result<HostPattern, InvalidHost> {
         text.to_owned().try_into()
+    }
+
+    #[test]
+    fn members_that_hold_links_are_names_or_paths() {
+        let of = |members: &str| {
+            let text = r#"{"format":1,"name":"a/b","version":"1.0.0","link-members":MEMBERS}"#;
+            Descriptor::parse(&text.replace("MEMBERS", members))
+        };
+        let members = r#"["next_page","/links/next","/items/*/a~1b~0c","/"]"#;
+        let descriptor = of(members).unwrap();
+        let steps =
+            |steps: &[&str]| LinkMember::Path(steps.iter().map(|s| (*s).to_owned()).collect());
+        assert_eq!(descriptor.link_members[0], LinkMember::Name("next_page".to_owned()));
+        assert_eq!(descriptor.link_members[1], steps(&["links", "next"]));
+        assert_eq!(descriptor.link_members[2], steps(&["items", "*", "a/b~c"]));
+        assert_eq!(descriptor.link_members[3], steps(&[""]));
+        assert_eq!(serde_json::to_value(&descriptor.link_members).unwrap().to_string(), members);
+        let list = |count: usize, bytes: usize| {
+            format!("[{}]", vec![format!("\"{}\"", "n".repeat(bytes)); count].join(","))
+        };
+        assert!(of(&list(LINK_MEMBERS_MAX, LINK_MEMBER_BYTES_MAX)).is_ok());
+        assert!(of(&list(LINK_MEMBERS_MAX + 1, 1)).is_err());
+        assert!(of(&list(1, LINK_MEMBER_BYTES_MAX + 1)).is_err());
+        assert!(of(r#"[""]"#).is_err());
     }
 
     #[test]

@@ -96,6 +96,20 @@ pub struct Relayed {
     pub body: Streamed,
     /// The credential slot to use.
     pub slot: Option<Slot>,
+    /// How the caller sees the proxy of this installation: what a path on the base URL is appended to. Links to declared
+    /// hosts then lead there. None leaves them as the provider wrote them.
+    pub links: Option<Arc<str>>,
+}
+
+/// How a path through the proxy begins that is for a declared host and not for the base URL: `/keyway-host:{host}/{path}`.
+/// A link can say no more than its address, so the header that says the same is of no use to it.
+pub const HOST_SEGMENT: &str = "/keyway-host:";
+
+/// The host that a path names, and the path there.
+pub fn named_host(path: &str) -> Option<(&str, &str)> {
+    let rest = path.strip_prefix(HOST_SEGMENT)?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    Some(rest.split_at(end))
 }
 
 /// A response that goes to a caller through the proxy: not decoded, and the body not read yet.

@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+pub mod address;
 pub mod call;
 pub mod code;
 pub mod credential;

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use semver::Version;
 use time::OffsetDateTime;
 
+use crate::address::InstallationMark;
 use crate::call::{Failure, Json, Operation, Output};
 use crate::credential::Opened;
 use crate::descriptor::{Descriptor, SlotSpec};
@@ -138,6 +139,13 @@ pub trait Egress: Send + Sync {
 pub trait Proxy: Send + Sync {
     /// Carries one exchange; bodies go through as they come.
     async fn relay(&self, origin: &Origin, request: Relayed) -> Result<Relay, Failure>;
+    /// Those of these slots in which a user has a connection.
+    async fn connected(
+        &self,
+        installation: &Installation,
+        user: &User,
+        slots: Vec<Slot>,
+    ) -> Result<Vec<Slot>, Fault>;
 }
 
 /// Sends what the host has to say for itself.
@@ -191,6 +199,9 @@ pub trait Credentials: Send + Sync {
     /// first, this waits for it.
     async fn credential(&self, of: &ConnectionRef, spec: &SlotSpec) -> Result<Option<Held>, Fault>;
 
+    /// Whether there is a connection, whatever its state.
+    async fn connected(&self, of: &ConnectionRef) -> Result<bool, Fault>;
+
     /// The provider rejected the secret of this version. A newer one, if there is one or can be.
     async fn rejected(
         &self,
@@ -238,6 +249,9 @@ pub struct Granted {
 pub trait Routes: Send + Sync {
     /// The route of an installation now.
     fn resolve(&self, installation: &Installation) -> Result<Arc<Route>, Fault>;
+    /// The installation with this mark in an address, among those that anything is set for. An error where it may only not
+    /// be known yet.
+    fn marked(&self, mark: &InstallationMark) -> Result<Option<Installation>, Fault>;
 }
 
 /// What a caller asks to be run.

@@ -12,6 +12,7 @@
 //! HTTP or the store.
 
 pub mod admission;
+mod arrival;
 pub mod fit;
 mod limit;
 pub mod metrics;

@@ -10,16 +10,21 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, SizeHint};
+use keyway_core::call::{Failure, FailureKind};
 use keyway_core::exchange::{Origin, Relay, Relayed, Streamed};
-use keyway_core::ids::{CallId, Slot};
+use keyway_core::ids::{CallId, Slot, User};
 use keyway_core::ports::{RelayCall, Route};
 use keyway_core::quota::LimitMet;
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Descriptor, Fault, Whose};
 
 use crate::admission::Permit;
+use crate::arrival;
 use crate::limit;
 use crate::service::{Deadline, Shared};
+
+/// Slots that a refusal lists: enough to find a misspelt one.
+const SLOTS_LISTED_MAX: usize = 10;
 
 /// A response's body, and what is held for it.
 struct Through {
@@ -38,13 +43,14 @@ impl Shared {
         call: RelayCall,
         release: &mut Option<ReleaseRef>,
     ) -> Result<Relay, Fault> {
-        let RelayCall { installation, user, pace, time, request } = call;
+        let RelayCall { installation, user, pace, time, mut request } = call;
         let deadline = Deadline::within(time, self.config.call_time_max);
         let permit = self.admission.admit(&installation.environment, &installation.tenant)?;
         let route = self.routes.resolve(&installation)?;
         *release = Some(route.connector.release().clone());
         let descriptor = route.connector.descriptor();
-        let request = Relayed { slot: slot(descriptor, request.slot)?, ..request };
+        let slot = self.slot(&route, request.slot.take(), user.as_ref()).await?;
+        let request = Relayed { slot, ..request };
         let origin = Origin {
             call: id,
             installation,
@@ -58,14 +64,7 @@ impl Shared {
             time_left: deadline.whole(),
         };
         let running = self.metrics.running();
-        let result = self.ways.proxy.relay(&origin, request).await.map_err(|failure| {
-            let fault = limit::explain(Fault::from(failure), &origin.limit_met);
-            // There is no connector in it: what the host refused, the caller asked for.
-            match fault.code {
-                Code::Denied | Code::RequestTooLarge => fault.blame(Whose::Tenant),
-                _ => fault,
-            }
-        });
+        let result = self.carried(&origin, request, &deadline).await;
         drop(running);
         let fault = result.as_ref().err();
         self.metrics.ended("proxy", route.connector.release(), deadline.began.elapsed(), fault);
@@ -75,24 +74,106 @@ impl Shared {
     }
 }
 
-/// The slot that a request uses: the one it names, or the only one there is.
+impl Shared {
+    /// The exchange, up to where its answer begins.
+    async fn carried(
+        &self,
+        origin: &Origin,
+        request: Relayed,
+        deadline: &Deadline,
+    ) -> Result<Relay, Fault> {
+        let relay = self.ways.proxy.relay(origin, request).await;
+        let Relay { status, headers, body } =
+            relay.map_err(|failure| refused(limit::explain(failure.into(), &origin.limit_met)))?;
+        let body = arrival::begin(body, deadline).await.map_err(|error| broken_off(&error))?;
+        Ok(Relay { status, headers, body })
+    }
+
+    /// The slot that a request uses: the one it names, the only one there is, or the only one that is set.
+    async fn slot(
+        &self,
+        route: &Route,
+        named: Option<Slot>,
+        user: Option<&User>,
+    ) -> Result<Option<Slot>, Fault> {
+        let descriptor = route.connector.descriptor();
+        if named.is_some() || descriptor.slots.len() < 2 {
+            return slot(descriptor, named);
+        }
+        let declared = descriptor.slots.keys();
+        let set = match user {
+            None => declared
+                .filter(|slot| route.settings.connections.contains_key(*slot))
+                .cloned()
+                .collect(),
+            Some(user) => {
+                self.ways
+                    .proxy
+                    .connected(&route.installation, user, declared.cloned().collect())
+                    .await?
+            }
+        };
+        only(descriptor, set).map(Some)
+    }
+}
+
+/// The slot that a request names, or the only one there is.
 fn slot(descriptor: &Descriptor, named: Option<Slot>) -> Result<Option<Slot>, Fault> {
-    if let Some(slot) = named {
-        if descriptor.slots.contains_key(&slot) {
-            return Ok(Some(slot));
-        }
-        let detail = format!("{} declares no slot `{slot}`", descriptor.name);
-        let fault = Fault::new(Code::UnknownSlot, detail);
-        return Err(fault.but_there_is(descriptor.slots.keys()));
+    let Some(slot) = named else { return Ok(descriptor.slots.keys().next().cloned()) };
+    if descriptor.slots.contains_key(&slot) {
+        return Ok(Some(slot));
     }
-    let mut slots = descriptor.slots.keys();
-    match (slots.next(), slots.next()) {
-        (only, None) => Ok(only.cloned()),
+    let detail = format!("{} declares no slot `{slot}`", descriptor.name);
+    Err(Fault::new(Code::UnknownSlot, detail).but_there_is(descriptor.slots.keys()))
+}
+
+/// The one slot of several that is set.
+fn only(descriptor: &Descriptor, mut set: Vec<Slot>) -> Result<Slot, Fault> {
+    let (code, detail) = match set.len() {
+        1 => return Ok(set.remove(0)),
+        0 => {
+            let names = listed(descriptor.slots.keys());
+            (Code::CredentialMissing, format!("none of the slots {names} has a credential"))
+        }
         _ => {
-            let detail = format!("{} declares more than one slot: name one", descriptor.name);
-            Err(Fault::new(Code::InvalidRequest, detail))
+            let names = listed(set.iter());
+            (
+                Code::InvalidRequest,
+                format!("more than one slot has a credential, {names}: name one"),
+            )
         }
+    };
+    Err(Fault::new(code, detail))
+}
+
+/// The first few of them.
+fn listed<'s>(slots: impl Iterator<Item = &'s Slot>) -> String {
+    let names: Vec<_> = slots.take(SLOTS_LISTED_MAX).map(|slot| format!("`{slot}`")).collect();
+    names.join(", ")
+}
+
+/// There is no connector in it: what the host refused, the caller asked for.
+fn refused(mut fault: Fault) -> Fault {
+    if !matches!(fault.code, Code::Denied | Code::RequestTooLarge) {
+        return fault;
     }
+    if matches!(fault.provider_code.as_deref(), Some("url-malformed" | "url-ambiguous")) {
+        fault.code = Code::UrlMalformed;
+    }
+    fault.blame(Whose::Tenant)
+}
+
+/// An answer that ended before its caller was told of it. The body says why in the word that the log has.
+fn broken_off(error: &std::io::Error) -> Fault {
+    let failure = Failure {
+        kind: FailureKind::Transient,
+        code: Some(error.to_string()),
+        message: "the provider's answer broke off before its end".to_owned(),
+        retry_after: None,
+        request_sent: true,
+        extra: Vec::new(),
+    };
+    failure.into()
 }
 
 impl Body for Through {
@@ -120,20 +201,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_is_named_unless_there_is_but_one() {
+    fn a_slot_is_named_unless_there_is_but_one_or_one_is_set() {
         let descriptor = |slots: &str| {
             let text = format!(r#"{{"format":1,"name":"a/b","version":"1.0.0","slots":{slots}}}"#);
             Descriptor::parse(&text).unwrap()
         };
-        let named = |text: &str| Some(text.parse::<Slot>().unwrap());
+        let of = |text: &str| text.parse::<Slot>().unwrap();
         let (none, one) =
             (descriptor("{}"), descriptor(r#"{"token":{"scheme":{"kind":"bearer"}}}"#));
         let two = r#"{"a":{"scheme":{"kind":"bearer"}},"b":{"scheme":{"kind":"basic"}}}"#;
         let two = descriptor(two);
         assert_eq!(slot(&none, None).unwrap(), None);
-        assert_eq!(slot(&one, None).unwrap(), named("token"));
-        assert_eq!(slot(&two, named("b")).unwrap(), named("b"));
-        assert_eq!(slot(&two, None).unwrap_err().code, Code::InvalidRequest);
-        assert_eq!(slot(&one, named("other")).unwrap_err().code, Code::UnknownSlot);
+        assert_eq!(slot(&one, None).unwrap(), Some(of("token")));
+        assert_eq!(slot(&two, Some(of("b"))).unwrap(), Some(of("b")));
+        let fault = slot(&two, Some(of("other"))).unwrap_err();
+        assert_eq!(fault.code, Code::UnknownSlot);
+        assert!(fault.detail.ends_with("there is `a`, `b`"), "{}", fault.detail);
+
+        assert_eq!(only(&two, vec![of("b")]).unwrap(), of("b"));
+        let unset = only(&two, vec![]).unwrap_err();
+        assert_eq!(
+            (unset.code, unset.detail.as_str()),
+            (Code::CredentialMissing, "none of the slots `a`, `b` has a credential")
+        );
+        let both = only(&two, vec![of("a"), of("b")]).unwrap_err();
+        assert_eq!(both.code, Code::InvalidRequest);
+        assert!(both.detail.contains("`a`, `b`"), "{}", both.detail);
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_read_is_the_callers_mistake() {
+        let told = |code: &str| {
+            let fault = refused(Failure::denied(code, "x").into());
+            (fault.code, fault.whose(), fault.request_sent)
+        };
+        for code in ["url-malformed", "url-ambiguous"] {
+            assert_eq!(told(code), (Code::UrlMalformed, Whose::Tenant, false), "{code}");
+        }
+        assert_eq!(told("undeclared-host"), (Code::Denied, Whose::Tenant, false));
+    }
+
+    #[test]
+    fn an_answer_that_broke_off_may_have_been_carried_out() {
+        let fault = broken_off(&std::io::Error::other("connection-lost"));
+        assert_eq!(
+            (fault.code, fault.whose(), fault.request_sent),
+            (Code::Transient, Whose::Upstream, true)
+        );
+        assert_eq!(fault.provider_code.as_deref(), Some("connection-lost"));
     }
 }

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use imbl::GenericHashMap;
 use imbl::shared_ptr::DefaultSharedPtr;
+use keyway_core::address::InstallationMark;
 use keyway_core::ids::Installation;
 use keyway_core::ports::{Route, Routes};
 use keyway_core::{Code, Fault};
@@ -18,10 +19,15 @@ use keyway_core::{Code, Fault};
 /// What the table knows of each installation. Every call looks one up: SipHash costs five times as much.
 pub(crate) type Entries = GenericHashMap<Installation, Entry, RandomState, DefaultSharedPtr>;
 
+/// Which installation has which mark in an address.
+type Marks = GenericHashMap<InstallationMark, Installation, RandomState, DefaultSharedPtr>;
+
 /// What each installation runs now.
 #[derive(Default)]
 pub struct RouteTable {
     entries: ArcSwap<Entries>,
+    /// Of the same installations.
+    marks: ArcSwap<Marks>,
     /// Routes made so far.
     made: AtomicU64,
     starting: Starting,
@@ -84,6 +90,11 @@ impl RouteTable {
     /// Replaces what the table says of one installation. The caller makes one change at a time.
     pub(crate) fn set(&self, installation: Installation, entry: Entry) {
         let mut entries = Entries::clone(&self.entries.load());
+        if !entries.contains_key(&installation) {
+            let mut marks = Marks::clone(&self.marks.load());
+            marks.insert(InstallationMark::of(&installation), installation.clone());
+            self.marks.store(Arc::new(marks));
+        }
         entries.insert(installation, entry);
         self.entries.store(Arc::new(entries));
     }
@@ -93,10 +104,17 @@ impl RouteTable {
         let mut entries = Entries::clone(&self.entries.load());
         entries.remove(installation);
         self.entries.store(Arc::new(entries));
+        let mut marks = Marks::clone(&self.marks.load());
+        marks.remove(&InstallationMark::of(installation));
+        self.marks.store(Arc::new(marks));
     }
 
     /// Replaces everything: now all of it is known.
     pub(crate) fn replace(&self, entries: Entries) {
+        let marked = |installation: &Installation| {
+            (InstallationMark::of(installation), installation.clone())
+        };
+        self.marks.store(Arc::new(entries.keys().map(marked).collect()));
         self.entries.store(Arc::new(entries));
         self.starting.under_way.store(false, Ordering::SeqCst);
     }
@@ -112,5 +130,40 @@ impl Routes for RouteTable {
                 Fault::new(Code::UnknownInstallation, detail)
             })),
         }
+    }
+
+    fn marked(&self, mark: &InstallationMark) -> Result<Option<Installation>, Fault> {
+        match self.marks.load().get(mark) {
+            Some(installation) => Ok(Some(installation.clone())),
+            None => self.started().map(|()| None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_lead_to_installations_that_there_are() {
+        let table = RouteTable::default();
+        let installation = |tenant: &str| Installation {
+            environment: "dev".parse().unwrap(),
+            tenant: tenant.parse().unwrap(),
+            connector: "acme/crm".parse().unwrap(),
+        };
+        let closed = || Entry::Closed(Arc::new(Fault::new(Code::NotPinned, "nothing to run")));
+        let found =
+            |tenant: &str| table.marked(&InstallationMark::of(&installation(tenant))).unwrap();
+        let (one, two) = (installation("one"), installation("two"));
+        assert_eq!(found("one"), None);
+        table.set(one.clone(), closed());
+        table.set(one.clone(), closed());
+        assert_eq!((found("one"), found("two")), (Some(one.clone()), None));
+        table.forget(&one);
+        assert_eq!(found("one"), None);
+        table.set(one.clone(), closed());
+        table.replace([(two.clone(), closed())].into_iter().collect());
+        assert_eq!((found("one"), found("two")), (None, Some(two)));
     }
 }

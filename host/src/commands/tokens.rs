@@ -5,7 +5,7 @@ use hyper::body::Bytes;
 use keyway_api::contract::token::{Audit, AuditEntry, IssuedToken, Token, TokenList};
 use serde_json::json;
 
-use crate::args::TokenCommand;
+use crate::args::{Bounds, TokenCommand};
 use crate::commands::pins::timestamp;
 use crate::commands::remote::{Session, encoded};
 use crate::exit::Exit;
@@ -14,10 +14,19 @@ use crate::output;
 /// Tokens of the API.
 pub(crate) async fn token(session: &Session, command: TokenCommand) -> anyhow::Result<Exit> {
     match command {
-        TokenCommand::Issue { name, role, environments, publisher, expires_at } => {
+        TokenCommand::Issue { name, role, environments, publisher, bounds, expires_at } => {
             let mut body = json!({"name": name, "role": role});
-            if !environments.is_empty() {
-                body["environments"] = json!(environments);
+            let Bounds { tenants, connectors, users, verbs } = bounds;
+            for (member, names) in [
+                ("environments", environments),
+                ("tenants", tenants),
+                ("connectors", connectors),
+                ("users", users),
+                ("verbs", verbs),
+            ] {
+                if !names.is_empty() {
+                    body[member] = json!(names);
+                }
             }
             if let Some(publisher) = publisher {
                 body["publisher"] = json!(publisher);
@@ -51,15 +60,23 @@ pub(crate) async fn token(session: &Session, command: TokenCommand) -> anyhow::R
 }
 
 fn row(token: Token) -> [String; 6] {
-    let Token { name, role, environments, publisher, expires_at, at } = token;
+    let calls = calls(&token);
+    let Token { name, role, environments, publisher, expires_at, at, .. } = token;
     [
         name,
         format!("{role:?}").to_lowercase(),
-        environments.map_or("all".to_owned(), |environments| environments.join(",")),
+        environments.map_or("all".to_owned(), |environments| environments.join(",")) + &calls,
         publisher.unwrap_or("all".to_owned()),
         expires_at.map_or("never".to_owned(), timestamp),
         timestamp(at),
     ]
+}
+
+/// What a caller's token is bound to besides its environment.
+fn calls(token: &Token) -> String {
+    let bounds = [&token.tenants, &token.connectors, &token.users, &token.verbs];
+    let bounds: Vec<_> = bounds.into_iter().flatten().map(|names| names.join(",")).collect();
+    if bounds.is_empty() { String::new() } else { format!(": {}", bounds.join("; ")) }
 }
 
 /// Shows what was changed, by whom and why.

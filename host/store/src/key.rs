@@ -88,6 +88,12 @@ impl Key {
         self
     }
 
+    /// With the beginning of one more part, to find those that go on in any way. It has no zero.
+    pub(crate) fn beginning(mut self, part: impl AsRef<[u8]>) -> Self {
+        self.0.extend_from_slice(part.as_ref());
+        self
+    }
+
     /// With a number as its end.
     pub(crate) fn number(mut self, number: u64) -> Self {
         self.0.extend(number.to_be_bytes());

@@ -4,11 +4,14 @@
 //! correctness depends on them.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use keyway_core::Digest;
-use keyway_core::ids::{Actor, ConnectionRef, Connector, Environment, Installation, Slot, User};
+use keyway_core::ids::{
+    Actor, ConnectionRef, Connector, Environment, Installation, Slot, Tenant, User,
+};
 use keyway_core::release::ReleaseRef;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -249,14 +252,16 @@ pub struct Token {
     pub environments: Option<Vec<Environment>>,
     /// For whom it may publish; none means for every publisher that its role allows.
     pub publisher: Option<String>,
+    /// Which calls it may make, where its role is to call.
+    pub bounds: Bounds,
     /// After this it is refused.
     pub expires_at: Option<OffsetDateTime>,
     /// When it was made.
     pub at: OffsetDateTime,
 }
 
-/// What a token may do; each role may do what the ones before it may, but for `Publisher`, which may
-/// look and publish.
+/// What a token may do. From viewer to admin each role may do what the ones before it may, but for `Publisher`, which may
+/// look and publish. `Caller` stands apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -268,7 +273,59 @@ pub enum Role {
     Operator,
     /// All of it, tokens included.
     Admin,
+    /// Call, and nothing else: not even look.
+    Caller,
 }
+
+/// Which calls a token may make. None of a list means all of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Only for these tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<Vec<Tenant>>,
+    /// Only of these connectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connectors: Option<Vec<Connector>>,
+    /// Only for these users of the tenants, and never with a tenant's own connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<Vec<User>>,
+    /// Only these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verbs: Option<Vec<Verb>>,
+}
+
+/// What a call does. In capitals: a method of HTTP, through the proxy.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
+pub enum Verb {
+    /// Runs an action.
+    Invoke,
+    /// Asks which objects there are.
+    Discover,
+    /// Reads an object.
+    Read,
+    /// Writes to an object.
+    Write,
+    /// Uses the proxy, whatever the method.
+    Proxy,
+    /// Uses the proxy with `GET` or `HEAD`.
+    Get,
+    /// Uses the proxy with `POST`.
+    Post,
+    /// Uses the proxy with `PUT`.
+    Put,
+    /// Uses the proxy with `PATCH`.
+    Patch,
+    /// Uses the proxy with `DELETE`.
+    Delete,
+    /// Uses the proxy with `OPTIONS`.
+    Options,
+}
+
+/// Text that is no verb.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a verb is one of {}", Verb::ALL.map(Verb::as_str).join(", "))]
+pub struct InvalidVerb;
 
 impl Role {
     /// The word for it.
@@ -278,7 +335,64 @@ impl Role {
             Self::Publisher => "publisher",
             Self::Operator => "operator",
             Self::Admin => "admin",
+            Self::Caller => "caller",
         }
+    }
+}
+
+impl Verb {
+    /// Every verb.
+    pub const ALL: [Self; 11] = [
+        Self::Invoke,
+        Self::Discover,
+        Self::Read,
+        Self::Write,
+        Self::Proxy,
+        Self::Get,
+        Self::Post,
+        Self::Put,
+        Self::Patch,
+        Self::Delete,
+        Self::Options,
+    ];
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invoke => "invoke",
+            Self::Discover => "discover",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Proxy => "proxy",
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+        }
+    }
+}
+
+impl FromStr for Verb {
+    type Err = InvalidVerb;
+
+    fn from_str(text: &str) -> Result<Self, InvalidVerb> {
+        Self::ALL.into_iter().find(|verb| verb.as_str() == text).ok_or(InvalidVerb)
+    }
+}
+
+impl TryFrom<String> for Verb {
+    type Error = InvalidVerb;
+
+    fn try_from(text: String) -> Result<Self, InvalidVerb> {
+        text.parse()
+    }
+}
+
+impl From<Verb> for &'static str {
+    fn from(verb: Verb) -> Self {
+        verb.as_str()
     }
 }
 
@@ -369,7 +483,7 @@ pub struct Filter {
     /// Only there.
     pub environment: Option<Environment>,
     /// Only theirs.
-    pub tenant: Option<keyway_core::ids::Tenant>,
+    pub tenant: Option<Tenant>,
     /// Only of it.
     pub connector: Option<Connector>,
 }

@@ -22,8 +22,8 @@ use crate::backend::{Commit, Row, within};
 use crate::error::Error;
 use crate::key::Key;
 use crate::model::{
-    By, ConfigGeneration, Connection, DefaultGeneration, Entry, EnvironmentDefault, Generation,
-    Role, TakenConfig,
+    Bounds, By, ConfigGeneration, Connection, DefaultGeneration, Entry, EnvironmentDefault,
+    Generation, Role, TakenConfig,
 };
 
 /// The one format there is.
@@ -170,6 +170,8 @@ pub(crate) struct TokenRow {
     pub(crate) role: Role,
     pub(crate) environments: Option<Vec<Environment>>,
     pub(crate) publisher: Option<String>,
+    #[serde(default)]
+    pub(crate) bounds: Bounds,
     #[serde(with = "time::serde::rfc3339::option")]
     pub(crate) expires_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use keyway_core::ids::{ConnectionRef, Connector, Environment, Installation, Slot};
+use keyway_core::address::UserMark;
+use keyway_core::ids::{ConnectionRef, Connector, Environment, Installation, Slot, User};
 use keyway_core::ports::Clock;
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Descriptor, Digest, Release};
@@ -298,6 +299,21 @@ impl Store {
         }
         connections.sort_by(|a, b| (&a.slot, &a.user).cmp(&(&b.slot, &b.user)));
         Ok(connections)
+    }
+
+    /// A user with a connection in this slot, found by the mark that stands for them in an address. None where two users
+    /// have it.
+    pub async fn user_marked(
+        &self,
+        installation: &Installation,
+        slot: &Slot,
+        mark: &UserMark,
+    ) -> Result<Option<User>, Error> {
+        let slot = Key::installation(Space::UserConnection, installation).part(slot.as_str());
+        let range = Range { prefix: slot.beginning(mark.hex()), after: None, limit: 2 };
+        let found = self.0.backend.scan(range).await?;
+        let [(key, row)] = &*found else { return Ok(None) };
+        Ok(user_connection_of(installation, key, row)?.and_then(|connection| connection.user))
     }
 
     /// Shows `look` each connection that the tenant's users have in one slot, in no order that means anything. It is
@@ -691,6 +707,7 @@ impl From<TokenRow> for Token {
             role: row.role,
             environments: row.environments,
             publisher: row.publisher,
+            bounds: row.bounds,
             expires_at: row.expires_at,
             at: row.at,
         }

@@ -429,6 +429,7 @@ impl From<&Token> for TokenRow {
             role: token.role,
             environments: token.environments.clone(),
             publisher: token.publisher.clone(),
+            bounds: token.bounds.clone(),
             expires_at: token.expires_at,
             at: token.at,
         }

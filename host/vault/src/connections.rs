@@ -507,6 +507,10 @@ impl Credentials for Vault {
         Box::pin(self.held_as_tokens(of, spec, in_use)).await
     }
 
+    async fn connected(&self, of: &ConnectionRef) -> Result<bool, Fault> {
+        Ok(self.find(of).await?.is_some())
+    }
+
     async fn rejected(
         &self,
         of: &ConnectionRef,

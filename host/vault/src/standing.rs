@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use keyway_core::ids::{ConnectionRef, Connector, Environment, Installation, Tenant};
+use keyway_core::address::{Label, SlotMark};
+use keyway_core::ids::{ConnectionRef, Connector, Environment, Installation, Slot, Tenant, User};
 use keyway_core::{Code, Fault};
 use keyway_store::model::Connection;
 
@@ -153,6 +154,30 @@ impl Vault {
     pub async fn existing(&self, of: &ConnectionRef) -> Result<Connection, Fault> {
         let absent = || Fault::new(Code::UnknownConnection, format!("there is no {of}"));
         self.find(of).await?.ok_or_else(absent)
+    }
+
+    /// Which of these slots, and which user, the marks of an address stand for. None where one of them stands for nothing.
+    pub async fn marked(
+        &self,
+        installation: &Installation,
+        slots: &[&Slot],
+        label: &Label,
+    ) -> Result<Option<(Option<Slot>, Option<User>)>, Fault> {
+        let mut slots = slots.to_vec();
+        if let Some(mark) = &label.slot {
+            slots.retain(|slot| SlotMark::of(slot) == *mark);
+        }
+        let slot = label.slot.and(slots.first().copied().cloned());
+        if slots.is_empty() {
+            return Ok(None);
+        }
+        let Some(mark) = &label.user else { return Ok(Some((slot, None))) };
+        for of in slots {
+            if let Some(user) = self.shared.store.user_marked(installation, of, mark).await? {
+                return Ok(Some((slot, Some(user))));
+            }
+        }
+        Ok(None)
     }
 
     /// Every connection of an installation: the tenant's own, then its users'.

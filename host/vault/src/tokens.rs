@@ -8,19 +8,22 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use keyway_core::ids::{Actor, Environment};
+use keyway_core::ids::{Actor, Connector, Environment, Tenant, User};
 use keyway_core::ports::Clock;
 use keyway_core::{Code, Digest, Fault};
 use keyway_store::Store;
-use keyway_store::model::{Entry, Role, Token};
+use keyway_store::model::{Bounds, Entry, Role, Token, Verb};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 use secrecy::{ExposeSecret as _, SecretString};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-/// Makes a token recognisable to secret scanners.
+/// Makes a token recognisable to secret scanners, and to this host.
 const PREFIX: &str = "kw_";
+
+/// Letters of base64url behind it.
+const LETTERS: usize = 43;
 
 /// Issues, checks and revokes tokens.
 #[derive(Clone)]
@@ -40,6 +43,8 @@ pub struct Grant {
     pub environments: Option<Vec<Environment>>,
     /// For whom it may publish; none means for every publisher.
     pub publisher: Option<String>,
+    /// Which calls it may make, where its role is to call.
+    pub bounds: Bounds,
     /// After this it is refused.
     pub expires_at: Option<OffsetDateTime>,
 }
@@ -76,6 +81,7 @@ impl Tokens {
             role: grant.role,
             environments: grant.environments,
             publisher: grant.publisher,
+            bounds: grant.bounds,
             expires_at: grant.expires_at,
             at: self.clock.now(),
         };
@@ -128,6 +134,15 @@ fn generate() -> Result<SecretString, Fault> {
     Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(*bytes)).into())
 }
 
+/// Whether a token stands anywhere in a text: of this host or of another Keyway, good or not.
+pub fn stands_in(text: &[u8]) -> bool {
+    let letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    memchr::memmem::find_iter(text, PREFIX).any(|at| {
+        let letters = text.get(at + PREFIX.len()..).unwrap_or_default();
+        letters.iter().take(LETTERS).filter(|byte| letter(byte)).count() == LETTERS
+    })
+}
+
 /// What a token may do, where, for whom and until when: what the audit keeps of it.
 fn granted(token: &Token) -> String {
     let mut text = token.role.as_str().to_owned();
@@ -138,10 +153,25 @@ fn granted(token: &Token) -> String {
     if let Some(publisher) = &token.publisher {
         text.push_str(&format!(" for publisher {publisher}"));
     }
+    bounded(&token.bounds, &mut text);
     if let Some(at) = token.expires_at {
         text.push_str(&format!(" until {at}"));
     }
     text
+}
+
+fn bounded(bounds: &Bounds, text: &mut String) {
+    fn list<T>(text: &mut String, kind: &str, names: Option<&[T]>, name: impl Fn(&T) -> &str) {
+        if let Some(names) = names {
+            let names: Vec<&str> = names.iter().map(name).collect();
+            text.push_str(&format!(", {kind} {}", names.join(" ")));
+        }
+    }
+    let Bounds { tenants, connectors, users, verbs } = bounds;
+    list(text, "tenants", tenants.as_deref(), Tenant::as_str);
+    list(text, "connectors", connectors.as_deref(), Connector::as_str);
+    list(text, "users", users.as_deref(), User::as_str);
+    list(text, "verbs", verbs.as_deref(), |verb: &Verb| verb.as_str());
 }
 
 fn entry(action: &str, name: &Actor, actor: &Actor, after: Option<String>) -> Entry {
@@ -160,5 +190,23 @@ fn entry(action: &str, name: &Actor, actor: &Actor, after: Option<String>) -> En
 impl fmt::Debug for Issued {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Issued").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_found_wherever_it_stands() {
+        let token = generate().unwrap();
+        let token = token.expose_secret();
+        assert_eq!(token.len(), PREFIX.len() + LETTERS);
+        for text in [token.to_owned(), format!("kw_ {token}"), format!("user:{token}@x")] {
+            assert!(stands_in(text.as_bytes()), "{text}");
+        }
+        for text in ["", "kw_", "kw_short", &token[1..], &token[..token.len() - 1]] {
+            assert!(!stands_in(text.as_bytes()), "{text}");
+        }
     }
 }

@@ -13,3 +13,6 @@ export async function summarize(work) {
   process.stdout.write(`${JSON.stringify({ held: failed.length === 0, failed, ...facts })}\n`)
   process.exitCode = failed.length === 0 ? 0 : 1
 }
+
+/** What a promise fails with; undefined where it does not. */
+export const failure = (promise) => promise.then(() => undefined, (error) => error)

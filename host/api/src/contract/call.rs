@@ -3,6 +3,8 @@
 //! JSON that belongs to a provider or to a connector stays text on its way through: a number keeps
 //! every digit that it came with.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -207,4 +209,16 @@ impl From<Extra> for (String, String) {
     fn from(extra: Extra) -> Self {
         (extra.name, extra.value)
     }
+}
+
+/// Where a client of the provider reaches an installation.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ProxyUrl {
+    /// By a host name of its own: for clients that know no base URL, or want none with a path. It says the slot and the user
+    /// by itself.
+    pub host_url: String,
+    /// Below this host's address: for clients that take a base URL with a path.
+    pub base_url: String,
+    /// What a client has to send along to `base_url`, by name: the slot and the user.
+    pub headers: BTreeMap<String, String>,
 }

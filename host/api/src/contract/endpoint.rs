@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use axum::http;
 use keyway_exchanges::har::MEDIA_TYPE;
+use keyway_vault::model::Verb;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
@@ -33,8 +34,8 @@ pub struct Endpoint {
     pub body: Body,
     /// What success looks like.
     pub answers: &'static [Answer],
-    /// Whether it runs a call: takes a timeout, answers with what ran.
-    pub call: bool,
+    /// What kind of call it runs, if it does: it then takes a timeout, and answers with what ran.
+    pub call: Option<Verb>,
 }
 
 /// A method.
@@ -53,17 +54,19 @@ pub enum Method {
 }
 
 /// Who may use an endpoint. Where the path names an environment, the token must cover it; where it does
-/// not, anything but [`Self::View`] needs a token of all environments.
+/// not, anything but [`Self::View`] needs a token of all environments. A caller may do nothing but call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// Anyone, without a token.
     Open,
     /// Anyone without a token if the host is set up so; else as [`Self::View`].
     Metrics,
-    /// Every role.
+    /// Every role but caller.
     View,
     /// Publisher and admin.
     Publish,
+    /// Caller, within what the token is bound to; operator and admin.
+    Call,
     /// Operator and admin.
     Operate,
     /// Admin.
@@ -193,7 +196,7 @@ const REPLACE: Query = text("replace", "`true`: as `replace` in the body");
 
 macro_rules! endpoints {
     ($($name:ident = $method:ident $path:expr, $access:ident, $summary:literal,
-        [$($query:expr),*], $body:expr, [$($answer:expr),*] $(, $call:ident)?;)*) => {
+        [$($query:expr),*], $body:expr, [$($answer:expr),*] $(, call $call:ident)?;)*) => {
         $(
             #[doc = $summary]
             pub static $name: Endpoint = Endpoint {
@@ -212,8 +215,8 @@ macro_rules! endpoints {
         /// Every endpoint.
         pub static ENDPOINTS: &[&Endpoint] = &[$(&$name),*];
     };
-    (@call call) => { true };
-    (@call) => { false };
+    (@call $verb:ident) => { Some(Verb::$verb) };
+    (@call) => { None };
 }
 
 /// A path below an installation.
@@ -408,25 +411,29 @@ endpoints! {
         "The same, from a provider that has the browser send a form",
         [], Body::Nothing, [elsewhere("To the callback, with the form in its query")];
 
-    ACTION_INVOKE = Post installation!("/actions/{action}"), Operate,
+    ACTION_INVOKE = Post installation!("/actions/{action}"), Call,
         "Run an action: its input is the body, its output the answer",
-        [], Body::Json, [any_json("The action's output")], call;
-    OBJECT_LIST = Get installation!("/objects"), Operate,
+        [], Body::Json, [any_json("The action's output")], call Invoke;
+    OBJECT_LIST = Get installation!("/objects"), Call,
         "Discover the objects that the tenant has",
-        [], Body::Nothing, [any_json("Object names to JSON Schemas")], call;
-    OBJECT_GET = Get installation!("/objects/{object}"), Operate,
+        [], Body::Nothing, [any_json("Object names to JSON Schemas")], call Discover;
+    OBJECT_GET = Get installation!("/objects/{object}"), Call,
         "Discover one object",
-        [], Body::Nothing, [any_json("The object's name to its JSON Schema")], call;
-    OBJECT_READ = Post installation!("/objects/{object}/read"), Operate,
+        [], Body::Nothing, [any_json("The object's name to its JSON Schema")], call Discover;
+    OBJECT_READ = Post installation!("/objects/{object}/read"), Call,
         "Read one page of an object",
-        [], Body::Shape(shape::<call::Read>()), [json::<call::Page>(200, "The page")], call;
-    OBJECT_WRITE = Post installation!("/objects/{object}/write"), Operate,
+        [], Body::Shape(shape::<call::Read>()), [json::<call::Page>(200, "The page")], call Read;
+    OBJECT_WRITE = Post installation!("/objects/{object}/write"), Call,
         "Write one batch of an object",
         [], Body::Shape(shape::<call::Write>()),
-        [json::<call::Outcomes>(200, "What became of each item, in their order")], call;
-    PROXY = Any installation!("/proxy/{*path}"), Operate,
+        [json::<call::Outcomes>(200, "What became of each item, in their order")], call Write;
+    PROXY = Any installation!("/proxy/{*path}"), Call,
         "Send a request to the provider with the installation's credential; the answer is the provider's own",
-        [], Body::Bytes, [any_bytes("Whatever the provider answers, with its status")], call;
+        [], Body::Bytes, [any_bytes("Whatever the provider answers, with its status")], call Proxy;
+    PROXY_URL = Get installation!("/proxy-url"), View,
+        "Show where a client of the provider reaches an installation",
+        [text("slot", "With this slot"), text("user", "For this user")],
+        Body::Nothing, [json::<call::ProxyUrl>(200, "The two addresses")];
 
     EXCHANGE_LIST = Get "/v1/environments/{environment}/exchanges", View,
         "List exchanges with providers, as the log has them",

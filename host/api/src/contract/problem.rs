@@ -1,4 +1,7 @@
 //! Problem documents (RFC 9457), the one shape of every error.
+//!
+//! Beside the standard's members stand two that clients of providers look for: `message`, and `error` with a code and a
+//! message. Whoever reads an answer of this host as one of a provider sees a refusal in it, and not a success.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,6 +25,12 @@ pub struct Problem {
     pub detail: String,
     /// Stable, for programs.
     pub code: String,
+    /// How `detail` begins, where many clients look for it.
+    #[serde(default)]
+    pub message: String,
+    /// The code and the same text once more, where others do.
+    #[serde(default)]
+    pub error: ProblemError,
     /// Whose fault it is: `tenant`, `connector`, `upstream` or `host`.
     pub whose: String,
     /// Whether the same request can succeed later without anybody changing anything.
@@ -45,4 +54,13 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub instance: Option<String>,
+}
+
+/// A problem in the words of many providers.
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ProblemError {
+    /// As `code` beside it.
+    pub code: String,
+    /// How `detail` beside it begins.
+    pub message: String,
 }

@@ -18,6 +18,8 @@ pub enum Role {
     Operator,
     /// All of it, tokens included.
     Admin,
+    /// Call, and nothing else, in one environment.
+    Caller,
 }
 
 /// A token, wanted.
@@ -36,6 +38,24 @@ pub struct IssueToken {
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub publisher: Option<String>,
+    /// Of a caller: only for these tenants. Absent: for all.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub tenants: Option<Vec<String>>,
+    /// Of a caller: only with these connectors, `publisher/name`. Absent: with all.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub connectors: Option<Vec<String>>,
+    /// Of a caller: only for these of the tenants' users, and never with a tenant's own connection. Where it is one, calls
+    /// that name none are for that one. Absent: for all, and for tenants themselves.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub users: Option<Vec<String>>,
+    /// Of a caller: only these: `invoke`, `discover`, `read`, `write`, `proxy`, or a method that the proxy may be used with,
+    /// such as `GET`. Absent: all.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub verbs: Option<Vec<String>>,
     /// After this it is refused. Absent: never.
     #[serde(
         default,
@@ -62,6 +82,24 @@ pub struct Token {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub publisher: Option<String>,
+    /// Of a caller: only for these tenants. Absent: for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub tenants: Option<Vec<String>>,
+    /// Of a caller: only with these connectors, `publisher/name`. Absent: with all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub connectors: Option<Vec<String>>,
+    /// Of a caller: only for these of the tenants' users, and never with a tenant's own connection. Where it is one, calls
+    /// that name none are for that one. Absent: for all, and for tenants themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub users: Option<Vec<String>>,
+    /// Of a caller: only these: `invoke`, `discover`, `read`, `write`, `proxy`, or a method that the proxy may be used with,
+    /// such as `GET`. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub verbs: Option<Vec<String>>,
     /// After this it is refused.
     #[serde(
         default,

@@ -26,7 +26,7 @@ use crate::problem::{Refusal, Trace};
 
 // Parsed once: every call looks for each of them.
 static TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
-static USER: HeaderName = HeaderName::from_static(USER_HEADER);
+pub(crate) static USER: HeaderName = HeaderName::from_static(USER_HEADER);
 static PACE: HeaderName = HeaderName::from_static(PACE_HEADER);
 
 pub(crate) async fn invoke(

@@ -103,7 +103,7 @@ impl Lines {
         } else {
             None
         };
-        let who = self.api.auth.identify(&self.token).await.ok()?;
+        let who = self.api.auth.identify(&self.token, Access::View).await.ok()?;
         who.check(Access::View, Some(&self.environment)).ok()?;
         let line = match heard {
             None => ExchangeLine::default(),

@@ -7,13 +7,14 @@ use keyway_api::contract::endpoint::Method;
 use keyway_api::contract::{ENDPOINTS, Endpoint};
 use keyway_store::Store;
 use keyway_vault::Tokens;
-use keyway_vault::model::Role::{self, Admin, Operator, Publisher, Viewer};
+use keyway_vault::model::Role::{self, Admin, Caller, Operator, Publisher, Viewer};
 use serde_json::json;
 
 use crate::world::{World, at, issue, limited};
 
 const ANYONE: &[Role] = &[Viewer, Publisher, Operator, Admin];
 const OPERATORS: &[Role] = &[Operator, Admin];
+const CALLERS: &[Role] = &[Caller, Operator, Admin];
 
 /// Who may use an endpoint, said a second time. None: needs no token.
 const CASES: &[(&str, Option<&[Role]>)] = &[
@@ -63,12 +64,13 @@ const CASES: &[(&str, Option<&[Role]>)] = &[
     ("CONNECT_START", None),
     ("CONNECT_CALLBACK", None),
     ("CONNECT_CALLBACK_FORM", None),
-    ("ACTION_INVOKE", Some(OPERATORS)),
-    ("OBJECT_LIST", Some(OPERATORS)),
-    ("OBJECT_GET", Some(OPERATORS)),
-    ("OBJECT_READ", Some(OPERATORS)),
-    ("OBJECT_WRITE", Some(OPERATORS)),
-    ("PROXY", Some(OPERATORS)),
+    ("ACTION_INVOKE", Some(CALLERS)),
+    ("OBJECT_LIST", Some(CALLERS)),
+    ("OBJECT_GET", Some(CALLERS)),
+    ("OBJECT_READ", Some(CALLERS)),
+    ("OBJECT_WRITE", Some(CALLERS)),
+    ("PROXY", Some(CALLERS)),
+    ("PROXY_URL", Some(ANYONE)),
     ("EXCHANGE_LIST", Some(ANYONE)),
     ("EXCHANGE_FOLLOW", Some(ANYONE)),
     ("QUOTA_LIST", Some(ANYONE)),
@@ -166,9 +168,10 @@ async fn whoever_is_nobody_is_refused() {
 #[tokio::test]
 async fn roles_reach_what_they_should_and_nothing_else() {
     let world = World::new().await;
-    for role in [Viewer, Publisher, Operator, Admin] {
+    for role in [Viewer, Publisher, Operator, Admin, Caller] {
         let name = format!("{role:?}").to_lowercase();
-        let token = world.token(&name, role, None).await;
+        let environments: Option<&[&str]> = (role == Caller).then_some(&["dev"]);
+        let token = world.token(&name, role, environments).await;
         for (endpoint, allowed) in closed() {
             let reply = world.ask(method(endpoint), &path(endpoint), &token, None).await;
             if allowed.contains(&role) {

@@ -361,6 +361,7 @@ pub(crate) async fn issue(
         role,
         environments,
         publisher: None,
+        bounds: Default::default(),
         expires_at: None,
     };
     let issued = tokens.issue(grant, &"test".parse().unwrap()).await.unwrap();

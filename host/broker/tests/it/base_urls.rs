@@ -28,6 +28,10 @@ impl Credentials for Vault {
         Ok(Some(held(1, self.0.lock().unwrap()[0])))
     }
 
+    async fn connected(&self, _: &ConnectionRef) -> Result<bool, Fault> {
+        Ok(true)
+    }
+
     async fn rejected(
         &self,
         _: &ConnectionRef,
@@ -83,6 +87,7 @@ impl World {
             method: Method::GET,
             url: url.to_owned(),
             headers: HeaderMap::new(),
+            links: None,
             body: Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync(),
         };
         let relayed = self.broker.relay(&self.origin, relayed).await;

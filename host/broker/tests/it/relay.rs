@@ -75,6 +75,10 @@ impl Credentials for Vault {
         Ok(Some(Held { in_use: Arc::clone(&self.uses) as _, ..held(SECRET, 1) }))
     }
 
+    async fn connected(&self, _: &ConnectionRef) -> Result<bool, Fault> {
+        Ok(true)
+    }
+
     async fn rejected(
         &self,
         _: &ConnectionRef,
@@ -182,6 +186,7 @@ pub(crate) fn get(url: &str) -> Relayed {
         method: Method::GET,
         url: url.to_owned(),
         headers: HeaderMap::new(),
+        links: None,
         body: whole(""),
     }
 }

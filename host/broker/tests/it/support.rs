@@ -403,6 +403,10 @@ impl Credentials for Secrets {
         }))
     }
 
+    async fn connected(&self, of: &ConnectionRef) -> Result<bool, Fault> {
+        Ok(self.0.contains_key(of.slot.as_str()))
+    }
+
     async fn rejected(
         &self,
         _of: &ConnectionRef,

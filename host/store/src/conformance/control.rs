@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keyway_core::Digest;
+use keyway_core::address::UserMark;
 use keyway_core::ids::{ConnectionRef, Installation};
 use keyway_core::release::{Release, ReleaseRef};
 use time::macros::datetime;
 
 use super::{Subject, config, entry, installation, name, pin, reference, release};
 use crate::model::Cell;
+use crate::model::{Bounds, Verb};
 use crate::{
     By, Collision, Config, Connection, EnvironmentDefault, Error, Filter, Generation, Role,
     TakenConfig, Token, Tx,
@@ -428,6 +430,11 @@ pub async fn users_have_connections_of_their_own(subject: &Subject) {
     let state = store.installation(&acme).await.expect("read").expect("there");
     assert_eq!(state.connections, std::slice::from_ref(&tenants));
     assert_eq!(store.user_connections(&acme).await.expect("read"), [ann.clone(), bob]);
+    for (named, found) in [("ann@example.com", ann.user.clone()), ("ann", None)] {
+        let mark = UserMark::of(&name(named));
+        let marked = store.user_marked(&acme, &ann.slot, &mark).await.expect("read");
+        assert_eq!(marked, found, "{named}");
+    }
     let removal = store.tx().remove_connection(&ann.reference(), 1);
     removal.commit(entry("connection")).await.expect("remove");
     assert_eq!(store.connection(&ann.reference()).await.expect("read"), None);
@@ -543,6 +550,12 @@ pub async fn tokens_are_unique_and_removable(subject: &Subject) {
         role,
         environments: Some(vec![name("dev"), name("prod")]),
         publisher: Some("keyway".to_owned()),
+        bounds: Bounds {
+            tenants: Some(vec![name("acme")]),
+            connectors: Some(vec![name("a/b")]),
+            users: Some(vec![name("zoe@example.com")]),
+            verbs: Some(Verb::ALL.to_vec()),
+        },
         expires_at: Some(datetime!(2027-01-01 0:00 UTC)),
         at: datetime!(2026-01-01 0:00 UTC),
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keyway_core::address::InstallationMark;
 use keyway_core::call::{Operation, Output};
 use keyway_core::ids::Installation;
 use keyway_core::ports::{Connector, Outside, Route, Routes};
@@ -58,6 +59,10 @@ impl Routes for Pinned {
         let release = self.0.clone().ok_or_else(|| Fault::new(Code::NotPinned, "nothing runs"))?;
         let installation = installation.clone();
         Ok(Arc::new(Route { installation, order: 1, connector: release, settings: Arc::default() }))
+    }
+
+    fn marked(&self, _: &InstallationMark) -> Result<Option<Installation>, Fault> {
+        Ok(None)
     }
 }
 

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use harness::binary;
+use keyway_core::address::InstallationMark;
 use keyway_core::call::{Failure, Operation, Output};
 use keyway_core::exchange::{Origin, Pace, Relay, Relayed, Request, Response};
-use keyway_core::ids::{Action, Connector, Installation};
+use keyway_core::ids::{Action, Connector, Installation, Slot, User};
 use keyway_core::ports::{
     Admission as _, Call, Clock, Components, Dispatch as _, Egress, Loader as _, Proxy, Route,
     Routes, Settings,
@@ -109,6 +110,10 @@ impl Routes for OneRoute {
     fn resolve(&self, _installation: &Installation) -> Result<Arc<Route>, Fault> {
         Ok(Arc::clone(&self.0))
     }
+
+    fn marked(&self, _: &InstallationMark) -> Result<Option<Installation>, Fault> {
+        Ok(None)
+    }
 }
 
 // === impl NoWayOut ===
@@ -117,6 +122,15 @@ impl Routes for OneRoute {
 impl Proxy for NoWayOut {
     async fn relay(&self, _: &Origin, _: Relayed) -> Result<Relay, Failure> {
         Err(Failure::denied("no-way-out", "this call goes nowhere"))
+    }
+
+    async fn connected(
+        &self,
+        _: &Installation,
+        _: &User,
+        _: Vec<Slot>,
+    ) -> Result<Vec<Slot>, Fault> {
+        Ok(Vec::new())
     }
 }
 

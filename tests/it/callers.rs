@@ -1,0 +1,157 @@
+//! Call tokens: taken in each way that clients send a key, bound to what they are for, and never sent to a provider in any
+//! form, whatever a token may do.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::proxy::{Got, ask_at, mirrored, proxy};
+use crate::setup::{Setup, path};
+
+const PAGES: &str = "fixtures/pages";
+
+async fn issue(setup: &mut Setup, grant: Value) -> String {
+    let issued = setup.http.post("/v1/tokens", grant).await.ok().json();
+    issued["secret"].as_str().expect("text").to_owned()
+}
+
+fn caller(name: &str) -> Value {
+    json!({"name": name, "role": "caller", "environments": ["dev"]})
+}
+
+async fn get(setup: &Setup, target: &str, headers: &[(&str, &str)]) -> Got {
+    ask_at(setup.host.address, Method::GET, target, &[&[("host", "x")], headers].concat(), "").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_token_is_taken_in_every_clients_own_way() {
+    let (_mirror, mut setup) = mirrored("acme").await;
+    let token = issue(&mut setup, caller("app")).await;
+    let (admin, target) = (setup.host.token.clone(), proxy("acme", "/x"));
+    let basic = |pair: String| format!("Basic {}", STANDARD.encode(pair));
+    let ways = |token: &str| {
+        [
+            ("authorization", format!("token {token}")),
+            ("authorization", basic(format!("{token}:"))),
+            ("authorization", basic(format!("ann/token:{token}"))),
+            ("x-api-key", token.to_owned()),
+        ]
+    };
+    let got = get(&setup, &target, &[("authorization", &format!("Bearer {token}"))]).await;
+    assert_eq!((got.status, got.header("x-credential")), (200, "tenant"));
+    for (name, value) in ways(&token) {
+        let got = get(&setup, &target, &[(name, &value)]).await;
+        assert_eq!((got.status, got.header("x-credential")), (200, "tenant"), "{name}: {value}");
+        // Browsers repeat some of these by themselves.
+        let got = get(&setup, "/v1/releases", &[(name, &value)]).await;
+        assert_eq!(got.status, 401, "{name}: {value}");
+    }
+    for (name, value) in ways(&admin) {
+        let got = get(&setup, &target, &[(name, &value)]).await;
+        assert_eq!((got.status, got.code().as_str()), (401, "token-invalid"), "{name}");
+    }
+}
+
+/// Catches a token that a provider could use against this host.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_of_this_host_leaves_in_any_form() {
+    let (_mirror, mut setup) = mirrored("acme").await;
+    let token = issue(&mut setup, caller("app")).await;
+    let bearer = format!("Bearer {token}");
+    for foreign in [token.clone(), setup.host.token.clone()] {
+        let coded = STANDARD.encode(format!("user:{foreign}"));
+        let percent = foreign.replace('_', "%5F");
+        let target = proxy("acme", &format!("/echo?a=1&key={foreign}&k2={percent}&b=2&k3={coded}"));
+        let headers = [
+            ("authorization", &*bearer),
+            ("x-api-key", if foreign == token { &foreign } else { "other" }),
+            ("x-own", &foreign),
+            ("x-basic", &format!("Basic {coded}")),
+            ("x-kept", "kept"),
+            ("proxy-authorization", &bearer),
+            ("cookie", &format!("t={foreign}")),
+            ("referer", &format!("https://x.example/?t={percent}")),
+        ];
+        let got = get(&setup, &target, &headers).await;
+        let seen = String::from_utf8(got.body.to_vec()).expect("text");
+        assert_eq!(got.status, 200, "{seen}");
+        assert!(seen.starts_with("GET /echo?a=1&b=2 "), "{seen}");
+        assert!(seen.contains("x-kept: kept"), "{seen}");
+        for form in [&foreign, &coded, &percent] {
+            assert!(!seen.contains(&**form), "{form} in {seen}");
+        }
+        let got = get(&setup, &proxy("acme", &format!("/bot{foreign}/send")), &headers).await;
+        assert_eq!((got.status, got.code().as_str()), (400, "invalid-request"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_token_reaches_what_it_is_bound_to_and_nothing_else() {
+    let (_mirror, mut setup) = mirrored("acme").await;
+    setup.pin("other", PAGES, "1.0.0").await;
+    let own = path("acme", PAGES, "/connections/token?user=ann");
+    setup.http.put(&own, json!({"token": "anns-own-credential"})).await.ok();
+    let bound = |name: &str, more: Value| {
+        let mut grant = caller(name);
+        grant
+            .as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().expect("an object").clone());
+        grant
+    };
+    let tenant = issue(&mut setup, bound("tenant", json!({"tenants": ["acme"]}))).await;
+    let connector = issue(&mut setup, bound("connector", json!({"connectors": ["a/b"]}))).await;
+    let ann = issue(&mut setup, bound("ann", json!({"users": ["ann"]}))).await;
+    let reads = issue(&mut setup, bound("reads", json!({"verbs": ["GET"]}))).await;
+    let address = setup.host.address;
+    let ask = async |method: Method, target: &str, token: &str, user: Option<&str>| {
+        let bearer = format!("Bearer {token}");
+        let mut headers = vec![("host", "x"), ("authorization", &*bearer)];
+        headers.extend(user.map(|user| ("keyway-user", user)));
+        let got = ask_at(address, method, target, &headers, "").await;
+        (got.status, got.header("x-credential").to_owned() + &got.code())
+    };
+    let (here, there) = (proxy("acme", "/x"), proxy("other", "/x"));
+    let refused = (403, "not-permitted".to_owned());
+    let (get, post) = (Method::GET, Method::POST);
+    assert_eq!(ask(get.clone(), &here, &tenant, None).await, (200, "tenant".to_owned()));
+    assert_eq!(ask(get.clone(), &there, &tenant, None).await, refused);
+    assert_eq!(ask(get.clone(), &here, &connector, None).await, refused);
+    // A token of one user is for that one, and never the tenant's.
+    for user in [None, Some("ann")] {
+        assert_eq!(ask(get.clone(), &here, &ann, user).await, (200, "ann".to_owned()));
+    }
+    assert_eq!(ask(get.clone(), &here, &ann, Some("bob")).await, refused);
+    assert_eq!(ask(get.clone(), &here, &reads, None).await.0, 200);
+    assert_eq!(ask(Method::HEAD, &here, &reads, None).await.0, 200);
+    assert_eq!(ask(post.clone(), &here, &reads, None).await, refused);
+    let read = path("acme", PAGES, "/objects/items/read");
+    assert_eq!(ask(post, &read, &reads, None).await, refused);
+    let prod = here.replace("/dev/", "/prod/");
+    assert_eq!(ask(get.clone(), &prod, &tenant, None).await, refused);
+    for other in ["/v1/releases", "/v1/pins", "/metrics", "/v1/environments/dev/exchanges"] {
+        assert_eq!(ask(get.clone(), other, &tenant, None).await, refused, "{other}");
+    }
+    let audit = setup.http.get("/v1/audit?order=newest&limit=1").await.ok().json();
+    assert_eq!(audit["entries"][0]["after"], "caller in dev, verbs GET");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_is_bound_to_one_environment_and_others_to_no_calls() {
+    let mut setup = Setup::new("");
+    for grant in [
+        json!({"name": "x", "role": "caller"}),
+        json!({"name": "x", "role": "caller", "environments": ["dev", "prod"]}),
+        json!({"name": "x", "role": "caller", "environments": ["dev"], "tenants": []}),
+        json!({"name": "x", "role": "caller", "environments": ["dev"], "verbs": ["get"]}),
+        json!({"name": "x", "role": "caller", "environments": ["dev"], "users": ["a b"]}),
+        json!({"name": "x", "role": "operator", "environments": ["dev"], "tenants": ["acme"]}),
+        json!({"name": "x", "role": "caller", "environments": ["dev"], "tenants": vec!["t".repeat(128); 17]}),
+    ] {
+        let reply = setup.http.post("/v1/tokens", grant.clone()).await;
+        assert_eq!(reply.status.as_u16(), 400, "{grant}: {reply:?}");
+    }
+    let most = json!({"name": "x", "role": "caller", "environments": ["dev"], "tenants": vec!["t".repeat(128); 16]});
+    setup.http.post("/v1/tokens", most).await.ok();
+}

@@ -1,0 +1,65 @@
+// Mocks of three vendors' APIs, as far as their official clients for Node need them: how lists are paged, how errors look,
+// where files go. Links are absolute and name the vendor's own host, as the real ones do.
+
+import { createHash } from 'node:crypto'
+import http from 'node:http'
+import { parseArgs } from 'node:util'
+
+import { controlServer, listen, reply } from '../common/http.mjs'
+import { quietOutput, ready } from '../common/life.mjs'
+import { github, uploads } from './vendors/github.mjs'
+import { stripe } from './vendors/stripe.mjs'
+import { zendesk } from './vendors/zendesk.mjs'
+
+const VENDORS = { stripe, zendesk, github, uploads }
+
+const { values: options } = parseArgs({
+  options: {
+    token: { type: 'string' }, login: { type: 'string' }, foreign: { type: 'string', default: 'kw_' },
+    'exit-with-stdin': { type: 'boolean', default: false },
+  },
+})
+if (!options.token || !options.login) throw new Error('--token TOKEN and --login USER:PASSWORD are needed')
+
+quietOutput()
+
+const bearer = `Bearer ${options.token}`
+const basic = `Basic ${Buffer.from(options.login).toString('base64')}`
+const CREDENTIALS = { stripe: bearer, zendesk: basic, github: bearer, uploads: bearer }
+
+/** Requests by vendor, and those in which something stood that is none of the vendor's business. */
+const counts = Object.fromEntries(Object.keys(VENDORS).map((name) => [name, 0]))
+const foreign = []
+
+function look(name, request, body) {
+  const decoded = [...request.rawHeaders].map((text) => (text.startsWith('Basic ') ? Buffer.from(text.slice(6), 'base64').toString('latin1') : text))
+  const all = [decodeURIComponent(request.url), ...decoded, body.toString('latin1')].join('\n')
+  if (all.includes(options.foreign)) foreign.push(`${name} ${request.method} ${request.url}`)
+}
+
+async function serve(name, request, response) {
+  counts[name] += 1
+  const chunks = []
+  for await (const chunk of request) chunks.push(chunk)
+  const body = Buffer.concat(chunks)
+  look(name, request, body)
+  const authorized = request.headers.authorization === CREDENTIALS[name]
+  const url = new URL(request.url, `https://${request.headers.host}`)
+  await VENDORS[name]({ request, response, url, body, authorized, reply: (...args) => reply(response, ...args), sha256 })
+}
+
+const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
+
+const ports = {}
+for (const name of Object.keys(VENDORS)) {
+  const server = http.createServer((request, response) => {
+    serve(name, request, response).catch((error) => {
+      console.error(error)
+      if (!response.headersSent) reply(response, 500, {})
+    })
+  })
+  ports[name] = await listen(server)
+}
+const control = await listen(controlServer({ 'GET /_control/requests': () => ({ counts, foreign }) }))
+
+ready({ ...ports, control }, { withStdin: options['exit-with-stdin'] })

@@ -1,0 +1,48 @@
+// Stripe: cursors by id, idempotency keys, an `error` member that says what kind of error it is, multipart uploads, PDFs
+// as streams.
+
+const CUSTOMERS = 230
+const customers = Array.from({ length: CUSTOMERS }, (_, index) => ({ id: `cus_${index + 1}`, object: 'customer', email: `c${index + 1}@example.com` }))
+const made = new Map()
+
+const failed = (reply, status, type, code, message) => reply(status, { error: { type, code, message } }, { 'request-id': 'req_1' })
+
+export async function stripe({ request, response, url, body, authorized, reply, sha256 }) {
+  if (!authorized) return failed(reply, 401, 'invalid_request_error', undefined, 'Invalid API Key provided')
+  const what = `${request.method} ${url.pathname}`
+  if (what === 'GET /v1/customers') return list(url, reply)
+  if (what === 'POST /v1/customers') return create(request, body, reply)
+  if (what === 'GET /v1/customers/cus_none') {
+    return failed(reply, 404, 'invalid_request_error', 'resource_missing', "No such customer: 'cus_none'")
+  }
+  if (what === 'POST /v1/charges') return failed(reply, 402, 'card_error', 'card_declined', 'Your card was declined.')
+  if (what === 'POST /v1/files') {
+    return reply(200, { id: 'file_1', object: 'file', size: body.length, type: request.headers['content-type'], url: sha256(body) })
+  }
+  if (what === 'GET /v1/quotes/qt_1/pdf') {
+    response.writeHead(200, { 'content-type': 'application/pdf' })
+    for (let piece = 0; piece < 64; piece += 1) response.write(Buffer.alloc(64 * 1024, piece))
+    return response.end()
+  }
+  return failed(reply, 404, 'invalid_request_error', undefined, `Unrecognized request URL (${what})`)
+}
+
+function list(url, reply) {
+  const limit = Number(url.searchParams.get('limit') ?? 10)
+  const after = url.searchParams.get('starting_after')
+  const from = after ? customers.findIndex(({ id }) => id === after) + 1 : 0
+  const data = customers.slice(from, from + limit)
+  return reply(200, { object: 'list', url: '/v1/customers', has_more: from + limit < customers.length, data })
+}
+
+function create(request, body, reply) {
+  const key = request.headers['idempotency-key']
+  if (!key) return failed(reply, 400, 'idempotency_error', undefined, 'a key is needed')
+  const replayed = made.has(key)
+  if (!replayed) {
+    const email = new URLSearchParams(body.toString()).get('email')
+    made.set(key, { id: `cus_${customers.length + 1}`, object: 'customer', email })
+    customers.push(made.get(key))
+  }
+  return reply(200, made.get(key), replayed ? { 'idempotent-replayed': 'true' } : {})
+}
