@@ -174,16 +174,11 @@ impl World {
         let metrics = Metrics::default();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
-        let policy = Arc::new(FakePolicy);
+        let (policy, admission) = (Arc::new(FakePolicy), Arc::new(FakeAdmission));
         let api = Api::new(
             config,
             Deps {
-                artifacts: Artifacts::new(
-                    store.clone(),
-                    Arc::new(FakeAdmission),
-                    policy.clone(),
-                    clock.clone(),
-                ),
+                artifacts: Artifacts::new(store.clone(), admission, policy.clone(), clock.clone()),
                 releases: releases.clone(),
                 vault,
                 keys,
