@@ -3,6 +3,7 @@
 //! One binary, so that the host is linked once; a module for each noun. Each test has a host and a data
 //! directory of its own, on a free port of the loopback interface.
 
+mod bounds;
 mod callers;
 mod calls;
 mod care;

@@ -47,7 +47,7 @@ impl FromRequest<Host> for JsonText {
             code: Code::BodyTooLarge,
         };
         let bytes = read(request, bounds).await?;
-        Ok(Self(json::check(&bytes)?.to_owned()))
+        Ok(Self(json::text(bytes).await?))
     }
 }
 

@@ -3,22 +3,31 @@
 //! Checks text and hands the same text on. A repeated key is refused because two readers would each
 //! believe another of them; depth is bounded; numbers are checked to be numbers and otherwise left alone.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-use std::fmt;
-
-use keyway_core::limits::JSON_DEPTH_MAX;
+use bytes::Bytes;
+use keyway_core::schema::{Document, NotRead};
 use keyway_core::{Code, Fault};
-use serde::de::{
-    DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
-use serde::{Deserialize, de};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-/// The bytes as JSON text without a byte order mark, or why they are none. `serde_json` itself refuses what is nested
-/// [`JSON_DEPTH_MAX`] deep.
+/// Bytes that are checked where they arrive: some hundred microseconds at most. More are checked on a thread that holds up
+/// nobody else.
+const SHORT_BYTES_MAX: usize = 64 << 10;
+
+/// The bytes as JSON text of their own, or why they are none.
+pub(crate) async fn text(bytes: Bytes) -> Result<String, Fault> {
+    let owned = |bytes: &[u8]| check(bytes).map(str::to_owned);
+    if bytes.len() <= SHORT_BYTES_MAX {
+        return owned(&bytes);
+    }
+    let checked = tokio::task::spawn_blocking(move || owned(&bytes)).await;
+    checked.map_err(|error| Fault::new(Code::Internal, "a check died").caused_by(error))?
+}
+
+/// The bytes as JSON text without a byte order mark, or why they are none. Nothing is made of it but a
+/// list of where its values are.
 pub(crate) fn check(bytes: &[u8]) -> Result<&str, Fault> {
     let refuse = |detail: String| Err(Fault::new(Code::MalformedJson, detail));
     if bytes.is_empty() {
@@ -29,12 +38,14 @@ pub(crate) fn check(bytes: &[u8]) -> Result<&str, Fault> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return refuse("the body is not UTF-8".to_owned());
     };
-    match read::<Checked>(text) {
-        Ok(Checked) => Ok(text),
-        Err(error) if error.to_string().starts_with("recursion limit") => {
-            refuse(format!("the body is nested {JSON_DEPTH_MAX} deep, or more"))
-        }
-        Err(error) => refuse(format!("the body is not JSON: {error}")),
+    let document = match Document::read(text) {
+        Ok(document) => document,
+        Err(NotRead::Syntax(error)) => return refuse(format!("the body is not JSON: {error}")),
+        Err(other) => return refuse(format!("the body {other}")),
+    };
+    match document.flaw() {
+        None => Ok(text),
+        Some(flaw) => refuse(format!("the body is not JSON for everybody: {flaw}")),
     }
 }
 
@@ -162,71 +173,10 @@ fn misfit(error: &serde_json::Error) -> Fault {
     }
 }
 
-/// Any JSON without repeated keys.
-struct Checked;
-
-struct CheckedVisitor;
-
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Checked {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(CheckedVisitor)
-    }
-}
-
-impl<'de> Visitor<'de> for CheckedVisitor {
-    type Value = Checked;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Checked, E> {
-        Ok(Checked)
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Checked, E> {
-        Ok(Checked)
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Checked, E> {
-        Ok(Checked)
-    }
-
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Checked, E> {
-        Ok(Checked)
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Checked, E> {
-        Ok(Checked)
-    }
-
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Checked, E> {
-        Ok(Checked)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Checked, A::Error> {
-        while items.next_element::<Checked>()?.is_some() {}
-        Ok(Checked)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Checked, A::Error> {
-        let mut keys = HashSet::new();
-        while let Some(Key(key)) = fields.next_key()? {
-            if !keys.insert(key) {
-                // Not named: the key is the caller's, and may be long.
-                return Err(A::Error::custom("an object has the same key twice"));
-            }
-            fields.next_value::<Checked>()?;
-        }
-        Ok(Checked)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use keyway_core::limits::{JSON_DEPTH_MAX, JSON_NODES_MAX};
+
     use super::*;
 
     fn refused(text: &[u8]) -> bool {
@@ -294,6 +244,26 @@ mod tests {
         let text = " { \"b a\" :\n[ 1.50 , \"\\\" \\\\\" ,true,1e400 ],\t\"a\":{ } } ";
         assert_eq!(compact(text), r#"{"b a":[1.50,"\" \\",true,1e400],"a":{}}"#);
         assert_eq!(compact("\"x y\""), "\"x y\"");
+    }
+
+    #[test]
+    fn values_and_names_are_counted() {
+        let list = |items: usize| format!("[{}0]", "0,".repeat(items - 1));
+        assert!(check(list(JSON_NODES_MAX - 1).as_bytes()).is_ok());
+        let fault = check(list(JSON_NODES_MAX).as_bytes()).unwrap_err();
+        assert_eq!(fault.code, Code::MalformedJson);
+        assert!(fault.detail.contains("values"), "{fault}");
+        let members = (0..JSON_NODES_MAX / 2).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>();
+        assert!(refused(format!("{{{}}}", members.join(",")).as_bytes()));
+    }
+
+    #[tokio::test]
+    async fn long_bodies_are_checked_like_short_ones() {
+        let body = |items: usize| Bytes::from(format!("[{}0]", "0,".repeat(items)));
+        assert_eq!(text(body(3)).await.unwrap(), "[0,0,0,0]");
+        assert_eq!(text(body(SHORT_BYTES_MAX)).await.unwrap().len(), 2 * SHORT_BYTES_MAX + 3);
+        let broken = Bytes::from("[".to_owned() + &"0,".repeat(SHORT_BYTES_MAX));
+        assert_eq!(text(broken).await.unwrap_err().code, Code::MalformedJson);
     }
 
     #[test]

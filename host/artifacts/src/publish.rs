@@ -13,7 +13,7 @@ use keyway_core::{Code, Digest, Fault};
 use keyway_store::Store;
 use keyway_store::model::Entry;
 
-use crate::{exports, schema};
+use crate::exports;
 
 /// Publishes components and finds releases.
 #[derive(Clone)]
@@ -82,7 +82,6 @@ impl Artifacts {
             ReleaseRef::new(descriptor.name.clone(), descriptor.version.clone(), digest);
         check_publisher(&reference, by)?;
         exports::check(&descriptor, &exports)?;
-        schema::check_schemas(&descriptor)?;
         self.policy.check_descriptor(&descriptor)?;
         Ok(Release {
             reference,

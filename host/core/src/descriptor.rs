@@ -18,6 +18,7 @@ pub use crate::oauth::{
     Algorithm, Assertion, ClientAuth, ErrorMeaning, ErrorSign, Grant, Oauth, Places, Refresh,
     TokenFormat, split_scopes,
 };
+use crate::schema::{Allowance, Document, NotRead, Schema};
 pub use crate::scheme::{Probe, Scheme, SlotSpec};
 
 /// The one format there is.
@@ -209,9 +210,12 @@ pub enum Effect {
 /// A descriptor that cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidDescriptor {
-    /// Not JSON, or JSON of another shape.
-    #[error("descriptor is not of format {FORMAT}: {0}")]
-    Shape(#[source] serde_json::Error),
+    /// Not JSON, or more of it than a descriptor has.
+    #[error("descriptor {0}")]
+    Text(String),
+    /// JSON of another shape.
+    #[error("descriptor {} is not of format {FORMAT}: {}", named(.0), .0.inner())]
+    Shape(#[source] serde_path_to_error::Error<serde_json::Error>),
     /// JSON of the right shape that says something impossible.
     #[error("descriptor field `{field}` {problem}")]
     Value {
@@ -227,6 +231,14 @@ pub enum InvalidDescriptor {
 #[error("`{0}` is no host: expected `name.example.com`, `*.example.com`, or either with `:port`")]
 pub struct InvalidHost(String);
 
+/// Where an error of shape is, in words.
+fn named(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    match error.path().to_string().as_str() {
+        "." => "as a whole".to_owned(),
+        path => format!("field `{path}`"),
+    }
+}
+
 const fn one() -> u32 {
     1
 }
@@ -240,8 +252,12 @@ const fn hundred() -> u32 {
 impl Descriptor {
     /// Reads a descriptor from JSON text and checks it.
     pub fn parse(json: &str) -> Result<Self, InvalidDescriptor> {
-        let descriptor: Self = serde_json::from_str(json).map_err(InvalidDescriptor::Shape)?;
+        within_bounds(json).map_err(InvalidDescriptor::Text)?;
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let descriptor: Self =
+            serde_path_to_error::deserialize(&mut reader).map_err(InvalidDescriptor::Shape)?;
         descriptor.check()?;
+        descriptor.check_schemas()?;
         Ok(descriptor)
     }
 
@@ -253,6 +269,18 @@ impl Descriptor {
     fn check(&self) -> Result<(), InvalidDescriptor> {
         if self.format != FORMAT {
             return Err(invalid("format", format!("is {}; this host reads {FORMAT}", self.format)));
+        }
+        for (field, count, most) in [
+            ("hosts", self.hosts.len(), limits::HOSTS_MAX),
+            ("slots", self.slots.len(), limits::SLOTS_MAX),
+            ("rate-limits", self.rate_limits.len(), limits::RATE_LIMITS_MAX),
+        ] {
+            if count > most {
+                return Err(invalid(field, format!("has {count} entries; {most} is the most")));
+            }
+        }
+        if self.hosts.is_empty() && !self.slots.is_empty() {
+            return Err(invalid("hosts", "is empty, so no credential could be sent anywhere"));
         }
         if self.redirects > limits::REDIRECTS_MAX {
             return Err(invalid("redirects", format!("is over {}", limits::REDIRECTS_MAX)));
@@ -285,6 +313,49 @@ impl Descriptor {
         }
         Ok(())
     }
+}
+
+impl Descriptor {
+    /// Compiles every schema, so that none is met later that cannot be used. Their patterns share one allowance.
+    fn check_schemas(&self) -> Result<(), InvalidDescriptor> {
+        let mut allowance = Allowance::default();
+        let config = self.config.iter().map(|schema| ("config".to_owned(), schema));
+        let actions = self.actions.iter().flat_map(|(name, action)| {
+            let input = action.input.iter().map(move |it| (format!("actions.{name}.input"), it));
+            let output = action.output.iter().map(move |it| (format!("actions.{name}.output"), it));
+            input.chain(output)
+        });
+        for (field, schema) in config.chain(actions) {
+            Schema::compile_within(schema, &mut allowance)
+                .map_err(|error| invalid(field + &error.pointer, error.problem))?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses text before anything is made of it.
+fn within_bounds(json: &str) -> Result<(), String> {
+    let (bytes, nodes, paths) = (
+        limits::DESCRIPTOR_BYTES_MAX,
+        limits::DESCRIPTOR_NODES_MAX,
+        limits::DESCRIPTOR_PATHS_BYTES_MAX,
+    );
+    if json.len() > bytes {
+        return Err(format!("is over {bytes} bytes"));
+    }
+    let document = Document::read(json).map_err(|error| match error {
+        NotRead::Syntax(error) => format!("is not JSON: {error}"),
+        other => other.to_string(),
+    })?;
+    if document.len() > nodes {
+        return Err(format!("has more than {nodes} values"));
+    }
+    if document.paths_bytes() > paths {
+        return Err(format!(
+            "has paths of more than {paths} bytes in all: its names are long, and nested"
+        ));
+    }
+    Ok(())
 }
 
 pub(crate) fn invalid(field: impl Into<String>, problem: impl Into<String>) -> InvalidDescriptor {

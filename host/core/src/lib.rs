@@ -21,6 +21,7 @@ mod oauth;
 pub mod ports;
 pub mod quota;
 pub mod release;
+pub mod schema;
 mod scheme;
 pub mod transient;
 

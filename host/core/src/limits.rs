@@ -46,3 +46,27 @@ pub const JSON_DEPTH_MAX: usize = 128;
 
 /// Bytes of a reason given for a change: enough for a sentence and a link, small enough for the audit.
 pub const REASON_BYTES_MAX: usize = 1_024;
+
+/// Values in one JSON text that the API takes, names of members counted: one for each eight bytes of the largest body.
+/// What reads it into a shape needs up to 100 bytes for each, and one request is not to take more than 64 MiB.
+pub const JSON_NODES_MAX: usize = 500_000;
+
+/// Steps of holding one input or configuration against its schema: some tens of nanoseconds each, so half a second at
+/// worst. A full batch of a thousand records with a hundred members each takes half a million.
+pub const SCHEMA_STEPS_MAX: u64 = 10_000_000;
+
+/// Values in a descriptor, names of members counted. It stays in memory as long as its release is loaded, at up to
+/// 300 bytes each. Two hundred actions with large schemas have ten thousand.
+pub const DESCRIPTOR_NODES_MAX: usize = 20_000;
+
+/// Bytes of the paths to all values of a descriptor: what a difference of two releases names. Twenty thousand paths of 200.
+pub const DESCRIPTOR_PATHS_BYTES_MAX: u64 = 4 << 20;
+
+/// Hosts that a descriptor declares: each request is held against all of them. The widest provider has twenty.
+pub const HOSTS_MAX: usize = 100;
+
+/// Slots that a descriptor declares: each is a credential that a person must find.
+pub const SLOTS_MAX: usize = 32;
+
+/// Rate limits that a descriptor states: each request is counted against all of them.
+pub const RATE_LIMITS_MAX: usize = 16;

@@ -37,7 +37,7 @@ pub(crate) async fn invoke(
     JsonText(input): JsonText,
 ) -> Answer {
     let action: Action = names.get("action")?;
-    check_input(&api, &installation, &action, &input)?;
+    let input = check_input(&api, &installation, &action, input).await?;
     run(&api, installation, Operation::Invoke { action, input }, &headers).await
 }
 
@@ -131,19 +131,18 @@ fn body(output: Output) -> Result<Response, Fault> {
 ///
 /// A pin that moves between here and the route lets the call through on the older release's word; the
 /// schema spares connectors bad input, and is no guard that they could do without.
-fn check_input(
+async fn check_input(
     api: &Host,
     installation: &Installation,
     action: &Action,
-    input: &str,
-) -> Result<(), Refusal> {
+    input: String,
+) -> Result<String, Refusal> {
     // Without a route or a declared action, dispatch says what is wrong.
-    let Ok(route) = api.routes.resolve(installation) else { return Ok(()) };
+    let Ok(route) = api.routes.resolve(installation) else { return Ok(input) };
     let spec = route.connector.descriptor().actions.get(action);
-    let Some(schema) = spec.and_then(|spec| spec.input.as_ref()) else { return Ok(()) };
-    let value = crate::json::value(input)?;
+    let Some(schema) = spec.and_then(|spec| spec.input.as_ref()) else { return Ok(input) };
     let release = route.connector.release();
-    api.schemas.check(&release.digest, action, schema, &value).map_err(|fault| {
+    api.schemas.check(&release.digest, action, schema, input).await.map_err(|fault| {
         let call = CallId(rand::random());
         Refusal::of_call(fault, Trace { call, release: Some(release.clone()) })
     })

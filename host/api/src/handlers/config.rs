@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use keyway_core::ids::Installation;
+use keyway_core::limits::CONFIG_BYTES_MAX;
 use keyway_core::{Code, Digest, Fault};
 use keyway_releases::model::{By, Config, ConfigGeneration, InstallationState};
 use keyway_releases::pins::RevertConfigRequest;
@@ -31,6 +32,11 @@ pub(crate) async fn set(
     who: Identity,
     JsonText(text): JsonText,
 ) -> Answer {
+    // Before anything is made of it: a tree of values is many times as large.
+    if text.len() > CONFIG_BYTES_MAX {
+        let detail = format!("configuration is over {CONFIG_BYTES_MAX} bytes");
+        return Err(Fault::new(Code::BodyTooLarge, detail).into());
+    }
     let value = crate::json::value(&text)?;
     if !value.is_object() {
         return Err(Fault::new(Code::ConfigInvalid, "a configuration is a JSON object").into());

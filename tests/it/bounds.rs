@@ -1,0 +1,263 @@
+//! What neither a publisher nor a caller can make the host spend: memory, and the time of others.
+//!
+//! The host runs under a limit on its data (`RLIMIT_DATA`) that lets one request have 64 MiB beyond what an idle host has;
+//! what takes more ends it, and fails the test. Meanwhile a neighbour calls.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fixtures::stating;
+use harness::{Http, Reply, component};
+use http::Method;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::setup::{Setup, path};
+
+/// What one request may take.
+const REQUEST_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of the largest body that the API takes.
+const BODY_BYTES: usize = 4 << 20;
+
+const STATED: &str = "fixtures/stated";
+
+/// A descriptor of the guest `stated`.
+fn stated(more: Value) -> String {
+    let mut descriptor = json!({"format": 1, "name": STATED, "version": "1.0.0"});
+    let fields = descriptor.as_object_mut().expect("an object");
+    fields.extend(more.as_object().expect("an object").clone());
+    descriptor.to_string()
+}
+
+/// An action whose input has this schema.
+fn takes(schema: &Value) -> String {
+    stated(json!({"actions": {"echo": {"input": schema}}}))
+}
+
+/// A host, and a neighbour that has something to call.
+struct World {
+    setup: Setup,
+}
+
+impl World {
+    async fn new() -> Self {
+        let mut setup = Setup::new("");
+        setup.publish("echo").await.ok();
+        setup.pin("neighbour", "fixtures/echo", "1.0.0").await;
+        let mut world = Self { setup };
+        // What a host makes once, it makes before it is measured.
+        world.neighbour().await;
+        world
+    }
+
+    /// One call of the neighbour.
+    async fn neighbour(&mut self) {
+        self.setup.act("neighbour", "fixtures/echo", "echo", json!([1])).await.ok();
+    }
+
+    /// From now on, what the host has now and so much more is all that it gets.
+    fn limit(&self, bytes: u64) {
+        let id = self.setup.host.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+        let data = status.lines().find_map(|line| line.strip_prefix("VmData:")).expect("a line");
+        let kib: u64 = data.trim().trim_end_matches(" kB").parse().expect("a number");
+        let most = Some((kib << 10) + bytes);
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+        prlimit(pid, Resource::Data, Rlimit { current: most, maximum: most }).expect("it is ours");
+    }
+
+    /// Sends requests at once, while the neighbour calls until all are answered.
+    async fn all_at_once(&mut self, requests: Vec<(Method, String, Bytes)>) -> Vec<Reply> {
+        let mut under_way = JoinSet::new();
+        for (method, path, body) in requests {
+            let mut http: Http = self.setup.host.http();
+            let kind = if path == "/v1/releases" { "application/wasm" } else { "application/json" };
+            under_way.spawn(async move { http.send(method, &path, kind, body).await });
+        }
+        let mut replies = Vec::new();
+        loop {
+            tokio::select! {
+                reply = under_way.join_next() => match reply {
+                    Some(reply) => replies.push(reply.expect("a request ends")),
+                    None => return replies,
+                },
+                () = self.neighbour() => {}
+            }
+        }
+    }
+
+    async fn publish(&mut self, descriptor: &str) -> Reply {
+        self.setup.http.publish(stating(descriptor)).await
+    }
+
+    /// Publishes it, and has the tenant `heavy` run it.
+    async fn run(&mut self, descriptor: &str) {
+        self.publish(descriptor).await.ok();
+        self.setup.pin("heavy", STATED, "1.0.0").await;
+    }
+}
+
+fn post(path: String, body: impl Into<Bytes>) -> (Method, String, Bytes) {
+    (Method::POST, path, body.into())
+}
+
+/// As many of these as fit into the largest body, as a list.
+fn list_of(item: &str) -> String {
+    let count = (BODY_BYTES - 2) / (item.len() + 1);
+    format!("[{}]", vec![item; count].join(","))
+}
+
+/// Each level refers twice to the next one.
+fn doubling(levels: usize) -> Value {
+    let mut levels: serde_json::Map<_, _> = (0..levels)
+        .map(|level| {
+            let next = json!({"$ref": format!("#/$defs/{}", level + 1)});
+            (level.to_string(), json!({"anyOf": [next, next]}))
+        })
+        .collect();
+    levels.insert(levels.len().to_string(), json!({"type": "string"}));
+    json!({"$defs": levels, "$ref": "#/$defs/0"})
+}
+
+#[tokio::test]
+async fn schemas_that_could_cost_much_are_refused_by_name() {
+    let mut world = World::new().await;
+    world.limit(2 * REQUEST_BYTES_MAX);
+    let patterns: serde_json::Map<_, _> = (0..3_000)
+        .map(|n| (format!("p{n}"), json!({"pattern": format!("^[a-z]{{1,{n}}}$")})))
+        .collect();
+    let many = |item: Value| takes(&json!({"enum": vec![item; 50_000]}));
+    let nested = (0..60).fold(json!({"x": 1}), |inner, _| json!({"k".repeat(1_000): inner}));
+    let wide: Vec<_> = (0..1_000).map(|n| format!("h{n}.example.com")).collect();
+    let cases = [
+        (takes(&doubling(20)), "actions.echo.input"),
+        (takes(&json!({"properties": patterns.clone()})), "actions.echo.input"),
+        (stated(json!({"config": {"properties": patterns}})), "config/properties"),
+        (
+            takes(&json!({"properties": {"a": {"$ref": "#/properties/a"}}})),
+            "actions.echo.input/properties/a",
+        ),
+        (takes(&json!({"properties": {"a": {"pattern": "\\p{L}{900}"}}})), "/properties/a"),
+        (many(json!(0)), "values"),
+        (many(json!({})), "values"),
+        (
+            stated(
+                json!({"actions": {"echo": {"output": nested, "input": {"enum": vec![nested.clone(); 3]}}}}),
+            ),
+            "paths",
+        ),
+        (stated(json!({"hosts": wide})), "`hosts`"),
+        (stated(json!({"summary": "x".repeat(255 << 10)})), "bytes"),
+    ];
+    let mut sent = Vec::new();
+    for (descriptor, named) in &cases {
+        if descriptor.len() > (256 << 10) {
+            panic!("a descriptor for `{named}` has {} bytes", descriptor.len());
+        }
+        sent.push((Method::POST, "/v1/releases".to_owned(), Bytes::from(stating(descriptor))));
+    }
+    for (request, (_, named)) in sent.into_iter().zip(&cases) {
+        let replies = world.all_at_once(vec![request]).await;
+        assert_eq!(replies[0].code(), "descriptor-invalid", "{named}: {:?}", replies[0].json());
+        let detail = replies[0].json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(detail.contains(named), "{named}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn no_input_takes_much_memory_or_stops_the_neighbour() {
+    let mut world = World::new().await;
+    // Each level of the value doubles what is looked at.
+    let tree = json!({"$defs": {"tree": {"anyOf": [
+        {"items": {"$ref": "#/$defs/tree"}, "type": "array"},
+        {"items": {"$ref": "#/$defs/tree"}, "type": ["array", "null"]},
+    ]}}, "$ref": "#/$defs/tree"});
+    world.run(&takes(&tree)).await;
+    let calls = path("heavy", STATED, "/actions/echo");
+    world.setup.http.post(&calls, json!([[null]])).await.ok();
+    world.limit(REQUEST_BYTES_MAX);
+    let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+    let replies = world.all_at_once(vec![post(calls.clone(), deep)]).await;
+    assert_eq!(replies[0].code(), "input-invalid");
+    assert!(replies[0].json()["detail"].as_str().is_some_and(|text| text.contains("steps")));
+    for item in ["0", "[]", "{}", r#"{"":0}"#, r#"[{"":{}}]"#, r#""a""#, r#""\n""#, "-1e9"] {
+        let replies = world.all_at_once(vec![post(calls.clone(), list_of(item))]).await;
+        assert!(
+            ["malformed-json", "input-invalid"].contains(&replies[0].code().as_str()),
+            "{item}"
+        );
+    }
+    let names: Vec<_> = (0..BODY_BYTES / 12).map(|n| format!("\"{n:x}\":0")).collect();
+    let names = format!("{{{}}}", names.join(","));
+    let replies = world.all_at_once(vec![post(calls, names)]).await;
+    assert_ne!(replies[0].status, 200);
+}
+
+#[tokio::test]
+async fn a_shipped_action_refuses_two_million_wrong_items() {
+    let mut world = World::new().await;
+    let hubspot = world.setup.http.publish(component("connectors", "hubspot-2")).await.ok().json();
+    let digest = hubspot["release"]["digest"].as_str().expect("text").to_owned();
+    world.setup.pin("heavy", "keyway/hubspot", &digest).await;
+    let calls = path("heavy", "keyway/hubspot", "/actions/contacts.get");
+    world.setup.http.post(&calls, json!({"id": 1})).await;
+    for at_once in [1, 8] {
+        world.limit(at_once as u64 * REQUEST_BYTES_MAX);
+        for item in ["0", "\"x\"", "1.25000"] {
+            let body = list_of(item);
+            let body = format!(
+                r#"{{"id":"1","properties":{}}}"#,
+                &body[..body.len().min(BODY_BYTES - 30) - 1]
+            );
+            let body = Bytes::from(
+                body.trim_end_matches(|last| last != ',').trim_end_matches(',').to_owned() + "]}",
+            );
+            let requests = vec![post(calls.clone(), body); at_once];
+            for reply in world.all_at_once(requests).await {
+                assert!(
+                    ["malformed-json", "input-invalid"].contains(&reply.code().as_str()),
+                    "{}",
+                    reply.code()
+                );
+                assert!(reply.body.len() < 4 << 10, "{} bytes", reply.body.len());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_other_body_takes_much_memory() {
+    let mut world = World::new().await;
+    world.run(&stated(json!({"config": {"type": "object"}, "actions": {"echo": {}}}))).await;
+    let at = |rest: &str| path("heavy", STATED, rest);
+    world.setup.http.put(&at("/config"), json!({"a": 1})).await.ok();
+    world.limit(REQUEST_BYTES_MAX);
+    for item in ["0", "{}", r#"{"":0}"#, r#""a""#] {
+        let list = list_of(item);
+        let within = |before: &str, after: &str| {
+            let room = BODY_BYTES - before.len() - after.len() - 2;
+            let kept = &list[..list.len().min(room)];
+            let kept = kept.rsplit_once(',').map_or(kept, |(kept, _)| kept);
+            format!("{before}{kept}]{after}")
+        };
+        let requests = [
+            (Method::PUT, at("/config"), within(r#"{"a":"#, "}").into()),
+            post(at("/objects/things/read"), within(r#"{"fields":"#, "}")),
+            post(at("/objects/things/read"), within(r#"{"cursor":"#, "}")),
+            post(at("/objects/things/write"), within(r#"{"operation":"create","items":"#, "}")),
+        ];
+        for request in requests {
+            let what = format!("{} {item}", request.1);
+            let replies = world.all_at_once(vec![request]).await;
+            assert!(
+                (400..500).contains(&replies[0].status.as_u16()),
+                "{what}: {}",
+                replies[0].status
+            );
+        }
+    }
+    let paused = tokio::time::timeout(Duration::from_secs(60), world.neighbour()).await;
+    paused.expect("the host answers still");
+}
