@@ -23,7 +23,7 @@ use keyway_core::ports::{
 use keyway_dispatch::{Dispatch, Ways};
 use keyway_exchanges::Exchanges;
 use keyway_releases::{Releases, executed::Executed};
-use keyway_runtime::{Runtime, Worker};
+use keyway_runtime::Runtime;
 use keyway_store::Store;
 use keyway_vault::model::Role;
 use keyway_vault::tokens::Grant;
@@ -37,6 +37,7 @@ use tokio::task::JoinHandle;
 use crate::app::reads::{HostHealth, StoreReads};
 use crate::app::upkeep::{Underway, Upkeep};
 use crate::clock::SystemClock;
+use crate::commands::admit;
 use crate::config::Config;
 
 /// File in the data directory that holds the first admin token.
@@ -299,9 +300,6 @@ fn runtime_config(
         allocation: runtime.allocation,
         cache,
         cache_key: keys::cache_key(&folders.keys.join("cache.key"))?,
-        worker: Worker {
-            program: std::env::current_exe().context("own path")?,
-            args: vec!["admit-component".into()],
-        },
+        worker: admit::worker()?,
     })
 }

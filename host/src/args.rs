@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Start a new connector project.
     New(New),
+    /// Check a component as publication would, without a host.
+    Check(Check),
     /// Publish a component as a release.
     Publish {
         /// The component.
@@ -307,6 +309,16 @@ pub(crate) struct Serve {
     /// where nothing is lost.
     #[arg(long)]
     pub(crate) begin_anew: bool,
+}
+
+/// `keyway check`.
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// The component.
+    pub(crate) file: PathBuf,
+    /// Configuration file of the host that it is for: limits and hosts that it sets hold here, too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// `keyway new`.

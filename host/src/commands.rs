@@ -2,6 +2,7 @@
 
 pub(crate) mod admit;
 pub(crate) mod calls;
+pub(crate) mod check;
 pub(crate) mod connect;
 pub(crate) mod connections;
 pub(crate) mod explain;

@@ -23,8 +23,8 @@ use crate::args::{Allow, Cli, Command, LogsCommand};
 use crate::client::Unreachable;
 use crate::commands::remote::{Refused, Session, Unfit};
 use crate::commands::{
-    admit, calls, connect, connections, explain, keys, logs, new, pins, proxy, quotas, releases,
-    serve, settings, tenants, tokens,
+    admit, calls, check, connect, connections, explain, keys, logs, new, pins, proxy, quotas,
+    releases, serve, settings, tenants, tokens,
 };
 use crate::exit::Exit;
 
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::AdmitComponent => return admit::admit(),
         Command::Explain { code } => return explain::explain(code.as_deref()).into(),
         Command::New(typed) => new::new(typed),
+        Command::Check(typed) => check::check(&typed, remote.json),
         remote_command => Session::new(remote).and_then(|session| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(run(&session, remote_command))
@@ -111,7 +112,11 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         Command::Keys { command } => keys::keys(session, command).await,
         Command::Logs(LogsCommand::Exchanges(typed)) => logs::exchanges(session, typed).await,
         Command::Audit { after, limit } => tokens::audit(session, after, limit).await,
-        Command::Serve(_) | Command::New(_) | Command::Explain { .. } | Command::AdmitComponent => {
+        Command::Serve(_)
+        | Command::New(_)
+        | Command::Check(_)
+        | Command::Explain { .. }
+        | Command::AdmitComponent => {
             anyhow::bail!("this command talks to no host")
         }
     }

@@ -19,11 +19,13 @@
 //! ```
 
 mod cassette;
+mod check;
 mod exchange;
 mod file;
 mod player;
 
 pub use cassette::Cassette;
+pub use check::check;
 pub use exchange::Exchange;
 pub use player::Line;
 pub(crate) use player::{config, connection, log, now, send, send_all};

@@ -3,6 +3,7 @@
 
 mod address;
 mod calls;
+mod check;
 mod connect;
 mod connections;
 mod keys;

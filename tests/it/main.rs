@@ -15,6 +15,7 @@ mod grants;
 mod guests;
 mod hubspot;
 mod keys;
+mod languages;
 mod limits;
 mod links;
 mod logs;

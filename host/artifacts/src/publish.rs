@@ -9,7 +9,7 @@ use bytes::Bytes;
 use keyway_core::ids::Actor;
 use keyway_core::ports::{Admission, Admitted, Clock, EgressPolicy};
 use keyway_core::release::{Release, ReleaseRef};
-use keyway_core::{Code, Digest, Fault};
+use keyway_core::{Code, Descriptor, Digest, Fault};
 use keyway_store::Store;
 use keyway_store::model::Entry;
 
@@ -81,8 +81,7 @@ impl Artifacts {
         let reference =
             ReleaseRef::new(descriptor.name.clone(), descriptor.version.clone(), digest);
         check_publisher(&reference, by)?;
-        exports::check(&descriptor, &exports)?;
-        self.policy.check_descriptor(&descriptor)?;
+        check(&descriptor, &exports, self.policy.as_ref())?;
         Ok(Release {
             reference,
             descriptor,
@@ -135,6 +134,16 @@ impl Artifacts {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether an admitted component may be a release, whoever publishes it.
+pub fn check(
+    descriptor: &Descriptor,
+    exports: &[String],
+    policy: &dyn EgressPolicy,
+) -> Result<(), Fault> {
+    exports::check(descriptor, exports)?;
+    policy.check_descriptor(descriptor)
 }
 
 fn check_publisher(reference: &ReleaseRef, by: &By) -> Result<(), Fault> {

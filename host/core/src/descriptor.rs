@@ -261,6 +261,13 @@ impl Descriptor {
         Ok(descriptor)
     }
 
+    /// Reads a descriptor that is to become a release: also what could only fail in every call is refused.
+    pub fn parse_new(json: &str) -> Result<Self, InvalidDescriptor> {
+        let descriptor = Self::parse(json)?;
+        descriptor.check_reach()?;
+        Ok(descriptor)
+    }
+
     /// Whether some declared host admits this name and port.
     pub fn admits_host(&self, host: &str, port: u16) -> bool {
         self.hosts.iter().any(|pattern| pattern.matches(host, port))
@@ -278,9 +285,6 @@ impl Descriptor {
             if count > most {
                 return Err(invalid(field, format!("has {count} entries; {most} is the most")));
             }
-        }
-        if self.hosts.is_empty() && !self.slots.is_empty() {
-            return Err(invalid("hosts", "is empty, so no credential could be sent anywhere"));
         }
         if self.redirects > limits::REDIRECTS_MAX {
             return Err(invalid("redirects", format!("is over {}", limits::REDIRECTS_MAX)));
@@ -328,6 +332,30 @@ impl Descriptor {
         for (field, schema) in config.chain(actions) {
             Schema::compile_within(schema, &mut allowance)
                 .map_err(|error| invalid(field + &error.pointer, error.problem))?;
+        }
+        Ok(())
+    }
+}
+
+impl Descriptor {
+    /// Whether what it needs of a provider can be reached.
+    fn check_reach(&self) -> Result<(), InvalidDescriptor> {
+        if self.hosts.is_empty() && !self.slots.is_empty() {
+            return Err(invalid("hosts", "is empty, so no credential could be sent anywhere"));
+        }
+        let Some(base_url) = &self.base_url else { return Ok(()) };
+        let refuse = |problem: &str| Err(invalid("base-url", problem));
+        if base_url.contains(['{', '}', '<', '>', '$']) {
+            return refuse("has a placeholder, which nothing takes the place of");
+        }
+        let Ok(url) = base_url.parse::<http::Uri>() else { return refuse("is no URL") };
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        if url.scheme_str() != Some("https") || authority.contains('@') || url.query().is_some() {
+            return refuse("is `https://`, a host and a path, and no more");
+        }
+        if !self.admits_host(url.host().unwrap_or_default(), url.port_u16().unwrap_or(PORT_DEFAULT))
+        {
+            return refuse("is on a host that `hosts` does not declare");
         }
         Ok(())
     }
@@ -540,6 +568,60 @@ mod tests {
         ] {
             assert!(pattern(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_no_release() {
+        let with = |rest: &str| {
+            let text = format!(r#"{{"format":1,"name":"a/b","version":"1.0.0"{rest}}}"#);
+            Descriptor::parse_new(&text).map(|_| ()).map_err(|error| error.to_string())
+        };
+        let slots = r#","slots":{"token":{"scheme":{"kind":"bearer"}}}"#;
+        let hosts = r#","hosts":["api.example.com","*.shop.example.com","api.example.com:8443"]"#;
+        assert_eq!(with(""), Ok(()), "an action may compute and ask nobody");
+        assert!(with(slots).is_err_and(|why| why.contains("field `hosts`")));
+        assert_eq!(with(&format!("{hosts}{slots}")), Ok(()));
+        let base = |url: &str| with(&format!(r#"{hosts},"base-url":"{url}""#));
+        for url in [
+            "https://api.example.com",
+            "https://eu.shop.example.com/v1/",
+            "https://api.example.com:8443/",
+        ] {
+            assert_eq!(base(url), Ok(()), "{url}");
+        }
+        for url in [
+            "http://api.example.com",
+            "https://api.example.org",
+            "https://api.example.com:8444",
+            "https://shop.example.com",
+            "https://127.0.0.1",
+            "https://ann@api.example.com",
+            "https://api.example.com/?a=b",
+            "https://{shop}.shop.example.com",
+            "https://api.example.com/{account}",
+            "https://api.example.com/<account>",
+            "/v1",
+            "",
+        ] {
+            assert!(base(url).is_err_and(|why| why.contains("field `base-url`")), "{url}");
+        }
+        assert!(with(r#","base-url":"https://api.example.com""#).is_err());
+    }
+
+    #[test]
+    fn a_mistake_of_shape_names_its_field() {
+        for (rest, field) in [
+            (r#""slots":{"token":{"scheme":{"kind":"magic"}}}"#, "field `slots.token.scheme"),
+            (r#""objects":{"a":{"read":{"page-size":"x"}}}"#, "field `objects.a.read.page-size`"),
+            (r#""hosts":["api.example.com","*"]"#, "field `hosts[1]`"),
+            (r#""actions":{"go":{"efect":"read"}}"#, "field `actions.go.efect`"),
+        ] {
+            let text = format!(r#"{{"format":1,"name":"a/b","version":"1.0.0",{rest}}}"#);
+            let why = Descriptor::parse(&text).unwrap_err().to_string();
+            assert!(why.contains(field), "{why}");
+        }
+        let why = Descriptor::parse("{").unwrap_err().to_string();
+        assert!(why.starts_with("descriptor is not JSON: "), "{why}");
     }
 
     #[test]

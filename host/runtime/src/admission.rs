@@ -16,14 +16,15 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keyway_core::{Code, Fault, transient};
+use keyway_core::ports::Admitted;
+use keyway_core::{Code, Digest, Fault, transient};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::cache;
-use crate::engine::Compatibility;
+use crate::engine::{Allocation, Compatibility, Engine};
 use crate::limits::Limits;
 use crate::log::harmless;
 use crate::runtime::short;
@@ -45,6 +46,20 @@ pub struct Worker {
     pub program: PathBuf,
     /// What makes it a worker.
     pub args: Vec<OsString>,
+}
+
+/// Has a component checked and compiled as a publication would, by the same process under the same limits, and keeps
+/// nothing: for authors, who have no host.
+pub async fn check(worker: Worker, limits: Limits, component: Bytes) -> Result<Admitted, Fault> {
+    let limits = Arc::new(limits);
+    let engine = Engine::new(&limits, Allocation::OnDemand).map_err(|error| {
+        let cause = crate::Error::Engine(format!("{error:#}"));
+        Fault::new(Code::Internal, "no engine").caused_by(cause)
+    })?;
+    let digest = Digest::of(&component);
+    let gate = Gate::new(worker, limits, engine.compatibility);
+    let (passed, _) = gate.run(Task::Admit, component).await?;
+    passed.admitted(digest)
 }
 
 /// The way in for components. Few pass at once.

@@ -98,5 +98,5 @@ pub(crate) fn link(
     let component = unsafe { wasmtime::component::Component::deserialize(engine, code.bytes()) }?;
     // Now rather than in the first call.
     component.initialize_copy_on_write_image()?;
-    Adapter::new(linker.instantiate_pre(&component)?)
+    Adapter::new(crate::runtime::link(linker, &component)?)
 }

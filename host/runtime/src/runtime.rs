@@ -13,7 +13,7 @@ use keyway_core::ports::{Admission, Admitted, Components, Connector, Loader};
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Descriptor, Digest, Fault};
 use tokio::sync::Semaphore;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::admission::{Gate, Task, Worker};
 use crate::cache::{self, Cache, CacheKey, Found};
@@ -118,6 +118,16 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
     Ok(linker)
 }
 
+/// A component with everything that it imports: what is defined for all, and what is made to its own types.
+pub(crate) fn link(
+    linker: &Linker<State>,
+    component: &Component,
+) -> wasmtime::Result<InstancePre<State>> {
+    let mut linker = linker.clone();
+    wasi::network::add_to_linker(&mut linker, component)?;
+    linker.instantiate_pre(component)
+}
+
 #[async_trait]
 impl Admission for Runtime {
     async fn admit(&self, component: Bytes) -> Result<Admitted, Fault> {
@@ -147,12 +157,9 @@ impl Inner {
         let hashed = component.clone();
         let digest = blocking(move || Digest::of(&hashed)).await?;
         let (answer, code) = self.gate.run(Task::Admit, component).await?;
-        let descriptor = answer
-            .descriptor
-            .ok_or_else(|| Fault::new(Code::Internal, "the checking process said nothing"))?;
+        let admitted = answer.admitted(digest)?;
         self.keep(digest, code).await?;
-        let (exports, contract) = (answer.exports, answer.contract);
-        Ok(Admitted { digest, descriptor, exports, contract })
+        Ok(admitted)
     }
 
     async fn load(

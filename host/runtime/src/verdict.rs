@@ -12,6 +12,7 @@ use crate::log::harmless;
 use crate::meter::CpuSpent;
 use crate::output;
 use crate::state::{ImportReached, RandomSpent, State};
+use crate::wasi::network::NetworkReached;
 use crate::wit::Starting;
 
 /// Bytes of a fault's detail that come from the guest, such as names of its functions.
@@ -71,7 +72,9 @@ impl Ended {
 /// Refusals of our own host functions.
 fn refusal(error: &wasmtime::Error) -> Option<String> {
     let random = error.downcast_ref::<RandomSpent>().map(ToString::to_string);
-    random.or_else(|| error.downcast_ref::<ImportReached>().map(ToString::to_string))
+    let import = || error.downcast_ref::<ImportReached>().map(ToString::to_string);
+    let network = || error.downcast_ref::<NetworkReached>().map(ToString::to_string);
+    random.or_else(import).or_else(network)
 }
 
 fn stack(limits: &Limits) -> String {

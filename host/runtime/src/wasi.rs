@@ -2,7 +2,9 @@
 //!
 //! Nothing ambient is behind them: no files, arguments, environment or input. Time and random bytes
 //! come from the port to the outside, and what the guest prints goes to its log, so a panic's message
-//! reaches its author. Sockets and HTTP are left out; a component that imports them is not admitted.
+//! reaches its author. Sockets and HTTP, in [`network`], refuse.
+
+pub(crate) mod network;
 
 use std::sync::Arc;
 

@@ -5,6 +5,15 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use keyway_runtime::Worker;
+
+/// This program, as that process.
+pub(crate) fn worker() -> anyhow::Result<Worker> {
+    let program = std::env::current_exe().context("own path")?;
+    Ok(Worker { program, args: vec!["admit-component".into()] })
+}
+
 /// Checks the component on standard input.
 pub(crate) fn admit() -> ExitCode {
     keyway_runtime::admission::worker::run(std::io::stdin().lock(), std::io::stdout().lock())

@@ -1,7 +1,8 @@
 //! `keyway new`: a connector project that builds, tests and publishes as it is, and to the same bytes wherever it is built.
 //!
 //! The project brings the SDK and the contract along in `.keyway/`, from this binary: an author needs
-//! nothing but cargo, and the connector is built against exactly the contract that this host speaks.
+//! nothing but cargo, and the connector is built against exactly the contract that this host speaks. So do its tests, with
+//! the host's own rules for a descriptor.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -26,6 +27,13 @@ const SDK_MANIFEST: &str = include_str!("../../../sdk/Cargo.toml");
 
 /// The versions that it is tested with. The project's are these, with the project itself among them.
 const SDK_LOCK: &str = include_str!("../../../sdk/Cargo.lock");
+
+/// What the SDK's tests need of the host: its vocabulary, with the rules of a descriptor.
+static CORE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/core/src");
+
+/// Its manifest, and that of the workspace from which it has its dependencies.
+const CORE_MANIFEST: &str = include_str!("../../core/Cargo.toml");
+const WORKSPACE_MANIFEST: &str = include_str!("../../../Cargo.toml");
 
 /// The toolchain that the SDK is tested with, and the target: rustup installs what is missing of it.
 const TOOLCHAIN: &str = include_str!("../../../rust-toolchain.toml");
@@ -59,6 +67,9 @@ pub(crate) fn new(New { name, path }: New) -> anyhow::Result<Exit> {
     let vendored = root.join(".keyway");
     write(&vendored.join("sdk/Cargo.toml"), SDK_MANIFEST.as_bytes())?;
     write_folder(&vendored.join("sdk/src"), &SDK)?;
+    write(&vendored.join("Cargo.toml"), workspace()?.as_bytes())?;
+    write(&vendored.join("host/core/Cargo.toml"), CORE_MANIFEST.as_bytes())?;
+    write_folder(&vendored.join("host/core/src"), &CORE)?;
     write_folder(&vendored.join("wit"), &WIT)?;
     output::note(format!("{connector} is in {}", root.display()));
     output::note(
@@ -67,6 +78,20 @@ pub(crate) fn new(New { name, path }: New) -> anyhow::Result<Exit> {
     output::note("in version control, and raise the version before you publish other bytes");
     output::note("next: cargo test, then cargo build --release --target wasm32-wasip2");
     Ok(Exit::Success)
+}
+
+/// The manifest of a workspace that has `core` alone, with the same versions of what it depends on.
+fn workspace() -> anyhow::Result<String> {
+    let mut manifest: toml::Table = WORKSPACE_MANIFEST.parse().context("own manifest")?;
+    let workspace = manifest.get_mut("workspace").and_then(toml::Value::as_table_mut);
+    let workspace = workspace.context("own manifest")?;
+    workspace.insert("members".to_owned(), vec!["host/core"].into());
+    workspace.insert("exclude".to_owned(), vec!["sdk"].into());
+    if let Some(all) = workspace.get_mut("dependencies").and_then(toml::Value::as_table_mut) {
+        all.retain(|_, dependency| dependency.get("path").is_none());
+    }
+    manifest.retain(|section, _| section == "workspace");
+    Ok(manifest.to_string())
 }
 
 fn write_template(root: &Path, connector: &Connector) -> anyhow::Result<()> {

@@ -76,7 +76,7 @@ fn parse(json: &str) -> Result<Descriptor, Refusal> {
     if json.len() > limits::DESCRIPTOR_BYTES_MAX {
         return Err(too_large());
     }
-    Descriptor::parse(json).map_err(|error| {
+    Descriptor::parse_new(json).map_err(|error| {
         let detail = crate::log::harmless(&error.to_string(), 512).into_owned();
         Refusal::new(Code::DescriptorInvalid, detail)
     })

@@ -3,7 +3,8 @@
 
 use std::io::{self, Read};
 
-use keyway_core::Descriptor;
+use keyway_core::ports::Admitted;
+use keyway_core::{Code, Descriptor, Digest, Fault};
 use semver::Version;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,16 @@ pub(crate) struct Passed {
     pub(crate) compatibility: String,
     /// Bytes of code that follow.
     pub(crate) code_bytes: usize,
+}
+
+impl Passed {
+    /// What an admission says of the component with this digest.
+    pub(crate) fn admitted(self, digest: Digest) -> Result<Admitted, Fault> {
+        let descriptor = self
+            .descriptor
+            .ok_or_else(|| Fault::new(Code::Internal, "the checking process said nothing"))?;
+        Ok(Admitted { digest, descriptor, exports: self.exports, contract: self.contract })
+    }
 }
 
 /// A head, with its length before it.

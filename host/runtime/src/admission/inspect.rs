@@ -172,7 +172,7 @@ fn check_import(name: &str) -> Result<(), Refusal> {
         let later = import.version > wit::v1::VERSION;
         return Err(if later { unsupported(&import.version) } else { refused() });
     }
-    let offered = wasi::INTERFACES.iter().any(|interface| {
+    let offered = wasi::INTERFACES.iter().chain(wasi::network::INTERFACES).any(|interface| {
         interface.split_once('/') == Some((import.package, import.interface))
             && (import.version.major, import.version.minor) == WASI_TRACK
     });

@@ -149,7 +149,7 @@ fn fits(component: &Component, limits: &limits::Call) -> Result<(), Refusal> {
 
 fn link(engine: &Engine, component: &Component, facts: &Facts) -> Result<Adapter, Refusal> {
     let linker = runtime::linker(&engine.engine).map_err(|error| broken(&error))?;
-    let linked = linker.instantiate_pre(component).map_err(|error| {
+    let linked = runtime::link(&linker, component).map_err(|error| {
         // Every interface is known, so it is a function of one that is missing or differs.
         if facts.contract > crate::wit::v1::VERSION {
             return inspect::unsupported(&facts.contract);
