@@ -77,6 +77,10 @@ impl Language {
         self.act(&mut setup, "print", json!(null)).await.ok();
         let mistake = self.act(&mut setup, "mistake", json!(null)).await;
         assert_eq!(mistake.code(), "guest-trap", "{}", mistake.json());
+        let said = mistake.json()["guest_said"].as_str().unwrap_or_default().to_owned();
+        for line in self.mistake {
+            assert!(said.contains(line), "{line}: {said}");
+        }
         // What was printed reached the log before the call was answered.
         let log = setup.log();
         assert!(log.contains("printed by"), "{log}");

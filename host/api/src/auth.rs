@@ -141,6 +141,11 @@ impl Identity {
         self.0.publisher.as_deref()
     }
 
+    /// Whether it is shown what connectors print: whoever operates the host, and no one who only calls.
+    pub(crate) fn operates(&self) -> bool {
+        role_allows(self.0.role, Access::Operate)
+    }
+
     /// Whether the token covers an environment.
     pub(crate) fn covers(&self, environment: &Environment) -> bool {
         self.0.environments.as_ref().is_none_or(|covered| covered.contains(environment))

@@ -56,6 +56,9 @@ pub struct Fault {
     pub extra: Extra,
     /// How the provider's rate limit stands, where that is what the call ran into.
     pub rate_limit: Option<Arc<Standing>>,
+    /// What the connector printed last before its instance ended, line by line: for whoever operates the host, and for no
+    /// other caller.
+    pub guest_said: Option<Arc<str>>,
     /// Whose fault it is; starts as the code's own answer.
     whose: Whose,
     /// For the log.
@@ -92,6 +95,7 @@ impl Fault {
             request_sent: false,
             extra: Extra::new(),
             rate_limit: None,
+            guest_said: None,
             whose: code.whose(),
             source: None,
         }

@@ -120,17 +120,21 @@ impl Connector for Loaded {
             let call = pin!(self.adapter.perform(&mut store, operation));
             timeout_at(deadline, Metered::new(call)).await
         };
+        let ended = matches!(performed, Ok(Err(_)));
         let answer = match performed {
             Err(_) => Err(too_late(time_left)),
             Ok(Err(error)) => Err(verdict::fault(&error, store.data())),
             Ok(Ok(answer)) => Ok(answer),
         };
         let request_sent = store.data().request_sent;
+        let log = store.data().written_log();
         // Frees the instance before the answer is looked at, which can take a while.
         drop(store);
         // A guest says in its failure whether something was sent; of one that ended, we say it.
         let sent = |mut fault: Fault| {
             fault.request_sent = request_sent;
+            // Streams have written their last line: the store is gone.
+            fault.guest_said = log.as_ref().filter(|_| ended).and_then(|log| log.last());
             // Nobody but the connector can have used up the time of a call that asked nobody.
             let idle = fault.code == Code::DeadlineExceeded && !request_sent;
             if idle { fault.blame(Whose::Connector) } else { fault }

@@ -4,6 +4,7 @@
 //! after it are dropped, and how many is said once, when the call ends.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,7 +25,15 @@ struct Written {
     lines: u32,
     bytes: usize,
     dropped: u64,
+    /// What was printed last.
+    last: VecDeque<String>,
 }
+
+/// Lines that are said again where an instance ends: a traceback through ten functions.
+const LAST_LINES_MAX: usize = 24;
+
+/// Bytes of each of them.
+const LAST_LINE_BYTES_MAX: usize = 256;
 
 // === impl GuestLog ===
 
@@ -60,6 +69,23 @@ impl GuestLog {
             written.bytes += message.len() + fields.len();
         }
         self.outside.log(level, &message, &fields);
+    }
+
+    /// Remembers a printed line for when the instance ends, also one that is beyond the limits: a panic says why last.
+    pub(crate) fn remember(&self, line: &str) {
+        let line = harmless(line, LAST_LINE_BYTES_MAX).into_owned();
+        let mut written = self.written();
+        if written.last.len() == LAST_LINES_MAX {
+            written.last.pop_front();
+        }
+        written.last.push_back(line);
+    }
+
+    /// What was printed last, a line each; none if nothing was.
+    pub(crate) fn last(&self) -> Option<Arc<str>> {
+        let written = self.written();
+        let lines: Vec<_> = written.last.iter().map(String::as_str).collect();
+        (!lines.is_empty()).then(|| lines.join("\n").into())
     }
 
     fn written(&self) -> MutexGuard<'_, Written> {
@@ -191,6 +217,21 @@ mod tests {
         assert!(!log.drops_next());
         log.write(LogLevel::Info, "x", "");
         assert!(log.drops_next());
+    }
+
+    #[test]
+    fn what_was_printed_last_is_remembered_within_bounds() {
+        let recorder = Recorder::new();
+        let log = log(&recorder, limits::Log { lines_max: 1, ..limits::Log::default() });
+        assert_eq!(log.last(), None);
+        for line in 0..LAST_LINES_MAX + 3 {
+            log.remember(&format!("line {line}"));
+        }
+        log.remember(&"x".repeat(1 << 20));
+        let last = log.last().unwrap();
+        assert!(last.starts_with("line 4\n") && last.ends_with("x [cut]"), "{last}");
+        assert_eq!(last.lines().count(), LAST_LINES_MAX);
+        assert!(last.len() < LAST_LINES_MAX * (LAST_LINE_BYTES_MAX + 8));
     }
 
     #[test]

@@ -125,6 +125,11 @@ impl State {
         })
     }
 
+    /// Its log, if it has written to one.
+    pub(crate) fn written_log(&self) -> Option<Arc<GuestLog>> {
+        self.log.clone()
+    }
+
     pub(crate) const fn table(&mut self) -> &mut ResourceTable {
         &mut self.table
     }

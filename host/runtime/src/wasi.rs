@@ -215,9 +215,13 @@ impl LogStream {
     }
 
     fn end_line(&mut self) {
+        let text = String::from_utf8_lossy(&self.line);
+        let text = text.trim_end_matches('\r');
+        if self.level == LogLevel::Warn {
+            self.log.remember(text);
+        }
         if !self.log.drops_next() {
-            let text = String::from_utf8_lossy(&self.line);
-            self.log.write(self.level, text.trim_end_matches('\r'), "");
+            self.log.write(self.level, text, "");
         }
         self.line.clear();
     }

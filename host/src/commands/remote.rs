@@ -248,7 +248,8 @@ impl Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Problem { code, detail, instance, retry_after_ms, extra, .. } = &*self.problem;
+        let Problem { code, detail, instance, retry_after_ms, extra, guest_said, .. } =
+            &*self.problem;
         write!(f, "{code}: {detail}")?;
         if let Some(wait) = retry_after_ms {
             write!(f, " (try again in {wait} ms)")?;
@@ -258,6 +259,9 @@ impl fmt::Display for Refused {
         }
         for Extra { name, value } in extra {
             write!(f, "\n{name}: {value}")?;
+        }
+        for line in guest_said.iter().flat_map(|said| said.lines()) {
+            write!(f, "\n| {line}")?;
         }
         write!(f, "\n`keyway explain {code}` says what to do")
     }

@@ -1,4 +1,5 @@
-//! Benchmarks and the tortures of swaps, of herds, of secrets and of downloads: each row of the performance budget beside its floor.
+//! Benchmarks and the tortures of swaps, of herds, of secrets, of downloads and of bounds: each row of the performance budget
+//! beside its floor.
 //!
 //! Measures and reports; it does not judge by its exit code, which says only whether every row could be
 //! measured. A torture does judge: it ends with 0 only if it held. One that runs elsewhere is only recorded.
@@ -6,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "figures are what it is for")]
 
 mod action_get;
+mod bounds;
 mod call;
 mod canary;
 mod engine;
@@ -77,6 +79,7 @@ async fn main() -> ExitCode {
 async fn torture(name: &str, typed: &Typed) -> anyhow::Result<ExitCode> {
     let (held, figures) = match name {
         herd::NAME => herd::torture().await?,
+        bounds::NAME => bounds::torture().await?,
         canary::NAME => canary::torture().await?,
         scrub::NAME => scrub::torture().await?,
         _ => swap::torture().await?,

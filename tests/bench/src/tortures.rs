@@ -1,7 +1,7 @@
 //! The tortures that the report knows: those of this program, and those that end elsewhere and are only recorded.
 //! Names only.
 
-use crate::{canary, herd, rows, scrub};
+use crate::{bounds, canary, herd, rows, scrub};
 
 /// Kills at each step of a refresh: an example of `keyway-vault`.
 const REFRESH_KILL: &str = "refresh-kill";
@@ -10,7 +10,8 @@ const REFRESH_KILL: &str = "refresh-kill";
 const STORE_KILL: &str = "store-kill";
 
 /// What this program runs.
-pub(crate) const HERE: [&str; 4] = [rows::SWAP, herd::NAME, canary::NAME, scrub::NAME];
+pub(crate) const HERE: [&str; 5] =
+    [rows::SWAP, herd::NAME, canary::NAME, scrub::NAME, bounds::NAME];
 
 /// What runs elsewhere.
 pub(crate) const ELSEWHERE: [&str; 2] = [REFRESH_KILL, STORE_KILL];

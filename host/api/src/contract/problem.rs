@@ -50,6 +50,11 @@ pub struct Problem {
     /// Of a call only: what the connector says beside that, such as the provider's own id of the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra: Vec<Extra>,
+    /// Of a call whose connector trapped, for whoever operates the host: what the connector printed last, such as a panic's
+    /// message or a traceback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub guest_said: Option<String>,
     /// The id under which the host's log has more: of the call, or of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

@@ -19,6 +19,7 @@ use keyway_core::{Code, Digest, Fault};
 
 use super::{Answer, json, json_text};
 use crate::api::Host;
+use crate::auth::Identity;
 use crate::body::{Json, JsonText};
 use crate::contract::{PACE_HEADER, TIMEOUT_HEADER, USER_HEADER, call as contract};
 use crate::place::{At, Names};
@@ -32,36 +33,40 @@ static PACE: HeaderName = HeaderName::from_static(PACE_HEADER);
 pub(crate) async fn invoke(
     State(api): State<Host>,
     At(installation): At,
+    who: Identity,
     names: Names,
     headers: HeaderMap,
     JsonText(input): JsonText,
 ) -> Answer {
     let action: Action = names.get("action")?;
     let input = check_input(&api, &installation, &action, input).await?;
-    run(&api, installation, Operation::Invoke { action, input }, &headers).await
+    run(&api, installation, Operation::Invoke { action, input }, &headers, &who).await
 }
 
 pub(crate) async fn discover_all(
     State(api): State<Host>,
     At(installation): At,
+    who: Identity,
     headers: HeaderMap,
 ) -> Answer {
-    run(&api, installation, Operation::Discover { object: None }, &headers).await
+    run(&api, installation, Operation::Discover { object: None }, &headers, &who).await
 }
 
 pub(crate) async fn discover(
     State(api): State<Host>,
     At(installation): At,
+    who: Identity,
     names: Names,
     headers: HeaderMap,
 ) -> Answer {
     let object = Some(names.get("object")?);
-    run(&api, installation, Operation::Discover { object }, &headers).await
+    run(&api, installation, Operation::Discover { object }, &headers, &who).await
 }
 
 pub(crate) async fn read(
     State(api): State<Host>,
     At(installation): At,
+    who: Identity,
     names: Names,
     headers: HeaderMap,
     Json(body): Json<contract::Read>,
@@ -79,18 +84,19 @@ pub(crate) async fn read(
         page_size: body.page_size.unwrap_or_default(),
         extra: pairs(body.extra),
     };
-    run(&api, installation, Operation::Read(request), &headers).await
+    run(&api, installation, Operation::Read(request), &headers, &who).await
 }
 
 pub(crate) async fn write(
     State(api): State<Host>,
     At(installation): At,
+    who: Identity,
     names: Names,
     headers: HeaderMap,
     Json(body): Json<contract::Write>,
 ) -> Answer {
     let request = write_request(&installation, names.get("object")?, body);
-    run(&api, installation, Operation::Write(request), &headers).await
+    run(&api, installation, Operation::Write(request), &headers, &who).await
 }
 
 /// Runs one call and renders what came of it.
@@ -99,6 +105,7 @@ async fn run(
     installation: Installation,
     operation: Operation,
     headers: &HeaderMap,
+    who: &Identity,
 ) -> Answer {
     let call = Call {
         time: timeout(headers)?,
@@ -114,7 +121,12 @@ async fn run(
             trace.write(response.headers_mut());
             Ok(response)
         }
-        Err(fault) => Err(Refusal::of_call(fault, trace)),
+        Err(mut fault) => {
+            if !who.operates() {
+                fault.guest_said = None;
+            }
+            Err(Refusal::of_call(fault, trace))
+        }
     }
 }
 

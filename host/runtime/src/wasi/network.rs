@@ -10,7 +10,9 @@
 //! - anything else ends the call, and says what to use instead.
 
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
-use wasmtime::component::{Component, Linker, Resource, ResourceAny, ResourceType, Type, Val};
+use wasmtime::component::{
+    Component, Linker, LinkerInstance, Resource, ResourceAny, ResourceType, Type, Val,
+};
 use wasmtime::{AsContextMut, StoreContextMut};
 
 use crate::state::State;
@@ -48,28 +50,40 @@ pub(crate) fn add_to_linker(
     // An interface that uses a resource of another one, such as a pollable, lists it among its own.
     let mut elsewhere: Vec<ResourceType> = Vec::new();
     for (interface, import) in component.component_type().imports(engine) {
-        let known = interface.split_once('@').is_some_and(|(name, _)| INTERFACES.contains(&name));
         let ComponentItem::ComponentInstance(members) = import.ty else { continue };
-        let mut defined = linker.instance(interface)?;
+        let known = interface.split_once('@').is_some_and(|(name, _)| INTERFACES.contains(&name));
+        let mut own = Vec::new();
         for (name, member) in members.exports(engine) {
-            match member.ty {
-                ComponentItem::Resource(of) => {
-                    let used = elsewhere.contains(&of);
-                    elsewhere.push(of);
-                    if known && !used {
-                        let nothing = ResourceType::host::<Nothing>();
-                        defined.resource(name, nothing, |_, _| Ok(()))?;
-                    }
-                }
-                ComponentItem::ComponentFunc(_) if known => {
-                    let called = format!("{interface} {name}");
-                    defined.func_new(name, move |store, ty, _, results| {
-                        refuse(store, &ty, results, &called)
-                    })?;
-                }
-                _ => {}
+            if let ComponentItem::Resource(of) = member.ty
+                && !elsewhere.contains(&of)
+            {
+                elsewhere.push(of);
+                own.push(name);
             }
         }
+        if known {
+            let functions = members.exports(engine).filter_map(|(name, member)| {
+                matches!(member.ty, ComponentItem::ComponentFunc(_)).then_some(name)
+            });
+            define(&mut linker.instance(interface)?, interface, &own, functions)?;
+        }
+    }
+    Ok(())
+}
+
+fn define<'n>(
+    defined: &mut LinkerInstance<'_, State>,
+    interface: &str,
+    resources: &[&str],
+    functions: impl Iterator<Item = &'n str>,
+) -> wasmtime::Result<()> {
+    for name in resources {
+        defined.resource(name, ResourceType::host::<Nothing>(), |_, _| Ok(()))?;
+    }
+    for name in functions {
+        let called = format!("{interface} {name}");
+        defined
+            .func_new(name, move |store, ty, _, results| refuse(store, &ty, results, &called))?;
     }
     Ok(())
 }
