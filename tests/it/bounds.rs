@@ -23,6 +23,9 @@ const REQUEST_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of the largest body that the API takes.
 const BODY_BYTES: usize = 4 << 20;
 
+/// Bytes of the largest descriptor.
+const DESCRIPTOR_BYTES: usize = 256 << 10;
+
 const STATED: &str = "fixtures/stated";
 
 /// A descriptor of the guest `stated`.
@@ -144,6 +147,8 @@ async fn schemas_that_could_cost_much_are_refused_by_name() {
     let leaves: serde_json::Map<_, _> = (0..2_000).map(|n| (n.to_string(), json!(0))).collect();
     let nested = (0..60).fold(json!(leaves), |inner, _| json!({"k".repeat(1_000): inner}));
     let wide: Vec<_> = (0..1_000).map(|n| format!("h{n}.example.com")).collect();
+    let room = DESCRIPTOR_BYTES - stated(json!({"summary": ""})).len();
+    let large = stated(json!({"summary": "x".repeat(room + 1)}));
     let cases = [
         (takes(&doubling(20)), "actions.echo.input"),
         (takes(&json!({"properties": patterns.clone()})), "actions.echo.input"),
@@ -157,18 +162,16 @@ async fn schemas_that_could_cost_much_are_refused_by_name() {
         (many(json!({})), "values"),
         (stated(json!({"actions": {"echo": {"output": {"const": nested}}}})), "paths"),
         (stated(json!({"hosts": wide})), "`hosts`"),
-        (stated(json!({"summary": "x".repeat(255 << 10)})), "bytes"),
+        (large, "bytes"),
     ];
     let mut sent = Vec::new();
     for (descriptor, named) in &cases {
-        if descriptor.len() > (256 << 10) {
-            panic!("a descriptor for `{named}` has {} bytes", descriptor.len());
-        }
+        assert!(descriptor.len() <= DESCRIPTOR_BYTES + 1, "{named}: {} bytes", descriptor.len());
         sent.push((Method::POST, "/v1/releases".to_owned(), Bytes::from(stating(descriptor))));
     }
     for (request, (_, named)) in sent.into_iter().zip(&cases) {
         let replies = world.all_at_once(vec![request]).await;
-        assert_eq!(replies[0].code(), "descriptor-invalid", "{named}: {:?}", replies[0].json());
+        assert_eq!(replies[0].code(), "descriptor-invalid", "{named}");
         let detail = replies[0].json()["detail"].as_str().unwrap_or_default().to_owned();
         assert!(detail.contains(named), "{named}: {detail}");
     }

@@ -28,6 +28,10 @@ const PYTHON: Language = Language {
 const JAVASCRIPT: Language =
     Language { name: "javascript", mistake: &["a connector's own mistake"] };
 
+/// An interpreter takes half a minute to compile, and a busy machine as long as it likes.
+const PATIENT: &str =
+    "[runtime.limits.admission]\ntime-max = \"1h\"\ndescribe-time-max = \"10m\"\n";
+
 fn built(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/guests/target/languages");
     folder.join(name)
@@ -55,7 +59,8 @@ impl Language {
     async fn runs_as_it_comes(&self) {
         let Some(component) = self.component() else { return };
         let upstream = Plain::start().await;
-        let mut setup = Setup::new(&stand_in("api.example.com", upstream.address));
+        let config = stand_in("api.example.com", upstream.address);
+        let mut setup = Setup::new(&format!("{config}{PATIENT}"));
         let release = setup.http.publish(component).await.ok().json();
         assert_eq!(release["exports"], json!(["actions", "descriptor"]));
         setup.pin("acme", &self.connector(), "1.0.0").await;

@@ -9,6 +9,8 @@
 //! - a resource of the network, such as the fields of a request: one that has nothing in it;
 //! - anything else ends the call, and says what to use instead.
 
+use std::sync::Arc;
+
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{
     Component, Linker, LinkerInstance, Resource, ResourceAny, ResourceType, Type, Val,
@@ -81,19 +83,26 @@ fn define<'n>(
         defined.resource(name, ResourceType::host::<Nothing>(), |_, _| Ok(()))?;
     }
     for name in functions {
-        let called = format!("{interface} {name}");
-        defined
-            .func_new(name, move |store, ty, _, results| refuse(store, &ty, results, &called))?;
+        let called: Arc<str> = format!("{interface} {name}").into();
+        defined.func_new_async(name, move |store, ty, params, results| {
+            Box::new(refuse(store, ty, params, results, Arc::clone(&called)))
+        })?;
     }
     Ok(())
 }
 
-fn refuse(
+async fn refuse(
     mut store: StoreContextMut<'_, State>,
-    ty: &ComponentFunc,
+    ty: ComponentFunc,
+    params: &[Val],
     results: &mut [Val],
-    called: &str,
+    called: Arc<str>,
 ) -> wasmtime::Result<()> {
+    let mut lent = Vec::new();
+    params.iter().for_each(|param| borrowed(param, &mut lent));
+    for resource in lent {
+        resource.resource_drop_async(store.as_context_mut()).await?;
+    }
     let said = ty.results().next().and_then(|ty| match ty {
         Type::Result(result) => match result.err() {
             None => Some(Ok(Val::Result(Err(None)))),
@@ -113,7 +122,20 @@ fn refuse(
         }
         // Such as the end of a handle.
         (None, []) => Ok(()),
-        _ => Err(NetworkReached(called.to_owned()).into()),
+        _ => Err(NetworkReached(called.to_string()).into()),
+    }
+}
+
+/// Resources that are lent for the call, and must be given back.
+fn borrowed(value: &Val, found: &mut Vec<ResourceAny>) {
+    match value {
+        Val::Resource(resource) if !resource.owned() => found.push(*resource),
+        Val::List(items) | Val::Tuple(items) => items.iter().for_each(|item| borrowed(item, found)),
+        Val::Record(fields) => fields.iter().for_each(|(_, field)| borrowed(field, found)),
+        Val::Option(Some(inner))
+        | Val::Variant(_, Some(inner))
+        | Val::Result(Ok(Some(inner)) | Err(Some(inner))) => borrowed(inner, found),
+        _ => {}
     }
 }
 
