@@ -83,3 +83,26 @@ fn packages() -> Vec<Value> {
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     metadata["packages"].as_array().expect("packages").clone()
 }
+
+/// The SDK's tests take the rules of a descriptor from `core`, so its lock and that of whoever uses it name what `core` needs.
+/// Guests are built with `--locked`.
+#[test]
+fn the_locks_of_guests_name_what_core_needs() {
+    let table = |path: &str| read(&root().join(path)).parse::<toml::Table>().expect("TOML");
+    let core = table("host/core/Cargo.toml");
+    let needed: BTreeSet<_> =
+        core["dependencies"].as_table().expect("a table").keys().cloned().collect();
+    for folder in ["sdk", "connectors"] {
+        let lock = table(&format!("{folder}/Cargo.lock"));
+        let packages = lock["package"].as_array().expect("packages");
+        let named = |package: &&toml::Value| package["name"].as_str() == Some("keyway-core");
+        let core = packages.iter().find(named).expect("`core` is among them");
+        let locked: BTreeSet<_> = core["dependencies"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|name| name.as_str()?.split(' ').next().map(str::to_owned))
+            .collect();
+        assert_eq!(locked, needed, "run `cargo metadata` in {folder}, and commit its Cargo.lock");
+    }
+}
