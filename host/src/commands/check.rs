@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::args::Check;
 use crate::clock::SystemClock;
 use crate::commands::admit;
+use crate::commands::remote::Unfit;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::output;
@@ -25,7 +26,7 @@ pub(crate) fn check(typed: &Check, as_json: bool) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match runtime.block_on(checked(typed))? {
         Ok(admitted) => Ok(passed(&admitted, as_json)),
-        Err(fault) => Ok(refused(&fault, as_json)),
+        Err(fault) => Err(refused(fault)),
     }
 }
 
@@ -49,7 +50,7 @@ fn passed(admitted: &Admitted, as_json: bool) -> Exit {
         let (connector, version) = (&descriptor.name, &descriptor.version);
         let release = json!({"connector": connector, "version": version, "digest": digest});
         let said = json!({"release": release, "contract": contract, "exports": exports, "descriptor": descriptor});
-        output::json(&said, false);
+        output::json(&said.to_string(), false);
         return Exit::Success;
     }
     output::line(format!("{}@{} {digest}", descriptor.name, descriptor.version));
@@ -57,15 +58,10 @@ fn passed(admitted: &Admitted, as_json: bool) -> Exit {
     Exit::Success
 }
 
-/// Says why not, as a host's answer would.
-fn refused(fault: &Fault, as_json: bool) -> Exit {
-    let code = fault.code.as_str();
-    if as_json {
-        let whose = fault.whose().as_str();
-        output::json(&json!({"code": code, "detail": fault.detail, "whose": whose}), false);
+/// Why not, in the words of a publication. What this machine could not do says nothing about the component.
+fn refused(Fault { code, detail, .. }: Fault) -> anyhow::Error {
+    match code {
+        Code::Internal => anyhow::anyhow!("{detail}"),
+        code => Unfit { code, detail }.into(),
     }
-    output::note(format!("keyway: {code}: {}", fault.detail));
-    output::note(format!("`keyway explain {code}` says what to do"));
-    // What this machine could not do says nothing about the component.
-    if fault.code == Code::Internal { Exit::Failure } else { Exit::Refused }
 }
