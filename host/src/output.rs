@@ -99,10 +99,13 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
         let cell = printable(cell);
         if columns.is_some() { short(&cell) } else { cell }
     };
-    let rows: Vec<[String; N]> =
+    let mut rows: Vec<[String; N]> =
         std::iter::once(&header).chain(rows).map(|row| row.each_ref().map(shown)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let mut widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default());
+    let mut widths = widths(&rows);
+    if columns.is_some_and(|columns| total(&widths) > columns) {
+        rows = rows.iter().map(|row| row.each_ref().map(|cell| brief(cell))).collect();
+        widths = self::widths(&rows);
+    }
     fit(&mut widths, columns);
     rows.iter().for_each(|row| line_of(row, &widths));
 }
@@ -111,7 +114,11 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) {
 pub(crate) fn row<const N: usize>(row: &[String; N], widths: [usize; N]) {
     let (mut widths, columns) = (widths, room());
     fit(&mut widths, columns);
-    let row = row.each_ref().map(|cell| printable(cell));
+    let shown = |cell: &String| {
+        let cell = printable(cell);
+        if columns.is_some() { brief(&short(&cell)) } else { cell }
+    };
+    let row = row.each_ref().map(shown);
     if columns.is_none() {
         // Where there is room without end, nothing is cut: a column is as wide as it must be.
         widths = std::array::from_fn(|at| widths[at].max(row[at].chars().count()));
@@ -124,11 +131,21 @@ fn line_of<const N: usize>(row: &[String; N], widths: &[usize; N]) {
     write(io::stdout().lock(), cells.collect::<Vec<_>>().join(GAP).trim_end());
 }
 
+/// How wide each column is.
+fn widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    std::array::from_fn(|column| width(column).unwrap_or_default())
+}
+
+/// How wide columns are together, with what is between them.
+fn total(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1)
+}
+
 /// Makes the widest columns narrower until all of them fit.
 fn fit(widths: &mut [usize], columns: Option<usize>) {
     let Some(columns) = columns else { return };
-    let gaps = GAP.len() * widths.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + gaps > columns {
+    while total(widths) > columns {
         let widest = widths.iter_mut().max_by_key(|width| **width);
         match widest.filter(|width| **width > WIDTH_MIN) {
             Some(width) => *width -= 1,
@@ -155,6 +172,20 @@ fn short(cell: &str) -> String {
         false => part.to_owned(),
     };
     cell.split(' ').map(part).collect::<Vec<String>>().join(" ")
+}
+
+/// A cell without what can be done without where there is no room: the year of a time, the scheme of a URL, and the digest
+/// of a release whose version is there.
+fn brief(cell: &str) -> String {
+    if let Some((version, _)) = cell.split_once(" sha256:") {
+        return version.to_owned();
+    }
+    let shape: String =
+        cell.chars().take(19).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    if shape == "0000-00-00T00:00:00" {
+        return cell[5..19].replace('T', " ");
+    }
+    cell.strip_prefix("https://").unwrap_or(cell).to_owned()
 }
 
 /// Columns that tables may have: of the terminal, or as `COLUMNS` says. None: as many as they need.
@@ -223,7 +254,7 @@ fn harmless(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{cut, fit, json_text, printable, short};
+    use super::{brief, cut, fit, json_text, printable, short};
 
     #[test]
     fn terminals_are_not_written_to() {
@@ -262,5 +293,15 @@ mod tests {
         let digest = format!("sha256:{}", "a1".repeat(32));
         assert_eq!(short(&format!("1.0.0 {digest}")), "1.0.0 sha256:a1a1a1a1a1a1");
         assert_eq!(short("sha256:a1a1"), "sha256:a1a1");
+        for (cell, expected) in [
+            ("1.0.0 sha256:a1a1a1a1a1a1", "1.0.0"),
+            ("sha256:a1a1a1a1a1a1", "sha256:a1a1a1a1a1a1"),
+            ("2026-03-01T10:11:12.123Z", "03-01 10:11:12"),
+            ("https://api.example.com/x", "api.example.com/x"),
+            ("2026-03-01", "2026-03-01"),
+            ("é", "é"),
+        ] {
+            assert_eq!(brief(cell), expected);
+        }
     }
 }

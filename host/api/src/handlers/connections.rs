@@ -201,7 +201,13 @@ pub(crate) async fn remove(
         let release = api.releases.declared(&of.installation).await.ok();
         let spec = release.as_ref().and_then(|release| release.descriptor.slots.get(&of.slot));
         if !api.vault.remove(&of, spec, &actor).await? {
-            return Err(absent(&of));
+            let fault = absent(&of);
+            return Err(match release {
+                Some(release) if of.user.is_none() => {
+                    fault.but_there_is(release.descriptor.slots.keys())
+                }
+                _ => fault,
+            });
         }
         api.releases.refresh(&of.installation).await
     })
