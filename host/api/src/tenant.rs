@@ -28,12 +28,19 @@ const ROUNDS_MAX: usize = 4;
 // === impl Api ===
 
 impl Api {
-    /// Finishes what was cut off when the host ended: for its start.
+    /// Finishes what was cut off when the host ended: for its start. One that cannot be finished is said, and keeps no
+    /// other from it.
     pub async fn finish_endings(&self) -> Result<(), Fault> {
         self.host.releases.forget_blobs().await?;
         for ending in self.host.releases.endings().await? {
-            end(&self.host, &ending).await?;
-            tracing::info!(environment = %ending.environment, "deletion of a tenant finished");
+            let Ending { environment, tenant, .. } = &ending;
+            match end(&self.host, &ending).await {
+                Ok(_) => tracing::info!(%environment, "deletion of a tenant finished"),
+                Err(fault) => {
+                    let problem = fault.chain();
+                    tracing::error!(%environment, %tenant, problem, "deletion of a tenant not finished; say it again");
+                }
+            }
         }
         Ok(())
     }
