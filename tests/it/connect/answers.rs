@@ -154,7 +154,9 @@ async fn sessions_that_lead_nowhere_are_refused() {
     world.setup.pin("acme", "fixtures/fetch", "1.0.0").await;
     let fetch = path("acme", "fixtures/fetch", "/connect-sessions");
     assert_eq!(world.setup.http.post(&fetch, json!({})).await.code(), "unknown-slot");
-    let named = world.setup.http.post(&fetch, json!({"slot": "token"})).await;
+    // What a person types is typed on the page: there is no provider to be sent to.
+    let away = json!({"slot": "token", "headless": true, "redirect_uri": "https://shop.example/"});
+    let named = world.setup.http.post(&fetch, away).await;
     assert_eq!(named.code(), "credential-invalid", "{}", named.json());
     let other = path("nobody", OAUTH, "/connect-sessions");
     assert_eq!(world.setup.http.post(&other, json!({})).await.code(), "not-pinned");
