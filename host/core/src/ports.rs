@@ -23,7 +23,7 @@ use crate::descriptor::{Descriptor, SlotSpec};
 use crate::digest::Digest;
 use crate::exchange::{Exchange, HostRequest, Origin, Pace, Relay, Relayed, Request, Response};
 use crate::fault::Fault;
-use crate::ids::{CallId, ConnectionRef, Environment, Installation, Slot, User};
+use crate::ids::{CallId, ConnectionRef, Environment, Installation, Slot, Tenant, User};
 use crate::quota::{Quota, Standing};
 use crate::release::ReleaseRef;
 
@@ -49,6 +49,10 @@ pub trait Outside: Send + Sync {
     fn connection(&self) -> Json;
     /// Takes one line of the guest's log.
     fn log(&self, level: LogLevel, message: &str, fields: &str);
+    /// Whose time on a processor it is. Where many want some, tenants take turns; none takes none.
+    fn payer(&self) -> Option<(Environment, Tenant)> {
+        None
+    }
 }
 
 /// How loud a guest's log line is.
@@ -138,7 +142,12 @@ pub trait Egress: Send + Sync {
 #[async_trait]
 pub trait Proxy: Send + Sync {
     /// Carries one exchange; bodies go through as they come.
-    async fn relay(&self, origin: &Origin, request: Relayed) -> Result<Relay, Failure>;
+    async fn relay(
+        &self,
+        origin: &Origin,
+        request: Relayed,
+        keeps: Keeps,
+    ) -> Result<Relay, Failure>;
     /// Those of these slots in which a user has a connection.
     async fn connected(
         &self,
@@ -189,8 +198,23 @@ pub struct Held {
     /// place than the tenant's.
     pub base_url: Option<Arc<str>>,
     /// While it lives, the connection is not idle: pausing waits for it.
-    pub in_use: Arc<dyn Any + Send + Sync>,
+    pub in_use: Arc<dyn InUse>,
 }
+
+/// A use of a connection.
+pub trait InUse: Send + Sync {
+    /// Whether somebody has waited for its end long enough: what it is held for is to end now.
+    fn is_cut(&self) -> bool {
+        false
+    }
+}
+
+/// One that nobody cuts.
+impl InUse for () {}
+
+/// What is held for a proxied request until the last byte of its answer is through, and given back then, however it ends:
+/// also where nobody asks for more of the answer.
+pub type Keeps = Box<dyn Any + Send>;
 
 /// Who holds the secrets.
 #[async_trait]

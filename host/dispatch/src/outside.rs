@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use keyway_core::Descriptor;
 use keyway_core::call::{Failure, Json};
 use keyway_core::exchange::{Origin, Pace, Request, Response};
-use keyway_core::ids::{CallId, Installation, Slot, User};
+use keyway_core::ids::{CallId, Environment, Installation, Slot, Tenant, User};
 use keyway_core::ports::{Clock, Egress, Granted, LogLevel, Outside, Route, Settings};
 use keyway_core::quota::LimitMet;
 use rand::RngCore as _;
@@ -84,6 +84,11 @@ impl Outside for Live {
 
     fn connection(&self) -> Json {
         facts(self.route.connector.descriptor(), &self.route.settings)
+    }
+
+    fn payer(&self) -> Option<(Environment, Tenant)> {
+        let Installation { environment, tenant, .. } = &self.route.installation;
+        Some((environment.clone(), tenant.clone()))
     }
 
     fn log(&self, level: LogLevel, message: &str, fields: &str) {

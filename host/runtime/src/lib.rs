@@ -2,7 +2,7 @@
 //!
 //! It is the [`Loader`] that turns a published release into something callable, the [`Connector`] that
 //! is called, and the [`Admission`] that decides whether a component may become a release. It does not
-//! know tenants, routes or credentials: whatever a guest can see of the world comes through one
+//! know routes or credentials, and of tenants only whose turn it is (module `turns`): whatever a guest can see of the world comes through one
 //! [`Outside`] for each call, and who stands behind that is not its concern.
 //!
 //! # The life of a call
@@ -76,6 +76,7 @@ mod state;
 #[cfg(test)]
 mod testing;
 mod ticker;
+mod turns;
 mod verdict;
 mod wasi;
 mod wit;

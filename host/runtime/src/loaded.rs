@@ -21,6 +21,7 @@ use crate::limits::Limits;
 use crate::meter::{self, Metered};
 use crate::output::Expected;
 use crate::state::State;
+use crate::turns::Turns;
 use crate::verdict;
 use crate::wit::Adapter;
 
@@ -46,6 +47,7 @@ pub(crate) struct Loaded {
 pub(crate) struct Bounds {
     pub(crate) limits: Arc<Limits>,
     pub(crate) permits: Arc<Semaphore>,
+    pub(crate) turns: Turns,
 }
 
 /// Counts one store for as long as it lives. A store holds the code of its release, so a release whose
@@ -115,10 +117,11 @@ impl Connector for Loaded {
         // Before the store, so dropped after it: a permit given back means an instance is free.
         let _permit = self.permit(deadline).await?;
         let expected = Expected::of(&operation);
+        let payer = outside.payer();
         let mut store = self.store(outside);
         let performed = {
             let call = pin!(self.adapter.perform(&mut store, operation));
-            timeout_at(deadline, Metered::new(call)).await
+            timeout_at(deadline, Metered::new(call).paid_by(payer, &self.bounds.turns)).await
         };
         let ended = matches!(performed, Ok(Err(_)));
         let answer = match performed {

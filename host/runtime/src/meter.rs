@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::state::State;
+use crate::turns::{Payer, Place, Turns};
 
 thread_local! {
     /// When the running call would have begun, had it never waited.
@@ -27,10 +28,19 @@ thread_local! {
 #[error("used more than {}", humantime::format_duration(*.0))]
 pub(crate) struct CpuSpent(pub(crate) Duration);
 
-/// A call, with every poll timed.
+/// A call, with every poll timed, and in its tenant's turn.
 pub(crate) struct Metered<F> {
     call: F,
     spent: Duration,
+    /// None where nobody is to be charged: what the host runs for itself.
+    turn: Option<Turn>,
+}
+
+/// A call's place among those who compute long.
+struct Turn {
+    turns: Turns,
+    payer: Payer,
+    place: Place,
 }
 
 /// Ends the guest of `store` once it has used more than its budget, and makes it yield at every tick
@@ -51,7 +61,19 @@ pub(crate) fn watch(store: &mut Store<State>) {
 
 impl<F> Metered<F> {
     pub(crate) const fn new(call: F) -> Self {
-        Self { call, spent: Duration::ZERO }
+        Self { call, spent: Duration::ZERO, turn: None }
+    }
+
+    /// The same, which takes turns with others.
+    pub(crate) fn paid_by(self, payer: Option<Payer>, turns: &Turns) -> Self {
+        let turn = |payer| Turn { turns: turns.clone(), payer, place: Place::default() };
+        Self { turn: payer.map(turn), ..self }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.turns.give_up(&self.payer, &mut self.place);
     }
 }
 
@@ -60,11 +82,20 @@ impl<F: Future + Unpin> Future for Metered<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let start = Instant::now();
+        if let Some(Turn { turns, payer, place }) = &mut self.turn
+            && !turns.enter(payer, place, cx.waker(), start)
+        {
+            return Poll::Pending;
+        }
         // A machine up for less time than the call has used cannot be; saturate rather than panic.
         BEGAN.set(Some(start.checked_sub(self.spent).unwrap_or(start)));
         let polled = Pin::new(&mut self.call).poll(cx);
         BEGAN.set(None);
-        self.spent += start.elapsed();
+        let took = start.elapsed();
+        self.spent += took;
+        if let Some(Turn { turns, payer, place }) = &mut self.turn {
+            turns.leave(payer, place, took, start + took);
+        }
         polled
     }
 }

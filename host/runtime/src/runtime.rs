@@ -4,7 +4,9 @@
 //! the list of what is loaded; the work itself is in the modules named after it.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use crate::loaded::{Bounds, Loaded};
 use crate::loader::{self, Releases};
 use crate::metrics::{CacheResult, Metrics};
 use crate::state::State;
+use crate::turns::Turns;
 use crate::{ticker, wasi, wit};
 
 /// What a [`Runtime`] is made of.
@@ -76,7 +79,8 @@ impl Runtime {
         let no_engine = |error: wasmtime::Error| Error::Engine(format!("{error:#}"));
         let limits = Arc::new(config.limits);
         let engine = Engine::new(&limits, config.allocation).map_err(no_engine)?;
-        ticker::start(engine.engine.weak()).map_err(Error::Ticker)?;
+        let turns = Turns::new(available_parallelism().map_or(1, NonZeroUsize::get));
+        ticker::start(engine.engine.weak(), turns.clone()).map_err(Error::Ticker)?;
         let linker = linker(&engine.engine).map_err(no_engine)?;
         let cache = Cache::open(&config.cache, config.cache_key, engine.compatibility)
             .map_err(Error::Cache)?;
@@ -84,7 +88,7 @@ impl Runtime {
         let permits = Arc::new(Semaphore::new(limits.pool.instances_max as usize));
         let releases = Arc::<Releases>::default();
         let metrics = Metrics::new(Arc::clone(&releases), &engine.engine);
-        let bounds = Bounds { limits, permits };
+        let bounds = Bounds { limits, permits, turns };
         let inner = Inner { engine, linker, bounds, cache, components, gate, releases, metrics };
         Ok(Self(Arc::new(inner)))
     }

@@ -16,6 +16,7 @@ use super::frame::{self, Answer, Job, Passed, Task};
 use super::inspect::{self, Facts, Refusal, inspect};
 use crate::engine::{Allocation, Engine};
 use crate::limits::{self, Limits};
+use crate::turns::Turns;
 use crate::wit::Adapter;
 use crate::{runtime, ticker};
 
@@ -168,7 +169,7 @@ fn run_describe(
     limits: &Arc<Limits>,
 ) -> Result<Descriptor, Refusal> {
     let failed = |error: io::Error| Refusal::new(Code::AdmissionFailed, error.to_string());
-    ticker::start(engine.engine.weak()).map_err(failed)?;
+    ticker::start(engine.engine.weak(), Turns::new(1)).map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.map_err(failed)?.block_on(describe(&engine.engine, adapter, limits))
 }
