@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{Actions, Oauth, Operation};
+use crate::{Actions, Oauth, Operation, RateLimitError, RateLimitHeaders};
 
 /// Every connector says what it is: the contract's interface `descriptor`.
 pub trait Describe {
@@ -37,6 +37,10 @@ pub struct Descriptor {
     slots: BTreeMap<String, Slot>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rate_limits: Vec<RateLimit>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rate_limit_headers: Vec<RateLimitHeaders>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rate_limit_errors: Vec<RateLimitError>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     objects: BTreeMap<String, ObjectSpec>,
     #[serde(skip_serializing_if = "is_false")]
@@ -176,6 +180,8 @@ impl Descriptor {
             link_members: Vec::new(),
             slots: BTreeMap::new(),
             rate_limits: Vec::new(),
+            rate_limit_headers: Vec::new(),
+            rate_limit_errors: Vec::new(),
             objects: BTreeMap::new(),
             custom_objects: false,
             actions: BTreeMap::new(),
@@ -239,6 +245,22 @@ impl Descriptor {
     #[must_use]
     pub fn rate_limit(mut self, name: impl Into<String>, quota: u32, window: Duration) -> Self {
         self.rate_limits.push(RateLimit { name: name.into(), quota, window: window.as_secs() });
+        self
+    }
+
+    /// One more limit that the provider tells of in headers of its own. Every host reads `RateLimit`, `RateLimit-Policy`,
+    /// `RateLimit-…` and `X-RateLimit-…` with or without a limit's name, and `Retry-After`; those need not be declared.
+    #[must_use]
+    pub fn rate_limit_headers(mut self, headers: RateLimitHeaders) -> Self {
+        self.rate_limit_headers.push(headers);
+        self
+    }
+
+    /// One more error of the provider's that means "too often". A 429, and a 403 whose headers say that nothing is left
+    /// or how long to wait, need not be declared.
+    #[must_use]
+    pub fn rate_limit_error(mut self, error: RateLimitError) -> Self {
+        self.rate_limit_errors.push(error);
         self
     }
 

@@ -186,6 +186,27 @@ async fn a_wait_of_nothing_is_not_hammered_and_ends_as_a_limit() {
     }
 }
 
+/// Catches a limit that a provider states with 403 and that is told as a lack of permission, and the reverse.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_403_is_a_limit_where_its_headers_say_so() {
+    for (left, more, code) in [
+        ("0", ("x-ratelimit-reset", "300"), "rate-limited"),
+        ("4999", ("retry-after", "300"), "rate-limited"),
+        ("4999", ("x-ratelimit-reset", "300"), "forbidden"),
+    ] {
+        let (upstream, setup) = hubspot().await;
+        let headers = [("x-ratelimit-limit", "5000"), ("x-ratelimit-remaining", left), more];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let fault = Fault { status: Some(403), headers, ..Fault::default() };
+        upstream.fault(fault).expect("a valid fault");
+        let got = post(&setup, GET, &[], json!({"id": "1001"})).await;
+        let status = if code == "forbidden" { 403 } else { 429 };
+        assert_eq!((got.status, got.code().as_str()), (status, code), "{left} {more:?}");
+        let wait = if code == "forbidden" { "" } else { "300" };
+        assert_eq!(got.header("retry-after"), wait, "{left} {more:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_left_is_shown_to_whoever_may_look() {
     let (upstream, mut setup) = hubspot().await;

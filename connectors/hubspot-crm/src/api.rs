@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use keyway_sdk::{Http, Request, Response, Result, send_all};
+use keyway_sdk::{Http, RateLimitHeaders, Request, Response, Result, send_all};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -28,6 +28,14 @@ pub(crate) const BATCH_MAX: usize = 100;
 
 /// `after` of a search's first page, which the documents do not let one leave out.
 pub(crate) const SEARCH_BEGIN: &str = "0";
+
+/// Where answers say how the limit of ten seconds stands.
+pub(crate) fn rate_limit_headers() -> RateLimitHeaders {
+    RateLimitHeaders::of("default")
+        .limit("X-HubSpot-RateLimit-Max")
+        .remaining("X-HubSpot-RateLimit-Remaining")
+        .window_ms("X-HubSpot-RateLimit-Interval-Milliseconds")
+}
 
 /// The endpoints of a generation.
 pub(crate) struct Endpoints<G> {

@@ -62,6 +62,7 @@ impl<G: Generation> Describe for HubSpot<G> {
             .host(api::HOST)
             .base_url(format!("https://{}", api::HOST))
             .slot(api::SLOT, login::slot::<G>())
+            .rate_limit_headers(api::rate_limit_headers())
             .object(Object::Contacts.name(), object(Object::Contacts))
             .object(Object::Companies.name(), object(Object::Companies))
             .actions(&Self::actions())

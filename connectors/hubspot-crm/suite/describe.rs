@@ -80,6 +80,20 @@ fn the_slot_says_how_the_provider_issues_tokens_and_how_one_is_tried() {
 }
 
 #[test]
+fn the_headers_that_only_this_provider_sends_are_named() {
+    let descriptor = serde_json::to_value(HubSpot::describe()).unwrap();
+    assert_eq!(
+        descriptor["rate-limit-headers"],
+        json!([{
+            "name": "default",
+            "limit": "X-HubSpot-RateLimit-Max",
+            "remaining": "X-HubSpot-RateLimit-Remaining",
+            "window-ms": "X-HubSpot-RateLimit-Interval-Milliseconds",
+        }])
+    );
+}
+
+#[test]
 fn what_is_described_can_be_invoked() {
     let table = HubSpot::actions();
     let described = serde_json::to_value(HubSpot::describe()).unwrap();

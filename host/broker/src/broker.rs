@@ -1,7 +1,7 @@
 //! The broker: carries one exchange of a guest through the layers, top to bottom, in one function.
 //!
 //! A provider that is down meets as many requests as callers make (C95): no failure is answered by
-//! sending again. What is sent again met a kept connection that had ended, or a provider that is up and said 401 or 429.
+//! sending again. What is sent again met a kept connection that had ended, or a provider that is up and said 401, or that it was asked too often.
 
 use std::fmt;
 use std::pin::pin;
@@ -12,6 +12,7 @@ use http::StatusCode;
 use keyway_core::call::Failure;
 use keyway_core::exchange::{Origin, Request, Response};
 use keyway_core::ports::{Credentials, Egress};
+use keyway_core::quota::Quota;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::budget::Budget;
 use crate::inject::{self, Loan};
 use crate::ledger::Sketch;
+use crate::limit_error;
 use crate::metrics::Carried;
 use crate::observe::{Progress, Watch};
 use crate::pace::Paces;
@@ -31,9 +33,11 @@ use crate::reason::{Reason, Stop};
 use crate::redirect::Trail;
 use crate::request::{self, Parts};
 use crate::respond;
+use crate::scrub::Scrubber;
 use crate::send::Raw;
 use crate::target::{self, Target};
 use crate::turn::Again;
+use crate::underway::{Ticket, Underway};
 use crate::wire::{self, Wire};
 
 /// The only way out for connectors and for those who use their credentials. Clones are the same broker.
@@ -45,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) credentials: Arc<dyn Credentials>,
     pub(crate) budget: Budget,
     pub(crate) paces: Paces,
+    pub(crate) underway: Underway,
 }
 
 // === impl Broker ===
@@ -53,7 +58,8 @@ impl Broker {
     /// Sends over `wire` with what `credentials` gives.
     pub fn new(wire: &Wire, credentials: Arc<dyn Credentials>) -> Self {
         let (wire, budget, paces) = (Arc::clone(&wire.0), Budget::default(), Paces::default());
-        Self(Arc::new(Inner { wire, credentials, budget, paces }))
+        let underway = Underway::default();
+        Self(Arc::new(Inner { wire, credentials, budget, paces, underway }))
     }
 
     /// Makes its metrics visible, beside those of the wire. Once for a registry.
@@ -101,18 +107,24 @@ impl Egress for Broker {
         let mut progress = Progress::within(time);
         let watch = Watch::begin(&inner.wire.metrics, origin, progress.began);
         let mut sketch = Sketch::of(&inner.wire, origin, "call", progress.began);
+        let ticket = inner.underway.begin();
         let carried = {
             // Pinned here: it is large, and moving it into the timeout would copy it.
             let until = progress.until;
-            let carried = pin!(inner.carry(&policy, origin, request, &mut progress, &mut sketch));
-            timeout_at(until, carried).await
+            let carried =
+                pin!(inner.carry(&policy, origin, request, &ticket, &mut progress, &mut sketch));
+            tokio::select! {
+                biased;
+                carried = timeout_at(until, carried) => carried,
+                reason = ticket.ended() => Ok(Err(cut(reason))),
+            }
         };
         let result = carried.unwrap_or_else(|_| Err(late(&progress)));
         let stopped = result.as_ref().err().map(|stop| stop.reason.as_str());
         sketch.end(stopped);
         match result {
             Ok(response) => {
-                watch.answered(response.status, &progress);
+                drop(watch.answered(response.status, &progress));
                 Ok(response)
             }
             Err(stop) => {
@@ -132,6 +144,7 @@ impl Inner {
         policy: &Policy,
         origin: &Origin,
         mut request: Request,
+        ticket: &Ticket,
         progress: &mut Progress,
         sketch: &mut Sketch,
     ) -> Result<Response, Stop> {
@@ -142,27 +155,24 @@ impl Inner {
         sketch.wanted(&request.method, &url);
         let foreseen = foreseen(policy, origin, slot.is_some(), &url, progress)?;
         // In the log it has its host, also where it goes no further.
-        if let Some(target) = &foreseen {
-            sketch.wanted(&request.method, target.as_str());
-        }
+        foreseen.iter().for_each(|target| sketch.wanted(&request.method, target.as_str()));
         let (mut parts, mut payload) = Parts::parse(request, descriptor, limits)?;
 
         // Inject: the secret is fetched once, and before a lookup or a connection could be for nothing.
         let slot = slot.as_deref().map(inject::named).transpose()?;
         let mut loan = inject::lend(&*self.credentials, origin, slot).await?;
+        ticket.uses(loan.in_use.clone());
         let mut target = settled(policy, origin, &loan, foreseen, &url, progress)?;
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
 
-        // Pace: under the limit of the account that the credential is for, each time that something is sent. Before
-        // the budget, the first time: who waits for a provider must not keep the tenant's permits. Whoever sends once
-        // more has one and keeps it.
+        // Pace: under the limit of the account that the credential is for, each time. Before the budget, the first time:
+        // who waits for a provider must not keep the tenant's permits. Whoever sends once more keeps the one it has.
         let mut quota = self.place(origin, &loan, progress.until).await?;
         // Budget: before the first lookup, because asking a name server is work for others too.
         let _permit = progress.wait(self.budget.acquire(origin, limits)).await;
         let mut trail = Trail::new(descriptor.redirects);
         let (raw, echoes) = loop {
             sketch.waited();
-
             // Resolve, classify, dial: in one step, so that what was looked at is what is dialled.
             // Send: within limits, and never a byte twice that may have arrived.
             sketch.request(&target, &parts, &payload);
@@ -170,13 +180,12 @@ impl Inner {
                 self.send(policy, origin, &target, &parts, &loan, &mut payload, progress).await?;
             let echoes = loan.scrubber.echoes(&raw.headers);
             sketch.answered(&raw, &echoes);
-            let answer = (raw.status, &raw.headers);
-            self.learn(origin, &quota, &echoes, answer, Instant::now());
+            let limited = self.limited(policy, origin, &quota, &echoes, &raw).await;
 
             // Once more, where that may help.
-            let (status, until) = (raw.status, progress.until);
+            let (refusal, until, again) = ((raw.status, limited), progress.until, payload.again());
             if let Some(again) =
-                self.once_more(origin, &mut loan, status, payload.again(), until, sketch).await?
+                self.once_more(origin, &mut loan, refusal, again, until, sketch).await?
             {
                 quota = again.quota;
                 continue;
@@ -202,14 +211,29 @@ impl Inner {
         Ok(response)
     }
 
+    /// Whether an answer is a refusal for the rate; what it says of limits is learnt.
+    async fn limited(
+        &self,
+        policy: &Policy,
+        origin: &Origin,
+        quota: &Quota,
+        echoes: &Scrubber,
+        raw: &Raw,
+    ) -> bool {
+        let answer = (raw.status, &raw.headers, Some(&raw.body));
+        let signalled = limit_error::is_in(&origin.descriptor, answer, &policy.limits).await;
+        let answer = (raw.status, &raw.headers, signalled);
+        self.learn(origin, quota, echoes, answer, Instant::now())
+    }
+
     /// A place for the same request once more: with the successor of a credential that the provider has stopped taking,
-    /// or after a wait that it asked for, where the caller wants that and has the time. `again` says whether there is still
-    /// a body to send.
+    /// or after a wait that it asked for, where the caller wants that and has the time. `limited` says whether it refused
+    /// for the rate, and `again` whether there is still a body to send.
     pub(crate) async fn once_more(
         &self,
         origin: &Origin,
         loan: &mut Loan,
-        status: StatusCode,
+        (status, limited): (StatusCode, bool),
         again: bool,
         until: Instant,
         sketch: &mut Sketch,
@@ -219,7 +243,7 @@ impl Inner {
         let quota = match again {
             false => None,
             true if renewed => Some(self.place(origin, loan, until).await?),
-            true => self.place_again(origin, loan, status, until).await,
+            true => self.place_again(origin, loan, limited, until).await,
         };
         let Some(quota) = quota else { return Ok(None) };
         sketch.again(&self.wire);
@@ -332,6 +356,11 @@ fn admitted(
     policy.admit(&origin.installation.environment, descriptor, &target)?;
     request::check_query(descriptor, &target)?;
     Ok(target)
+}
+
+/// An exchange that somebody has ended.
+pub(crate) fn cut(reason: Reason) -> Stop {
+    Stop::new(reason, "the exchange outlived the wait of a pause and was cut")
 }
 
 pub(crate) fn late(progress: &Progress) -> Stop {

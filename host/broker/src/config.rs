@@ -25,7 +25,7 @@ pub struct Config {
     /// The same two for one environment: its `allow-hosts` stands instead of the general one, its
     /// `deny-hosts` is added. Default: none.
     pub environments: BTreeMap<Environment, HostRules>,
-    /// Public suffixes that belong to one provider, such as `myshopify.com`, below which a descriptor may
+    /// Public suffixes that belong to one provider, such as `shops.example`, below which a descriptor may
     /// declare a wildcard although the Public Suffix List says that strangers share them. Default: none.
     pub allow_wildcards_on: Vec<String>,
     /// Networks permitted beyond public addresses. Metadata services stay denied. Default: none.
@@ -113,16 +113,16 @@ pub struct Limits {
     /// Time between two pieces of a response body. Default 15s.
     #[serde(with = "keyway_core::humane")]
     pub between_bytes_timeout: Duration,
-    /// Time for the whole exchange, redirects and waiting for a permit included; what is left of the
-    /// call's time applies where it is shorter. Default 2m.
+    /// Time for the whole exchange, redirects and waiting for a permit included, and, through the proxy, until the last
+    /// byte of the answer is with the caller; what is left of the call's time applies where it is shorter. Default 2m.
     #[serde(with = "keyway_core::humane")]
     pub exchange_timeout: Duration,
     /// Exchanges under way for one call; more of them wait. Default 16.
     pub in_flight_per_call_max: usize,
     /// Exchanges under way for one tenant of an environment; more of them wait. Default 64.
     pub in_flight_per_tenant_max: usize,
-    /// Time that an unused connection is kept. Shorter than the 60 s of common load balancers, so that
-    /// it is rarely the other side that closes first. Default 30s.
+    /// Time that an unused connection is kept, if the other side has not said that it keeps it for less. Shorter than the
+    /// 60 s of common load balancers, so that it is rarely the other side that closes first. Default 30s.
     #[serde(with = "keyway_core::humane")]
     pub idle_timeout: Duration,
     /// Unused connections kept for one host of one installation. Default 64: a tenant's whole budget.

@@ -39,9 +39,21 @@ pub(crate) enum Connection {
         sender: http1::SendRequest<Outgoing>,
         /// None once it has ended.
         carrier: Option<Carrier>,
+        /// What the other side has said of how long it keeps it.
+        promise: Promise,
     },
     /// Carried on by tasks, because several use it.
     Http2 { sender: http2::SendRequest<Outgoing>, driver: Arc<Driver> },
+}
+
+/// How long the other side keeps an unused connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Promise {
+    /// It has said nothing.
+    #[default]
+    None,
+    /// At least until then.
+    Until(Instant),
 }
 
 /// Reads and writes an HTTP/1 connection when polled, until it ends.
@@ -199,7 +211,8 @@ async fn http1_over(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|_| Stop::new(Reason::ConnectFailed, "connection could not be set up"))?;
-    Ok(Connection::Http1 { sender, carrier: Some(Box::pin(connection)) })
+    let promise = Promise::None;
+    Ok(Connection::Http1 { sender, carrier: Some(Box::pin(connection)), promise })
 }
 
 async fn http2_over(
@@ -258,10 +271,32 @@ impl Connection {
         }
     }
 
+    /// Takes down what a response has said of how long it is kept.
+    pub(crate) fn promised(&mut self, said: Promise) {
+        if let Self::Http1 { promise, .. } = self {
+            *promise = said;
+        }
+    }
+
+    /// Whether the other side may have ended it by now, for all that it has said.
+    pub(crate) fn expired(&self, now: Instant) -> bool {
+        matches!(self, Self::Http1 { promise: Promise::Until(until), .. } if *until <= now)
+    }
+
+    /// Whether a request that must not be repeated may go over it once it was unused. Over HTTP/1 only a promise says
+    /// that it is still there. HTTP/2 says what was not looked at, before it ends (RFC 9113 section 6.8).
+    pub(crate) fn proven(&self, now: Instant) -> bool {
+        match self {
+            Self::Http1 { promise: Promise::Until(until), .. } => now < *until,
+            Self::Http1 { .. } => false,
+            Self::Http2 { .. } => true,
+        }
+    }
+
     /// Waits until it can take a request. False means that it never will.
     pub(crate) async fn ready(&mut self) -> bool {
         match self {
-            Self::Http1 { sender, carrier } => carried(carrier, sender.ready()).await.is_ok(),
+            Self::Http1 { sender, carrier, .. } => carried(carrier, sender.ready()).await.is_ok(),
             Self::Http2 { sender, .. } => sender.ready().await.is_ok(),
         }
     }
@@ -272,7 +307,7 @@ impl Connection {
         request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Outgoing>>> {
         match self {
-            Self::Http1 { sender, carrier } => {
+            Self::Http1 { sender, carrier, .. } => {
                 carried(carrier, sender.try_send_request(request)).await
             }
             Self::Http2 { sender, .. } => sender.try_send_request(request).await,

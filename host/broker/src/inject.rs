@@ -5,7 +5,6 @@
 //! is no id of another tenant's connection that it could ask with (C27). The secret stands where the slot's scheme puts
 //! it: texts that a guest writes are no templates, and nothing in them is ever replaced by a secret (C28).
 
-use std::any::Any;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -17,7 +16,7 @@ use keyway_core::credential::Credential;
 use keyway_core::descriptor::{Scheme, SlotSpec};
 use keyway_core::exchange::Origin;
 use keyway_core::ids::{ConnectionRef, Slot};
-use keyway_core::ports::{Credentials, Held};
+use keyway_core::ports::{Credentials, Held, InUse};
 use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
@@ -54,7 +53,7 @@ pub(crate) struct Loan {
     /// Whether a successor was asked for already.
     renewed: bool,
     /// Keeps the connection from being paused under the exchange.
-    _in_use: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) in_use: Option<Arc<dyn InUse>>,
 }
 
 /// A credential where a scheme puts it. Kept with the credential while that is open: it takes longer to make than to use.
@@ -158,7 +157,7 @@ fn loan(spec: &SlotSpec, slot: Slot, held: Held) -> Result<Loan, Stop> {
         base_url,
         version,
         renewed: false,
-        _in_use: Some(in_use),
+        in_use: Some(in_use),
     })
 }
 

@@ -13,8 +13,8 @@
 //! pooled connection serves one installation under one policy. A secret leaves `inject` on a request and
 //! nowhere else. Every failure says honestly whether anything can have reached the provider.
 //!
-//! It does not retry (except a safe request on a connection that had gone stale), does not cache, and does
-//! not know what a provider's answer means.
+//! It does not retry (except what was certainly not looked at, and a safe request on a connection that had gone stale),
+//! does not cache, and knows of a provider's answer only what is about its rate limits.
 
 #![warn(missing_docs)]
 
@@ -26,7 +26,9 @@ mod config;
 mod decode;
 mod dial;
 mod inject;
+mod keep_alive;
 mod ledger;
+mod limit_error;
 mod links;
 mod members;
 mod metrics;
@@ -47,6 +49,7 @@ mod scrub;
 mod send;
 mod target;
 mod turn;
+mod underway;
 mod wire;
 
 pub use broker::Broker;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use keyway_core::call::FailureKind;
 use keyway_core::exchange::Origin;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
 use crate::budget::Permit;
@@ -19,7 +20,11 @@ pub(crate) struct Watch<'a> {
     origin: &'a Origin,
     began: Instant,
     ended: bool,
+    in_flight: Option<InFlight>,
 }
+
+/// Counts an exchange as in flight until it is dropped.
+pub(crate) struct InFlight(Gauge);
 
 /// What is known of an exchange by now.
 pub(crate) struct Progress {
@@ -57,10 +62,12 @@ impl Progress {
 impl<'a> Watch<'a> {
     pub(crate) fn begin(metrics: &'a Metrics, origin: &'a Origin, began: Instant) -> Self {
         metrics.in_flight.inc();
-        Self { metrics, origin, began, ended: false }
+        let in_flight = Some(InFlight(metrics.in_flight.clone()));
+        Self { metrics, origin, began, ended: false, in_flight }
     }
 
-    pub(crate) fn answered(mut self, status: u16, progress: &Progress) {
+    /// It counts as in flight for as long as what is returned is held.
+    pub(crate) fn answered(mut self, status: u16, progress: &Progress) -> Option<InFlight> {
         let elapsed = self.end(Outcome::Response, Class::of(status));
         tracing::debug!(
             call = %self.origin.call,
@@ -72,6 +79,7 @@ impl<'a> Watch<'a> {
             elapsed_seconds = elapsed,
             "exchange answered",
         );
+        self.in_flight.take()
     }
 
     pub(crate) fn stopped(mut self, stop: &Stop, progress: &Progress) {
@@ -104,9 +112,14 @@ impl<'a> Watch<'a> {
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        self.metrics.in_flight.dec();
         if !self.ended {
             self.end(Outcome::Cancelled, Class::NONE);
         }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -41,13 +41,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::HashMap;
-use http::{HeaderMap, StatusCode};
 use keyway_core::descriptor::RateLimit;
 use keyway_core::quota::{Quota, Standing};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use account::Pace;
+pub(crate) use headers::{Answer, Habits};
 pub(crate) use normal::normalise;
 
 /// Quotas that are remembered. What nothing is known of takes no place; what is idle is forgotten; beyond
@@ -120,16 +120,17 @@ impl Paces {
     }
 
     /// Learns from a response, of whatever request of the quota. What names a policy or a wait counts. Give it the
-    /// headers after scrubbing: names of policies are shown to others.
+    /// headers after scrubbing: names of policies are shown to others. Says whether the response is a refusal for the
+    /// rate.
     pub(crate) fn learn(
         &self,
         quota: &Quota,
-        status: StatusCode,
-        headers: &HeaderMap,
+        answer: &Answer<'_>,
         now: Instant,
         wall: impl FnOnce() -> OffsetDateTime,
-    ) {
-        let told = headers::read(status, headers, wall);
+    ) -> bool {
+        let told = headers::read(answer, wall);
+        let limited = told.limited;
         let mut table = self.lock();
         let news = told.refused || told.wait.is_some() || !told.readings.is_empty();
         if news || table.paces.contains_key(quota) {
@@ -137,6 +138,7 @@ impl Paces {
             let now = pace.tick(now);
             pace.learn(told, now);
         }
+        limited
     }
 
     /// What is known of a quota.

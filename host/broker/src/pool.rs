@@ -55,31 +55,33 @@ impl Pool {
         Self(Arc::new(Mutex::new(Shelves { gauge, ..Shelves::default() })))
     }
 
-    /// A connection that was not idle too long, the latest used first.
+    /// A connection that was not idle too long, the latest used first. Where `proven`, one that is sure to be there still.
     pub(crate) fn take(
         &self,
         key: &Key,
         now: Instant,
+        proven: bool,
         idle_timeout: Duration,
     ) -> Option<Connection> {
         let mut shelves = self.lock();
         let shelf = shelves.by_key.get_mut(key)?;
         let before = shelf.len();
-        let mut found = None;
-        while let Some(mut idle) = shelf.pop() {
-            if idle.connection.closed() || now.saturating_duration_since(idle.since) >= idle_timeout
-            {
-                continue;
-            }
+        shelf.retain_mut(|idle| idle.is_usable(now, idle_timeout));
+        let found = shelf.iter().rposition(|idle| !proven || idle.connection.proven(now));
+        let found = found.map(|place| {
+            let mut idle = shelf.remove(place);
             match idle.connection.share() {
                 Some(shared) => {
                     idle.since = now;
-                    shelf.push(idle);
-                    found = Some(shared);
+                    shelf.insert(place, idle);
+                    shared
                 }
-                None => found = Some(idle.connection),
+                None => idle.connection,
             }
-            break;
+        });
+        // The fresh one that is opened instead will want a place.
+        if found.is_none() && !shelf.is_empty() {
+            shelf.remove(0);
         }
         let gone = before - shelf.len();
         if shelf.is_empty() {
@@ -92,7 +94,8 @@ impl Pool {
 
     /// Keeps a connection, if there is room and its policy still holds.
     pub(crate) fn put(&self, key: Key, mut connection: Connection, limits: &Limits) {
-        if connection.closed() {
+        let now = Instant::now();
+        if connection.closed() || connection.expired(now) {
             return;
         }
         let mut shelves = self.lock();
@@ -106,7 +109,7 @@ impl Pool {
         if full || (shared && shelf.iter().any(|idle| idle.connection.share().is_some())) {
             return;
         }
-        shelf.push(Idle { connection, since: Instant::now() });
+        shelf.push(Idle { connection, since: now });
         let more = shelves.total + 1;
         shelves.resize(more);
         if !shelves.reaping {
@@ -125,6 +128,15 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, Shelves> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Idle ===
+
+impl Idle {
+    fn is_usable(&mut self, now: Instant, idle_timeout: Duration) -> bool {
+        let idle = now.saturating_duration_since(self.since);
+        idle < idle_timeout && !self.connection.expired(now) && !self.connection.closed()
     }
 }
 
@@ -148,10 +160,9 @@ async fn reap(shelves: Weak<Mutex<Shelves>>, idle_timeout: Duration) {
         ticks.tick().await;
         let Some(shelves) = shelves.upgrade() else { return };
         let mut shelves = shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
         shelves.by_key.retain(|_, shelf| {
-            shelf.retain_mut(|idle| {
-                !idle.connection.closed() && idle.since.elapsed() < idle_timeout
-            });
+            shelf.retain_mut(|idle| idle.is_usable(now, idle_timeout));
             !shelf.is_empty()
         });
         shelves.recount();

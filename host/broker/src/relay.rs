@@ -1,8 +1,8 @@
 //! The proxy's way through the broker: a caller's own request, with bodies that go through as they come.
 //!
 //! The layers are those of a connector's exchange, with three differences. Redirects are the caller's to follow. A
-//! body is neither decoded nor held: a secret in it is masked, byte for byte, where it is not compressed. And the time
-//! for a body is bounded between its bytes, not as a whole.
+//! body is neither decoded nor held: a secret in it is masked, byte for byte, where it is not compressed. And the exchange
+//! goes on after its head: its limits hold, and it counts, until the last byte is with the caller, whoever is slow.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,28 +12,30 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use keyway_core::Fault;
 use keyway_core::call::Failure;
 use keyway_core::exchange::{Origin, Relay, Relayed};
 use keyway_core::ids::{ConnectionRef, Installation, Slot, User};
-use keyway_core::ports::Proxy;
+use keyway_core::ports::{Keeps, Proxy};
+use keyway_core::{Descriptor, Fault};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
-use crate::broker::{self, Broker, foreseen, late, settled};
+use crate::broker::{self, Broker, cut, foreseen, late, settled};
 use crate::budget::Permit;
+use crate::config::Limits;
 use crate::dial::Connection;
 use crate::inject::{self, Loan};
 use crate::ledger::{self, Sketch};
+use crate::limit_error;
 use crate::links;
 use crate::members::Editor;
 use crate::metrics::Carried;
-use crate::observe::{Progress, Watch};
+use crate::observe::{InFlight, Progress, Watch};
 use crate::pace;
 use crate::payload::{Meter, Payload, whole};
 use crate::policy::Policy;
@@ -42,6 +44,8 @@ use crate::reason::{Reason, Stop};
 use crate::request::Parts;
 use crate::respond;
 use crate::scrub::Mask;
+use crate::send;
+use crate::underway::Ticket;
 use crate::wire::{self, Opened};
 
 /// Says that a credential was masked in an answer, and where: `head`, `body`, or both.
@@ -54,10 +58,19 @@ const AHEAD_BYTES_MAX: u64 = 64 << 10;
 /// For so long the head waits for the rest of a body that is shorter than that: mostly it is in the next packet.
 const AHEAD_TIME_MAX: Duration = Duration::from_millis(100);
 
-/// A response's body on its way to the caller. Holds what the exchange holds until the last byte is through.
+/// A response's body on its way to the caller.
 struct Flow {
+    ticket: Ticket,
+    /// Whether the caller has been told of an end that came from elsewhere.
+    told: bool,
+}
+
+/// What an exchange holds until the last byte is through, and the body as it is read.
+pub(crate) struct Running {
     /// None once the body is at its end.
     open: Option<(Connection, Incoming, Key)>,
+    /// What was read of it, as it came, to know whether it is an error that the release declares.
+    peeked: Bytes,
     wire: Arc<wire::Inner>,
     policy: Arc<Policy>,
     mask: Option<Mask>,
@@ -77,33 +90,46 @@ struct Flow {
     stopped: Option<&'static str>,
     _loan: Loan,
     _permit: Permit,
+    _in_flight: Option<InFlight>,
+    _keeps: Keeps,
 }
 
 #[async_trait]
 impl Proxy for Broker {
-    async fn relay(&self, origin: &Origin, request: Relayed) -> Result<Relay, Failure> {
+    async fn relay(
+        &self,
+        origin: &Origin,
+        request: Relayed,
+        keeps: Keeps,
+    ) -> Result<Relay, Failure> {
         let inner = &*self.0;
         let policy = inner.wire.policy();
         let time = policy.limits.exchange_timeout.min(origin.time_left);
         let mut progress = Progress::within(time);
         let watch = Watch::begin(&inner.wire.metrics, origin, progress.began);
         let mut sketch = Sketch::of(&inner.wire, origin, ledger::PROXY, progress.began);
+        let ticket = inner.underway.begin();
         let carried = {
             let until = progress.until;
             // Pinned here: it is large, and moving it into the timeout would copy it.
-            let carried = pin!(inner.relay(&policy, origin, request, &mut progress, &mut sketch));
-            timeout_at(until, carried).await
+            let carried =
+                pin!(inner.relay(&policy, origin, request, &ticket, &mut progress, &mut sketch));
+            tokio::select! {
+                biased;
+                carried = timeout_at(until, carried) => carried,
+                reason = ticket.ended() => Ok(Err(cut(reason))),
+            }
         };
         let result = carried.unwrap_or_else(|_| Err(late(&progress)));
         match result {
             Ok((mut relay, mut source)) => {
-                watch.answered(relay.status.as_u16(), &progress);
+                let in_flight = watch.answered(relay.status.as_u16(), &progress);
                 let (echoed, editor) = (source.echoed, source.editor.take());
-                let mut flow = source.through(&inner.wire, sketch);
-                flow.look_ahead().await;
-                tell(&mut relay.headers, echoed, flow.masked());
+                let mut running = source.running(&inner.wire, sketch, in_flight, keeps);
+                running.look_ahead().await;
+                tell(&mut relay.headers, echoed, running.masked());
                 // Behind the mask: what is changed holds no secret any more.
-                let body = flow.boxed_unsync();
+                let body = Flow::new(ticket, running, progress.until).boxed_unsync();
                 let body = match editor {
                     Some(editor) => editor.edit(body),
                     None => body,
@@ -136,9 +162,15 @@ impl Proxy for Broker {
     }
 }
 
+/// What was read of a body to know whether it is one of the errors that the release declares. Empty where none of them
+/// would be in a body.
+#[derive(Default)]
+struct Ahead(BytesMut);
+
 /// A body that is about to go through.
 struct Source {
     open: (Connection, Incoming, Key),
+    peeked: Bytes,
     policy: Arc<Policy>,
     mask: Option<Mask>,
     /// Whether a secret was masked in the head.
@@ -168,6 +200,7 @@ impl broker::Inner {
         policy: &Arc<Policy>,
         origin: &Origin,
         request: Relayed,
+        ticket: &Ticket,
         progress: &mut Progress,
         sketch: &mut Sketch,
     ) -> Result<(Relay, Source), Stop> {
@@ -183,35 +216,39 @@ impl broker::Inner {
         let mut payload = Payload::streamed(request.body);
 
         let mut loan = inject::lend(&*self.credentials, origin, request.slot).await?;
+        ticket.uses(loan.in_use.clone());
         let target = settled(policy, origin, &loan, foreseen, &request.url, progress)?;
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
         let mut quota = self.place(origin, &loan, progress.until).await?;
         let permit = progress.wait(self.budget.acquire_alone(origin, limits)).await;
 
         let mut waited = false;
-        let (opened, echoes) = loop {
+        let (opened, ahead, echoes) = loop {
             sketch.waited();
             sketch.request(&target, &parts, &payload);
             let (owner, injection) = (Some(&origin.installation), loan.injection.as_deref());
             let sent = &mut progress.sent;
-            let opened = self
+            let mut opened = self
                 .wire
                 .open(policy, owner, &target, (&parts, injection), &mut payload, sent)
                 .await?;
             let Opened { status, connected, first_byte, answered, .. } = opened;
             let echoes = loan.scrubber.echoes(&opened.headers);
             sketch.head(status, &opened.headers, (connected, first_byte), &echoes);
-            self.learn(origin, &quota, &echoes, (status, &opened.headers), answered);
-            let until = progress.until;
-            match self.once_more(origin, &mut loan, status, payload.again(), until, sketch).await? {
+            let ahead = Ahead::of(descriptor, &mut opened, limits).await?;
+            let answer = (status, &opened.headers, opened.body.is_end_stream());
+            let signalled = ahead.signals(descriptor, answer, limits).await;
+            let answer = (status, &opened.headers, signalled);
+            let limited = self.learn(origin, &quota, &echoes, answer, answered);
+            let (refusal, until) = ((status, limited), progress.until);
+            match self.once_more(origin, &mut loan, refusal, payload.again(), until, sketch).await?
+            {
                 Some(again) => {
                     quota = again.quota;
                     waited |= again.waited;
                 }
-                None if waited && status == StatusCode::TOO_MANY_REQUESTS => {
-                    return Err(self.given_up(origin, &quota));
-                }
-                None => break (opened, echoes),
+                None if waited && limited => return Err(self.given_up(origin, &quota)),
+                None => break (opened, ahead, echoes),
             }
         };
         let Opened { status, headers, body, connection, key, answered, .. } = opened;
@@ -224,22 +261,69 @@ impl broker::Inner {
         let relay = Relay { status, headers, body: whole(Bytes::new()) };
         let (policy, upload) = (Arc::clone(policy), payload.meter());
         let echoed = !echoes.is_empty();
-        let open = (connection, body, key);
-        Ok((relay, Source { open, policy, mask, echoed, editor, upload, loan, permit }))
+        let (open, peeked) = ((connection, body, key), ahead.0.freeze());
+        Ok((relay, Source { open, peeked, policy, mask, echoed, editor, upload, loan, permit }))
+    }
+}
+
+// === impl Ahead ===
+
+impl Ahead {
+    /// Reads as much as an error can have.
+    async fn of(
+        descriptor: &Descriptor,
+        opened: &mut Opened,
+        limits: &Limits,
+    ) -> Result<Self, Stop> {
+        let mut ahead = Self::default();
+        if !limit_error::wants_body(descriptor, opened.status) {
+            return Ok(ahead);
+        }
+        // A long one is no error, and goes through as it comes.
+        let long = opened.body.size_hint().lower() > limit_error::BODY_BYTES_MAX as u64;
+        while !long && ahead.0.len() <= limit_error::BODY_BYTES_MAX {
+            let Some(data) = send::piece(&mut opened.connection, &mut opened.body, limits).await?
+            else {
+                break;
+            };
+            ahead.0.extend_from_slice(&data);
+        }
+        Ok(ahead)
+    }
+
+    /// Whether such an error is in it, or in the headers. `whole` says whether it is all of the body.
+    async fn signals(
+        &self,
+        descriptor: &Descriptor,
+        (status, headers, whole): (StatusCode, &HeaderMap, bool),
+        limits: &Limits,
+    ) -> bool {
+        if descriptor.rate_limit_errors.is_empty() {
+            return false;
+        }
+        let body = whole.then(|| Bytes::copy_from_slice(&self.0));
+        limit_error::is_in(descriptor, (status, headers, body.as_ref()), limits).await
     }
 }
 
 // === impl Source ===
 
 impl Source {
-    fn through(self, wire: &Arc<wire::Inner>, sketch: Sketch) -> Flow {
-        let Self { open, policy, mask, echoed, editor: _, upload, loan, permit } = self;
+    fn running(
+        self,
+        wire: &Arc<wire::Inner>,
+        sketch: Sketch,
+        in_flight: Option<InFlight>,
+        keeps: Keeps,
+    ) -> Running {
+        let Self { open, peeked, policy, mask, echoed, editor: _, upload, loan, permit } = self;
         if echoed {
             wire.metrics.masked(Carried::Proxy);
         }
-        let mut flow = Flow {
+        let mut running = Running {
             idle: None,
             open: Some(open),
+            peeked,
             wire: Arc::clone(wire),
             policy,
             mask,
@@ -252,17 +336,25 @@ impl Source {
             stopped: None,
             _loan: loan,
             _permit: permit,
+            _in_flight: in_flight,
+            _keeps: keeps,
         };
-        if flow.open.as_ref().is_some_and(|(_, body, _)| body.is_end_stream()) {
-            flow.close();
+        if running.open.as_ref().is_some_and(|(_, body, _)| body.is_end_stream()) {
+            running.close();
         }
-        flow
+        running
     }
 }
 
-// === impl Flow ===
+// === impl Running ===
 
-impl Flow {
+impl Running {
+    /// Ends it, wherever it is.
+    pub(crate) fn stop(&mut self, reason: Reason) {
+        self.open = None;
+        self.stopped = Some(reason.as_str());
+    }
+
     /// The body is at its end: the connection is free for the next, unless the provider answered without waiting for
     /// the whole request. What is left of that has nobody to go to any more.
     fn close(&mut self) {
@@ -274,8 +366,7 @@ impl Flow {
 
     fn fail(&mut self, reason: Reason) -> io::Error {
         // Dropped, not kept: nobody knows what else would come over it.
-        self.open = None;
-        self.stopped = Some(reason.as_str());
+        self.stop(reason);
         io::Error::other(reason.as_str())
     }
 
@@ -316,6 +407,11 @@ impl Flow {
 
     /// The next piece, as it came.
     fn poll_raw(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if !self.peeked.is_empty() {
+            let data = std::mem::take(&mut self.peeked);
+            self.sketch.received(data.len() as u64);
+            return Poll::Ready(Some(Ok(data)));
+        }
         let Some((connection, body, _)) = &mut self.open else { return Poll::Ready(None) };
         loop {
             let frame = match connection.poll_frame(body, context) {
@@ -352,7 +448,7 @@ impl Flow {
     }
 }
 
-impl Body for Flow {
+impl Body for Running {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -391,13 +487,14 @@ impl Body for Flow {
     }
 
     fn is_end_stream(&self) -> bool {
-        let read = self.ahead.is_empty() && self.failed.is_none();
+        let read = self.peeked.is_empty() && self.ahead.is_empty() && self.failed.is_none();
         read && self.open.is_none() && self.mask.as_ref().is_none_or(|mask| mask.held() == 0)
     }
 
     fn size_hint(&self) -> SizeHint {
         let ahead: usize = self.ahead.iter().map(Bytes::len).sum();
-        let held = (ahead + self.mask.as_ref().map_or(0, Mask::held)) as u64;
+        let held = self.peeked.len() + self.mask.as_ref().map_or(0, Mask::held);
+        let held = (ahead + held) as u64;
         let Some((_, body, _)) = &self.open else {
             // Nothing at all is not a length of 0: the answer to a HEAD, or a 304, may tell another or none.
             return if held == 0 { SizeHint::new() } else { SizeHint::with_exact(held) };
@@ -409,10 +506,55 @@ impl Body for Flow {
     }
 }
 
-impl Drop for Flow {
+impl Drop for Running {
     fn drop(&mut self) {
         // A caller who goes away in the middle of a body is told apart from one who has read it.
         let stopped = self.stopped.or(self.open.is_some().then_some("caller-gone"));
         self.sketch.end(stopped);
+    }
+}
+
+// === impl Flow ===
+
+impl Flow {
+    fn new(ticket: Ticket, running: Running, until: Instant) -> Self {
+        ticket.state().running = Some((running, until));
+        Self { ticket, told: false }
+    }
+}
+
+impl Body for Flow {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let flow = self.get_mut();
+        let mut state = flow.ticket.state();
+        state.woken_by(context);
+        let state = &mut *state;
+        match (&mut state.running, state.ended) {
+            (Some((running, _)), _) => Pin::new(running).poll_frame(context),
+            (None, Some(reason)) if !flow.told => {
+                flow.told = true;
+                Poll::Ready(Some(Err(io::Error::other(reason.as_str()))))
+            }
+            (None, _) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.ticket.state();
+        match &state.running {
+            Some((running, _)) => running.is_end_stream(),
+            None => self.told || state.ended.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let state = self.ticket.state();
+        state.running.as_ref().map_or_else(SizeHint::new, |(running, _)| running.size_hint())
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Raw {
 pub(crate) enum Unanswered {
     /// None of the request was written: here it is, to be sent again.
     Unsent(Box<Request<Outgoing>>),
+    /// The other side says that it has not looked at the request.
+    Refused,
     /// The connection ended after something was written and before anything was read.
     Lost,
     /// This exchange is over.
@@ -51,6 +53,8 @@ struct Interim {
     /// Whoever waits for the response.
     waiting: AtomicWaker,
 }
+
+const ENDLESS: &str = "upstream sends interim responses without end";
 
 // === impl Interim ===
 
@@ -98,11 +102,13 @@ pub(crate) async fn head(
                     return stop(Reason::FirstByteTimeout, detail);
                 }
             },
-            () = interim.exceed(max) => {
-                return stop(Reason::TooManyInterim, "upstream sends interim responses without end");
-            }
+            () = interim.exceed(max) => return stop(Reason::TooManyInterim, ENDLESS),
         }
     };
+    // Many that come at once are read at once, together with what follows them.
+    if interim.seen.load(Ordering::Relaxed) > max {
+        return stop(Reason::TooManyInterim, ENDLESS);
+    }
     match sent {
         Ok(response) => check_head(response.version(), response.headers(), limits)
             .and_then(|()| check_status(response.status()))
@@ -123,9 +129,26 @@ fn unanswered(error: &hyper::Error) -> Unanswered {
         Unanswered::Stopped(Stop::new(Reason::ResponseHeadersTooLarge, detail))
     } else if error.is_parse() {
         Unanswered::Stopped(Stop::new(Reason::ResponseMalformed, "upstream's response is not http"))
+    } else if refused(error) {
+        Unanswered::Refused
     } else {
         Unanswered::Lost
     }
+}
+
+/// Whether the other side says that it has not looked at the request: it reset the stream so (RFC 9113 section 8.7), or it
+/// goes away and names an earlier stream as its last (section 6.8). Of streams up to that one, it goes on with the rest.
+fn refused(error: &hyper::Error) -> bool {
+    let mut next = error.source();
+    while let Some(source) = next {
+        if let Some(reset) = source.downcast_ref::<h2::Error>() {
+            let unprocessed =
+                reset.is_reset() && reset.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return reset.is_remote() && (unprocessed || reset.is_go_away());
+        }
+        next = source.source();
+    }
+    false
 }
 
 /// Framing that two readers could understand differently ends the exchange and the connection.
@@ -175,19 +198,7 @@ pub(crate) async fn read(
     // Most bodies are one frame, which is handed on as it is.
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    loop {
-        let frame = match timeout(limits.between_bytes_timeout, connection.frame(&mut body)).await {
-            Err(_) => {
-                return Err(Stop::new(
-                    Reason::BodyStalled,
-                    "upstream stopped in the middle of a body",
-                ));
-            }
-            Ok(None) => break,
-            Ok(Some(Err(error))) => return Err(broken(&error)),
-            Ok(Some(Ok(frame))) => frame,
-        };
-        let Ok(data) = frame.into_data() else { continue };
+    while let Some(data) = piece(connection, &mut body, limits).await? {
         if first.len() + rest.len() + data.len() > max {
             return Err(too_large());
         }
@@ -203,6 +214,28 @@ pub(crate) async fn read(
         rest.extend_from_slice(&data);
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// The next piece of a body; none at its end.
+pub(crate) async fn piece(
+    connection: &mut Connection,
+    body: &mut Incoming,
+    limits: &Limits,
+) -> Result<Option<Bytes>, Stop> {
+    loop {
+        let frame = match timeout(limits.between_bytes_timeout, connection.frame(body)).await {
+            Err(_) => {
+                let detail = "upstream stopped in the middle of a body";
+                return Err(Stop::new(Reason::BodyStalled, detail));
+            }
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(error))) => return Err(broken(&error)),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
 }
 
 fn broken(error: &hyper::Error) -> Stop {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::broker::Inner;
 use crate::inject::Loan;
-use crate::pace::Turn;
+use crate::pace::{Answer, Habits, Turn};
 use crate::reason::{Reason, Stop};
 use crate::respond;
 use crate::scrub::Scrubber;
@@ -63,10 +63,10 @@ impl Inner {
         &self,
         origin: &Origin,
         loan: &Loan,
-        status: StatusCode,
+        limited: bool,
         until: Instant,
     ) -> Option<Quota> {
-        if origin.pace != Pace::Throttle || status != StatusCode::TOO_MANY_REQUESTS {
+        if origin.pace != Pace::Throttle || !limited {
             return None;
         }
         // The only reason for there being none is the time.
@@ -88,32 +88,33 @@ impl Inner {
         }
     }
 
-    /// Learns from a response how much is left.
+    /// Learns from a response how much is left. Says whether it is a refusal for the rate, whatever its status.
     pub(crate) fn learn(
         &self,
         origin: &Origin,
         quota: &Quota,
         echoes: &Scrubber,
-        (status, headers): (StatusCode, &HeaderMap),
+        (status, headers, signalled): (StatusCode, &HeaderMap, bool),
         now: Instant,
-    ) {
+    ) -> bool {
         let wall = || self.wire.clock.now();
-        if echoes.is_empty() {
-            self.paces.learn(quota, status, headers, now, wall);
-        } else {
-            // Names of limits are shown to others: a provider that echoes a secret in one must not be repeated.
-            let clean = respond::relayed(headers.clone(), echoes);
-            self.paces.learn(quota, status, &clean, now, wall);
+        let habits = Habits::of(&origin.descriptor);
+        // Names of limits are shown to others: a provider that echoes a secret in one must not be repeated.
+        let clean = (!echoes.is_empty()).then(|| respond::relayed(headers.clone(), echoes));
+        let headers = clean.as_ref().unwrap_or(headers);
+        let answer = Answer { status, headers, habits, signalled };
+        let limited = self.paces.learn(quota, &answer, now, wall);
+        origin.limit_met.answered(limited);
+        if limited || status.is_client_error() || status.is_server_error() {
+            self.note(origin, quota, limited, now);
         }
-        if status.is_client_error() || status.is_server_error() {
-            self.note(origin, quota, status, now);
-        }
+        limited
     }
 
-    /// Leaves word for the call that the provider asked to wait. Not all do it with a 429.
-    fn note(&self, origin: &Origin, quota: &Quota, status: StatusCode, now: Instant) {
+    /// Leaves word for the call that the provider asked to wait. Not all do it with a refusal.
+    fn note(&self, origin: &Origin, quota: &Quota, limited: bool, now: Instant) {
         let standing = self.paces.standing(quota, &origin.descriptor.rate_limits, now);
-        if status == StatusCode::TOO_MANY_REQUESTS || standing.blocked_for.is_some() {
+        if limited || standing.blocked_for.is_some() {
             origin.limit_met.note(standing);
         }
     }

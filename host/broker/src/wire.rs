@@ -27,6 +27,7 @@ use crate::classify::ApprovedTarget;
 use crate::config::{Config, Limits};
 use crate::dial::{self, Connection};
 use crate::inject::{self, Injection};
+use crate::keep_alive;
 use crate::ledger::Sketch;
 use crate::metrics::Metrics;
 use crate::payload::Payload;
@@ -219,12 +220,14 @@ impl Inner {
             generation: policy.generation,
             stand_in: policy.stand_in(target).is_some(),
         };
-        let mut kept = !parts.fresh;
+        let (mut kept, mut refused_before) = (!parts.fresh, false);
+        // What must not be repeated goes over a connection that is fresh, or sure to be there.
+        let proven = !safe(&parts.method);
         let lost = |detail| Err(Stop::new(Reason::ConnectionLost, detail));
         loop {
             let began = Instant::now();
             let Lease { mut connection, reused } =
-                self.lease(policy, &key, target, kept.then_some(began)).await?;
+                self.lease(policy, &key, target, kept.then_some((began, proven))).await?;
             // A second try is on a fresh connection: another kept one may be as stale as the first, and of an
             // HTTP/2 connection everybody gets the same one again.
             kept = false;
@@ -236,6 +239,8 @@ impl Inner {
                 Ok(response) => {
                     let answered = Instant::now();
                     let (head, body) = response.into_parts();
+                    let took = answered - sending;
+                    connection.promised(keep_alive::read(&head.headers, answered, took));
                     return Ok(Opened {
                         status: head.status,
                         headers: head.headers,
@@ -243,7 +248,7 @@ impl Inner {
                         connection,
                         key,
                         connected: sending - began,
-                        first_byte: answered - sending,
+                        first_byte: took,
                         answered,
                     });
                 }
@@ -255,6 +260,13 @@ impl Inner {
                         return lost("the connection took no request");
                     }
                 }
+                Err(Unanswered::Refused) => {
+                    *sent = sent_before;
+                    // It was not looked at, whatever it does. Once, so that nobody is refused without end.
+                    if std::mem::replace(&mut refused_before, true) || !payload.again() {
+                        return lost("the upstream refused to look at the request");
+                    }
+                }
                 Err(Unanswered::Lost) if reused && safe(&parts.method) && payload.again() => {}
                 Err(Unanswered::Lost) => return lost("the connection ended without a response"),
                 Err(Unanswered::Stopped(stop)) => return Err(stop),
@@ -263,17 +275,17 @@ impl Inner {
     }
 
     /// A connection to the target: one that is kept, or a new one to an address that was approved now.
-    /// It may be one that is kept and was used a moment before `kept`, if that is given.
+    /// It may be one that is kept and was used a moment before `kept`, if that is given, and is proven, if that is asked.
     async fn lease(
         &self,
         policy: &Policy,
         key: &Key,
         target: &Target,
-        kept: Option<Instant>,
+        kept: Option<(Instant, bool)>,
     ) -> Result<Lease, Stop> {
         let limits = &policy.limits;
         while let Some(mut connection) =
-            kept.and_then(|now| self.pool.take(key, now, limits.idle_timeout))
+            kept.and_then(|(now, proven)| self.pool.take(key, now, proven, limits.idle_timeout))
         {
             if ready(&mut connection).await {
                 return Ok(Lease { connection, reused: true });

@@ -272,7 +272,9 @@ impl From<Failure> for Fault {
         let own = CONNECTION_CODES.iter().copied().find(|code| code.as_str() == said);
         let length =
             LENGTH_CODES.iter().find(|(kind, text, _)| *kind == failure.kind && *text == said);
-        let code = own.filter(|_| !failure.request_sent).or(length.map(|(_, _, code)| *code));
+        // A pause alone may also end what was sent.
+        let pause = |code: &Code| !failure.request_sent || *code == Code::ConnectionPaused;
+        let code = own.filter(pause).or(length.map(|(_, _, code)| *code));
         let code = code.unwrap_or_else(|| failure.kind.code());
         let mut fault = Self::new(code, failure.message);
         // A wait of nothing would have whoever keeps to it come again at once, for ever.

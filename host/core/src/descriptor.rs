@@ -18,6 +18,8 @@ pub use crate::oauth::{
     Algorithm, Assertion, ClientAuth, ErrorMeaning, ErrorSign, Grant, Oauth, Places, Refresh,
     TokenFormat, split_scopes,
 };
+use crate::rate_limits;
+pub use crate::rate_limits::{RateLimit, RateLimitError, RateLimitHeaders};
 use crate::schema::{Allowance, Document, NotRead, Schema};
 pub use crate::scheme::{Probe, Scheme, SlotSpec};
 
@@ -58,6 +60,12 @@ pub struct Descriptor {
     /// How much the provider takes from one account, as it documents. All releases share what is left.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<RateLimit>,
+    /// Headers in which the provider says how its limits stand, beyond those that the host reads of everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limit_headers: Vec<RateLimitHeaders>,
+    /// Errors of the provider's that mean "too often", beyond 429 and a 403 that says so in headers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limit_errors: Vec<RateLimitError>,
     /// Objects it reads and writes. A connector that discovers more at run time sets `custom-objects`.
     #[serde(default)]
     pub objects: BTreeMap<Object, ObjectSpec>,
@@ -118,18 +126,6 @@ const LINK_MEMBER_BYTES_MAX: usize = 256;
 
 /// Members that hold links. Each string of a body is compared with all of them.
 const LINK_MEMBERS_MAX: usize = 32;
-
-/// How many requests the provider takes from one account in a time.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RateLimit {
-    /// What it is called in answers, such as `burst`.
-    pub name: String,
-    /// Requests.
-    pub quota: u32,
-    /// Seconds.
-    pub window: u32,
-}
 
 /// What can be done with an object.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -301,14 +297,7 @@ impl Descriptor {
                 return Err(invalid(format!("objects.{object}.read.page-size"), problem));
             }
         }
-        for limit in &self.rate_limits {
-            let named = !limit.name.is_empty()
-                && limit.name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
-            if !named || limit.quota == 0 || limit.window == 0 {
-                let field = format!("rate-limits.{}", limit.name);
-                return Err(invalid(field, "needs a name, and a quota and a window above 0"));
-            }
-        }
+        rate_limits::check(&self.rate_limits, &self.rate_limit_headers, &self.rate_limit_errors)?;
         if self.link_members.len() > LINK_MEMBERS_MAX {
             return Err(invalid("link-members", format!("are over {LINK_MEMBERS_MAX}")));
         }

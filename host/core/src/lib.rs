@@ -20,6 +20,7 @@ pub mod limits;
 mod oauth;
 pub mod ports;
 pub mod quota;
+mod rate_limits;
 pub mod release;
 pub mod schema;
 mod scheme;

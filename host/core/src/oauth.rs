@@ -142,7 +142,7 @@ pub struct Oauth {
     /// It is taken only if it is on a declared host; one of a response, if it is below one of `base-url-suffixes` besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
-    /// Domains that such a base URL may lie below, such as `my.salesforce.com`.
+    /// Domains that such a base URL may lie below, such as `my.example.com`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub base_url_suffixes: Vec<String>,
     /// JSON Pointer into the token response to the provider's name of the account.

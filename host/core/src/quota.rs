@@ -5,6 +5,7 @@
 
 pub mod fields;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,7 +54,14 @@ pub struct Allowance {
 /// Where the exchanges of a call leave word of the limit that held one of them up, for whoever answers the caller: a
 /// connector cannot pass on what it never saw. Clones are the same.
 #[derive(Clone, Default, Debug)]
-pub struct LimitMet(Arc<Mutex<Option<Standing>>>);
+pub struct LimitMet(Arc<Met>);
+
+#[derive(Default, Debug)]
+struct Met {
+    standing: Mutex<Option<Standing>>,
+    /// Whether the latest answer was a refusal for the rate.
+    refused: AtomicBool,
+}
 
 /// Whole seconds, rounded up: who waits so long waits long enough.
 pub const fn whole_seconds(wait: Duration) -> u64 {
@@ -78,7 +86,7 @@ impl Allowance {
 impl LimitMet {
     /// Leaves word of a limit. Of several, the one that asks for the longest wait stays.
     pub fn note(&self, standing: Standing) {
-        let mut met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut met = self.0.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if met.as_ref().is_none_or(|known| known.blocked_for <= standing.blocked_for) {
             *met = Some(standing);
         }
@@ -86,7 +94,17 @@ impl LimitMet {
 
     /// What was noted, if anything was.
     pub fn standing(&self) -> Option<Standing> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says of an answer whether it was a refusal for the rate, whatever its status.
+    pub fn answered(&self, limited: bool) {
+        self.0.refused.store(limited, Ordering::Relaxed);
+    }
+
+    /// Whether the latest answer was one.
+    pub fn was_refused(&self) -> bool {
+        self.0.refused.load(Ordering::Relaxed)
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! A connector reports a kind and a wait, as it understood them. What the broker knows of the quota that the call ran
 //! into goes with it, past the connector. Where the two disagree about the wait, the longer one is told.
+//!
+//! Some providers refuse for the rate with a 403, or with an error in a body. A connector reads that by its status; the
+//! broker knows better, and what the connector then reports of the provider becomes a rate limit.
 
 use std::sync::Arc;
 
@@ -10,6 +13,9 @@ use keyway_core::{Code, Fault, Retry};
 
 /// Adds to a fault how the limit stands, if that is what the call failed for.
 pub(crate) fn explain(mut fault: Fault, met: &LimitMet) -> Fault {
+    if met.was_refused() && PROVIDERS.contains(&fault.code) {
+        fault = named(fault);
+    }
     if fault.code != Code::RateLimited {
         return fault;
     }
@@ -22,6 +28,29 @@ pub(crate) fn explain(mut fault: Fault, met: &LimitMet) -> Fault {
     }
     fault.rate_limit = Some(Arc::new(standing));
     fault
+}
+
+/// What a connector may take a refusal for. It says nothing of these where it failed by itself.
+const PROVIDERS: [Code; 7] = [
+    Code::InputInvalid,
+    Code::Unauthenticated,
+    Code::Forbidden,
+    Code::NotFound,
+    Code::UpstreamConflict,
+    Code::Transient,
+    Code::ContractDrift,
+];
+
+/// The same fault as the rate limit that it was.
+fn named(fault: Fault) -> Fault {
+    let wait = match fault.retry {
+        Retry::After(wait) => Retry::After(wait),
+        Retry::No | Retry::Yes => Retry::Yes,
+    };
+    let mut limited = Fault::new(Code::RateLimited, fault.detail).retry(wait);
+    limited.provider_code = fault.provider_code;
+    limited.request_sent = fault.request_sent;
+    limited
 }
 
 #[cfg(test)]
@@ -74,5 +103,23 @@ mod tests {
         let fault = explain(Fault::new(Code::NotFound, "gone"), &met(Some(seconds(7))));
         assert!(fault.rate_limit.is_none());
         assert_eq!(fault.retry, Retry::No);
+    }
+
+    #[test]
+    fn a_refusal_for_the_rate_that_looks_like_another_is_told_as_what_it_is() {
+        let met = met(Some(seconds(7)));
+        met.answered(true);
+        let mut forbidden = Fault::new(Code::Forbidden, "provider answered 403");
+        forbidden.request_sent = true;
+        let fault = explain(forbidden, &met);
+        assert_eq!((fault.code, fault.retry), (Code::RateLimited, Retry::After(seconds(7))));
+        assert!(fault.request_sent && fault.whose() == keyway_core::Whose::Upstream);
+        // What is the connector's own, or the host's, stays.
+        for code in [Code::ConnectorInternal, Code::Denied, Code::GuestTrap] {
+            assert_eq!(explain(Fault::new(code, "x"), &met).code, code);
+        }
+        // A later answer that was none.
+        met.answered(false);
+        assert_eq!(explain(Fault::new(Code::Forbidden, "x"), &met).code, Code::Forbidden);
     }
 }

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `keyway_calls_total` | `connector`, `version`, `verb`, `whose` | calls that reached a guest and ended; `whose` is `none` for a success |
 //! | `keyway_call_seconds` | `verb` | from route to end |
-//! | `keyway_calls_running` | | calls in a guest now |
+//! | `keyway_calls_running` | | calls in a guest now, and proxied requests until their last byte is through |
 //!
 //! Tenants are no label: ten thousand of them would make each series worthless. The log has them.
 
@@ -51,7 +51,7 @@ struct VerbLabels {
 }
 
 /// Counts one call as running until it is dropped.
-pub(crate) struct Running<'m>(&'m Gauge<i64, AtomicI64>);
+pub(crate) struct Running(Gauge<i64, AtomicI64>);
 
 // === impl Metrics ===
 
@@ -72,12 +72,16 @@ impl Metrics {
         registry.register("keyway_calls", "Calls that reached a guest and ended", calls);
         let seconds = self.seconds.clone();
         registry.register("keyway_call_seconds", "Time from route to end of a call", seconds);
-        registry.register("keyway_calls_running", "Calls in a guest now", self.running.clone());
+        registry.register(
+            "keyway_calls_running",
+            "Calls in a guest or through the proxy now",
+            self.running.clone(),
+        );
     }
 
-    pub(crate) fn running(&self) -> Running<'_> {
+    pub(crate) fn running(&self) -> Running {
         self.running.inc();
-        Running(&self.running)
+        Running(self.running.clone())
     }
 
     pub(crate) fn ended(
@@ -99,7 +103,7 @@ impl Metrics {
 
 // === impl Running ===
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.dec();
     }

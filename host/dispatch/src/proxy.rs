@@ -3,35 +3,22 @@
 //! Permit and route are held until the last byte of the response is through, so that a pause or a drain waits for it as
 //! for a call.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use hyper::body::{Body, Frame, SizeHint};
 use keyway_core::call::{Failure, FailureKind};
-use keyway_core::exchange::{Origin, Relay, Relayed, Streamed};
+use keyway_core::exchange::{Origin, Relay, Relayed};
 use keyway_core::ids::{CallId, Slot, User};
-use keyway_core::ports::{RelayCall, Route};
+use keyway_core::ports::{Keeps, RelayCall, Route};
 use keyway_core::quota::LimitMet;
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Descriptor, Fault, Whose};
 
-use crate::admission::Permit;
 use crate::arrival;
 use crate::limit;
 use crate::service::{Deadline, Shared};
 
 /// Slots that a refusal lists: enough to find a misspelt one.
 const SLOTS_LISTED_MAX: usize = 10;
-
-/// A response's body, and what is held for it.
-struct Through {
-    body: Streamed,
-    _permit: Permit,
-    _route: Arc<Route>,
-}
 
 // === impl Shared ===
 
@@ -63,14 +50,12 @@ impl Shared {
             // Nothing was waited for so far.
             time_left: deadline.whole(),
         };
-        let running = self.metrics.running();
-        let result = self.carried(&origin, request, &deadline).await;
-        drop(running);
+        // Given back by the broker, which alone knows when the last byte is through, or that nobody takes it.
+        let keeps = Box::new((permit, Arc::clone(&route), self.metrics.running()));
+        let result = self.carried(&origin, request, &deadline, keeps).await;
         let fault = result.as_ref().err();
         self.metrics.ended("proxy", route.connector.release(), deadline.began.elapsed(), fault);
-        let Relay { status, headers, body } = result?;
-        let body = Through { body, _permit: permit, _route: route }.boxed_unsync();
-        Ok(Relay { status, headers, body })
+        result
     }
 }
 
@@ -81,8 +66,9 @@ impl Shared {
         origin: &Origin,
         request: Relayed,
         deadline: &Deadline,
+        keeps: Keeps,
     ) -> Result<Relay, Fault> {
-        let relay = self.ways.proxy.relay(origin, request).await;
+        let relay = self.ways.proxy.relay(origin, request, keeps).await;
         let Relay { status, headers, body } =
             relay.map_err(|failure| refused(limit::explain(failure.into(), &origin.limit_met)))?;
         let body = arrival::begin(body, deadline).await.map_err(|error| broken_off(&error))?;
@@ -174,26 +160,6 @@ fn broken_off(error: &std::io::Error) -> Fault {
         extra: Vec::new(),
     };
     failure.into()
-}
-
-impl Body for Through {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]

@@ -160,7 +160,7 @@ struct Underway<'s> {
     verb: &'static str,
     started: Instant,
     reported: bool,
-    _running: Running<'s>,
+    _running: Running,
 }
 
 impl<'s> Underway<'s> {

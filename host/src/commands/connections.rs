@@ -228,7 +228,12 @@ async fn pause(session: &Session, which: &Which, wait: u32) -> anyhow::Result<Ex
     let json = session.text(Method::POST, &path, String::new()).await?.answer()?;
     session.show(json, |receipt: PauseReceipt| {
         let at = timestamp(receipt.drained_at);
-        output::line(format!("{} is paused, and idle since {at}", name(which)));
+        let cut = match receipt.cut {
+            0 => String::new(),
+            1 => "; 1 exchange was cut".to_owned(),
+            cut => format!("; {cut} exchanges were cut"),
+        };
+        output::line(format!("{} is paused, and idle since {at}{cut}", name(which)));
     })
 }
 

@@ -6,20 +6,48 @@
 //! barrier. What is written meanwhile by a person, such as new tokens, stays behind the barrier: only `resume` ends a
 //! pause.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use keyway_core::ids::{Actor, ConnectionRef};
+use keyway_core::ports::InUse;
 use keyway_core::{Code, Fault};
 use keyway_store::model::Connection;
 use tokio::time::{Instant, sleep};
 
-use crate::connections::{Receipt, Switch, Vault, entry};
+use crate::connections::{Receipt, Shared, Switch, Vault, entry};
 
 /// How often a barrier looks whether the connection is idle.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
+/// How long exchanges that are cut may take to end. They are told within a tenth of a second.
+const CUT_WAIT: Duration = Duration::from_secs(2);
+
 /// For how long `hold-refresh` waits for a refresh that began before it. As long as a pause that is told nothing.
 const HOLD_WAIT: Duration = Duration::from_secs(30);
+
+/// Uses of a connection. Count by being held.
+#[derive(Default)]
+pub(crate) struct Use {
+    /// How many there were when a pause cut them; 0 where none did.
+    cut: AtomicUsize,
+    /// Those that were cut before the connection was resumed. One that does not end still counts.
+    before: Vec<Weak<Self>>,
+}
+
+impl InUse for Use {
+    fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Use {
+    /// Whether anybody holds one, beside the one who asks.
+    pub(crate) fn is_held(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || self.before.iter().any(|uses| uses.strong_count() > 0)
+    }
+}
 
 // === impl Vault ===
 
@@ -39,6 +67,9 @@ impl Vault {
             (Switch::HoldRefresh, true) => "connection.hold-refresh",
             (Switch::HoldRefresh, false) => "connection.release-refresh",
         };
+        if switch == Switch::Paused && !on {
+            self.shared.begin_anew(of);
+        }
         let connection = self.change(of, action, actor, |connection| {
             let property = match switch {
                 Switch::Paused => &mut connection.paused,
@@ -59,8 +90,10 @@ impl Vault {
     }
 
     /// Pauses a connection and answers once nothing uses it: no exchange and no refresh is in flight, and none
-    /// begins. Where that takes longer than `wait`, it stays paused and the caller may ask again. The answer is audited
-    /// before it is given: somebody else acts on it.
+    /// begins. Exchanges that take longer than `wait` are cut: somebody who reads nothing more of an answer would otherwise
+    /// decide whether there is a pause. A refresh is waited for, because its tokens would be lost; where that takes longer,
+    /// the connection stays paused and the caller may ask again. The answer is audited before it is given: somebody else
+    /// acts on it.
     pub async fn pause(
         &self,
         of: &ConnectionRef,
@@ -68,15 +101,20 @@ impl Vault {
         actor: &Actor,
     ) -> Result<Receipt, Fault> {
         self.switch(of, Switch::Paused, true, actor).await?;
-        if !self.is_idle(wait, || self.shared.used(of) || self.in_flight(of)).await {
-            let detail = format!("{of} is paused, and still in use");
-            return Err(Fault::new(Code::ConnectionPaused, detail));
+        let busy = || self.shared.used(of) || self.in_flight(of);
+        if !self.is_idle(wait, busy).await {
+            self.shared.cut(of);
+            if !self.is_idle(CUT_WAIT, busy).await {
+                let detail = format!("{of} is paused, and still in use");
+                return Err(Fault::new(Code::ConnectionPaused, detail));
+            }
         }
+        let cut = self.shared.cuts(of);
         let drained_at = self.shared.clock.now();
         let connection = self.existing(of).await?;
         let drained = entry("connection.drained", &connection, actor, None);
         self.shared.store.tx().commit(drained).await?;
-        Ok(Receipt { info: self.info(connection).await?, drained_at })
+        Ok(Receipt { info: self.info(connection).await?, drained_at, cut })
     }
 
     /// Waits until nothing is `busy`; false if that took too long.
@@ -104,6 +142,34 @@ impl Vault {
             return Err(held_back(of));
         }
         Ok(())
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Has all uses of a connection end that there are.
+    fn cut(&self, of: &ConnectionRef) {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(row) = rows.get(of) else { return };
+        // One is the row's own.
+        row.uses.cut.fetch_max(Arc::strong_count(&row.uses) - 1, Ordering::Relaxed);
+    }
+
+    /// How many uses were cut since the connection was paused.
+    fn cuts(&self, of: &ConnectionRef) -> usize {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        rows.get(of).map_or(0, |row| row.uses.cut.load(Ordering::Relaxed))
+    }
+
+    /// What begins from here on is not what was cut.
+    fn begin_anew(&self, of: &ConnectionRef) {
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(row) = rows.get_mut(of).filter(|row| row.uses.is_cut()) else { return };
+        let mut before = row.uses.before.clone();
+        before.push(Arc::downgrade(&row.uses));
+        before.retain(|uses| uses.strong_count() > 0);
+        row.uses = Arc::new(Use { before, ..Use::default() });
     }
 }
 

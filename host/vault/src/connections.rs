@@ -20,7 +20,7 @@ use keyway_store::{Store, Tx};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use crate::barrier::paused;
+use crate::barrier::{Use, paused};
 use crate::consent::Swept;
 use crate::facts::Facts;
 use crate::metrics::Metrics;
@@ -87,7 +87,7 @@ pub(crate) struct Shared {
 pub(crate) struct Row {
     pub(crate) connection: Option<Arc<Connection>>,
     /// Held by every use; goes from row to row, so that a use counts until it ends.
-    uses: Arc<Use>,
+    pub(crate) uses: Arc<Use>,
     /// The secret of this connection and no other, if it is open.
     pub(crate) open: Option<Open>,
 }
@@ -98,10 +98,6 @@ pub(crate) struct InUse {
     uses: Arc<Use>,
     open: Option<Open>,
 }
-
-/// Counts by being held.
-#[derive(Default)]
-pub(crate) struct Use;
 
 /// What a connection is set to.
 #[derive(Debug)]
@@ -127,6 +123,8 @@ pub struct Receipt {
     pub info: Info,
     /// When no refresh and no exchange was in flight any more.
     pub drained_at: OffsetDateTime,
+    /// Exchanges that outlived the wait and were cut.
+    pub cut: usize,
 }
 
 /// A property of a connection that an operator turns on and off.
@@ -595,8 +593,7 @@ impl Shared {
     /// Whether anything holds a use of a connection.
     pub(crate) fn used(&self, of: &ConnectionRef) -> bool {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        // One is the row's own.
-        rows.get(of).is_some_and(|row| Arc::strong_count(&row.uses) > 1)
+        rows.get(of).is_some_and(|row| row.uses.is_held())
     }
 
     async fn open(&self, connection: &Connection) -> Result<Credential, Fault> {

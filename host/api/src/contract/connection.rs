@@ -217,6 +217,9 @@ pub struct PauseReceipt {
     #[serde(with = "time::serde::rfc3339")]
     #[schema(value_type = String, format = DateTime)]
     pub drained_at: OffsetDateTime,
+    /// Exchanges that outlived the wait and were cut.
+    #[serde(default)]
+    pub cut: usize,
 }
 
 /// A refresh, wanted.

@@ -289,8 +289,8 @@ pub(crate) async fn pause(
         api.releases.refresh(&of.installation).await?;
         receipt
     });
-    let Receipt { info, drained_at } = receipt.await?;
-    json(&contract::PauseReceipt { connection: render(info), drained_at })
+    let Receipt { info, drained_at, cut } = receipt.await?;
+    json(&contract::PauseReceipt { connection: render(info), drained_at, cut })
 }
 
 pub(crate) async fn resume(

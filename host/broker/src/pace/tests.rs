@@ -2,7 +2,7 @@
 
 use std::collections::BinaryHeap;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use keyway_core::ids::Installation;
 use keyway_core::quota::Allowance;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ fn quota(tenant: &str) -> Quota {
     let installation = Installation {
         environment: "prod".parse().unwrap(),
         tenant: tenant.parse().unwrap(),
-        connector: "keyway/hubspot".parse().unwrap(),
+        connector: "acme/crm".parse().unwrap(),
     };
     Quota { installation, account: None }
 }
@@ -37,8 +37,13 @@ fn secs(seconds: u64) -> Duration {
 }
 
 fn learn(paces: &Paces, status: u16, pairs: &[(&'static str, &str)], now: Instant) {
+    let headers = headers(pairs);
+    paces.learn(&quota("acme"), &answer(status, &headers), now, || WALL);
+}
+
+fn answer(status: u16, headers: &HeaderMap) -> Answer<'_> {
     let status = StatusCode::from_u16(status).unwrap();
-    paces.learn(&quota("acme"), status, &headers(pairs), now, || WALL);
+    Answer { status, headers, habits: Habits::default(), signalled: false }
 }
 
 fn wait(paces: &Paces, declared: &[RateLimit], now: Instant) -> Option<Duration> {
@@ -308,7 +313,7 @@ fn waits_that_providers_get_wrong_are_none() {
         let blocked = paces.standing(&quota("acme"), &[], now).blocked_for;
         assert_eq!(blocked, Some(secs(held.unwrap_or(1))), "{value:?}");
         let pairs = headers(&[("retry-after", value), ("date", date)]);
-        let asked = headers::read(StatusCode::TOO_MANY_REQUESTS, &pairs, || WALL).wait;
+        let asked = headers::read(&answer(429, &pairs), || WALL).wait;
         assert_eq!(asked, held.map(secs), "{value:?}");
     }
 }
@@ -422,16 +427,12 @@ fn what_is_left_is_spent_by_those_who_go_and_not_by_late_responses() {
 #[test]
 fn a_learnt_policy_is_kept_like_a_declared_one() {
     let (start, paces) = (Instant::now(), Paces::default());
-    let hubspot = [
-        ("x-hubspot-ratelimit-max", "2"),
-        ("x-hubspot-ratelimit-remaining", "2"),
-        ("x-hubspot-ratelimit-interval-milliseconds", "10000"),
-    ];
-    learn(&paces, 200, &hubspot, start);
+    let told = [("ratelimit-policy", r#""burst";q=2;w=10"#), ("ratelimit", r#""burst";r=2"#)];
+    learn(&paces, 200, &told, start);
     assert_eq!(wait(&paces, &[], start), None);
-    learn(&paces, 200, &hubspot, start + secs(1));
+    learn(&paces, 200, &told, start + secs(1));
     assert_eq!(wait(&paces, &[], start + secs(1)), None);
-    learn(&paces, 200, &hubspot, start + secs(2));
+    learn(&paces, 200, &told, start + secs(2));
     assert_eq!(wait(&paces, &[], start + secs(2)), Some(secs(8)));
     // Bytes are not requests.
     let bytes = [("ratelimit-policy", r#""traffic";q=1;w=60;qu="content-bytes""#)];
@@ -500,7 +501,7 @@ fn the_number_of_quotas_is_bounded_and_the_held_and_the_awaited_stay() {
     let paces = Paces::bounded(max);
     let tenant = |n: usize| quota(&format!("t{n}"));
     let held = headers(&[("retry-after", "600")]);
-    paces.learn(&tenant(0), StatusCode::TOO_MANY_REQUESTS, &held, start, || WALL);
+    paces.learn(&tenant(0), &answer(429, &held), start, || WALL);
     paces.count(&tenant(1), &declared, start);
     let turn = paces.take(&tenant(1), &declared, start).err();
     for n in 2..max {

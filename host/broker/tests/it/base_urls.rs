@@ -90,7 +90,7 @@ impl World {
             links: None,
             body: Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync(),
         };
-        let relayed = self.broker.relay(&self.origin, relayed).await;
+        let relayed = self.broker.relay(&self.origin, relayed, Box::new(())).await;
         [sent.err(), relayed.err()].map(|failure| failure.map(|failure| failure.code.unwrap()))
     }
 

@@ -206,6 +206,26 @@ async fn goaway_lets_what_is_under_way_end_and_sends_the_next_elsewhere() {
     }
 }
 
+/// A connection that ends names the last request that it looked at: a later one has had no effect, whatever it does.
+#[tokio::test]
+async fn what_goaway_did_not_look_at_is_sent_elsewhere_once() {
+    let identity = h2();
+    let ended = Arc::new(AtomicBool::new(false));
+    let first = Arc::clone(&ended);
+    let upstream = answering(&identity, move |_, stream| {
+        if stream > 1 && !first.swap(true, Ordering::SeqCst) {
+            return vec![frame(GOAWAY, 0, 0, &[1_u32.to_be_bytes(), [0; 4]].concat())];
+        }
+        answer(stream, b"fine")
+    })
+    .await;
+    let bench = upstream.bench(&identity, "");
+    for _ in 0..2 {
+        assert_eq!(&bench.send(post("/", "x")).await.unwrap().body[..], b"fine");
+    }
+    assert_eq!((upstream.connections(), upstream.requests()), (2, 3));
+}
+
 #[tokio::test]
 async fn a_body_cut_off_by_a_reset_is_not_whole() {
     let identity = h2();

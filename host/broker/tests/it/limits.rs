@@ -103,6 +103,20 @@ async fn header_sections_are_limited_in_bytes_and_number() {
     assert_eq!(bench.stop(get("/")).await, too_large);
 }
 
+/// Catches a count that is looked at only between two reads: a burst comes in one, with the answer behind it.
+#[tokio::test]
+async fn interim_responses_are_limited_in_a_burst() {
+    let upstream = Upstream::start(|number, _| {
+        let early = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat([8, 9, 2_000][number]);
+        vec![text(&format!("{early}HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine"))]
+    })
+    .await;
+    let bench = bench(&upstream, "limits.idle-max = 0");
+    assert_eq!(&bench.send(get("/")).await.unwrap().body[..], b"fine");
+    assert_eq!(bench.stop(get("/")).await, (Reason::TooManyInterim, true));
+    assert_eq!(bench.stop(get("/")).await, (Reason::TooManyInterim, true));
+}
+
 #[tokio::test]
 async fn interim_responses_are_limited() {
     fn interim(number: usize) -> Vec<Step> {

@@ -17,5 +17,6 @@ mod relay;
 mod rows;
 mod secrets;
 mod send;
+mod stuck;
 mod support;
 mod tls;

@@ -113,6 +113,76 @@ async fn only_safe_requests_are_sent_again_on_a_stale_connection() {
     assert_eq!(upstream.requests().len(), 4);
 }
 
+/// A server that says this of its connections.
+async fn announcing(announced: &'static str) -> (Upstream, Bench) {
+    let upstream = Upstream::start(move |_, _| answer(announced, "")).await;
+    let bench = bench(&upstream, "");
+    (upstream, bench)
+}
+
+/// Writes go over fresh connections where the kept one may be about to end, and over kept ones where the server has
+/// promised to keep them.
+#[tokio::test]
+async fn what_must_not_be_repeated_takes_no_connection_that_may_be_over() {
+    for (announced, connections) in [
+        ("keep-alive: timeout=1\r\n", 5),
+        ("keep-alive: timeout=60, max=0\r\n", 5),
+        ("", 5),
+        ("keep-alive: timeout=60\r\n", 1),
+    ] {
+        let (upstream, bench) = announcing(announced).await;
+        for _ in 0..5 {
+            assert_eq!(bench.send(post("/", "x")).await.unwrap().status, 200, "{announced:?}");
+        }
+        assert_eq!(upstream.connections(), connections, "{announced:?}");
+        assert_eq!(upstream.requests().len(), 5, "{announced:?}: none was sent twice");
+    }
+}
+
+/// A server whose end crosses the next request on its way, five times over.
+#[tokio::test]
+async fn no_write_is_lost_on_a_connection_that_is_about_to_end() {
+    for announced in ["keep-alive: timeout=1\r\n", ""] {
+        // Each connection answers once; whatever else comes over it is met with an end.
+        let upstream = Upstream::start_with(
+            move |_, _| answer(announced, ""),
+            |mut stream: TcpStream| async move {
+                let (near, mut far) = tokio::io::duplex(64 << 10);
+                tokio::spawn(async move {
+                    let mut request = vec![0; 64 << 10];
+                    let read = stream.read(&mut request).await.unwrap_or(0);
+                    far.write_all(&request[..read]).await.ok();
+                    let mut response = vec![0; 64 << 10];
+                    let read = far.read(&mut response).await.unwrap_or(0);
+                    stream.write_all(&response[..read]).await.ok();
+                    stream.read(&mut request).await.ok();
+                });
+                Some(near)
+            },
+        )
+        .await;
+        let bench = bench(&upstream, "");
+        for _ in 0..5 {
+            assert_eq!(bench.send(post("/", "x")).await.unwrap().status, 200, "{announced:?}");
+        }
+        assert_eq!(upstream.requests().len(), 5, "{announced:?}");
+    }
+}
+
+/// What may be repeated takes a kept connection, unless its announced time is over.
+#[tokio::test]
+async fn an_announced_end_is_kept_to_by_everybody() {
+    for (announced, connections) in
+        [("keep-alive: timeout=1\r\n", 3), ("", 1), ("keep-alive: timeout=9\r\n", 1)]
+    {
+        let (upstream, bench) = announcing(announced).await;
+        for _ in 0..3 {
+            bench.send(get("/")).await.unwrap();
+        }
+        assert_eq!(upstream.connections(), connections, "{announced:?}");
+    }
+}
+
 /// Would fail if a refresh token went over a connection that the server has just ended: nobody could say whether it was
 /// taken.
 #[tokio::test]
@@ -139,9 +209,9 @@ async fn what_presents_a_token_goes_over_a_fresh_connection() {
         assert_eq!(ask("token").await.unwrap(), 200);
         assert_eq!(upstream.connections(), connections);
     }
-    // The others take what is kept, and one may be over.
+    // So does all else that must not be repeated, and what is lost then is not sent again.
     assert!(ask("revoke").await.unwrap_err().request_sent);
-    assert_eq!(upstream.connections(), 3);
+    assert_eq!((upstream.connections(), upstream.requests().len()), (4, 4));
     assert_eq!(ask("token").await.unwrap(), 200);
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use keyway_core::Descriptor;
 use keyway_core::call::FailureKind;
+use keyway_core::descriptor::RateLimitError;
 use keyway_core::exchange::{Exchange, HostRequest, Pace};
 use keyway_core::ports::{Egress as _, Outbound as _};
 use tokio::io::AsyncWriteExt as _;
@@ -134,6 +135,69 @@ async fn a_wait_of_nothing_is_backed_off_from_and_ends_as_a_limit() {
         assert!(standing.blocked_for.is_some());
         let asked = upstream.requests().len();
         assert!((1..=2).contains(&asked), "{asked}");
+    }
+}
+
+/// A world whose release declares an error of its provider's in the body.
+async fn declaring(upstream: &Upstream) -> World {
+    let mut world = World::of(upstream, "");
+    let mut descriptor = Descriptor::clone(&world.origin.descriptor);
+    descriptor.rate_limit_errors.push(RateLimitError {
+        statuses: vec![200, 403],
+        pointer: Some("/0/errorCode".to_owned()),
+        header: None,
+        values: vec!["LIMIT".to_owned()],
+    });
+    world.origin.descriptor = Arc::new(descriptor);
+    world
+}
+
+fn refusal_in_body(status: &str, padding: usize) -> (Vec<Step>, String) {
+    let body = format!("[{{\"errorCode\":\"LIMIT\"}}]{}", " ".repeat(padding));
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n");
+    (vec![text(&format!("{head}{body}"))], body)
+}
+
+/// Catches a refusal for the rate that is taken for one of permissions, or for a success.
+#[tokio::test]
+async fn an_error_that_means_too_often_is_waited_out() {
+    for status in ["403 Forbidden", "200 OK"] {
+        let upstream = Upstream::start(move |number, _| match number % 2 {
+            0 => refusal_in_body(status, 0).0,
+            _ => ok("fine"),
+        })
+        .await;
+        let mut world = declaring(&upstream).await;
+        world.origin.pace = Pace::Throttle;
+        let relay = world.get("/x").await;
+        assert_eq!(read(relay).await.unwrap(), "fine", "{status}");
+        let request = with_slot("token", get("/y"));
+        let response = world.broker.exchange(&world.origin, request).await.unwrap();
+        assert_eq!(response.body, "fine", "{status}");
+        assert!(!world.origin.limit_met.was_refused());
+        let statuses: Vec<_> = world.rows().iter().map(|row| row.status).collect();
+        let refused = status[..3].parse().ok();
+        assert_eq!(statuses, [refused, Some(200), refused, Some(200)]);
+    }
+}
+
+/// Catches a body that is cut, or doubled, because a part of it was read before its head went on.
+#[tokio::test]
+async fn a_body_that_was_looked_into_is_handed_on_whole() {
+    for (padding, refused) in [(0, true), (60 << 10, true), (64 << 10, false), (1 << 20, false)] {
+        let upstream =
+            Upstream::start(move |_, _| refusal_in_body("403 Forbidden", padding).0).await;
+        let world = declaring(&upstream).await;
+        let expected = refusal_in_body("", padding).1;
+        let relay = world.get("/x").await;
+        assert_eq!(relay.status, StatusCode::FORBIDDEN);
+        assert_eq!(read(relay).await.unwrap(), expected.as_bytes(), "{padding}");
+        assert_eq!(world.origin.limit_met.was_refused(), refused, "{padding}");
+        let request = with_slot("token", get("/y"));
+        let response = world.broker.exchange(&world.origin, request).await.unwrap();
+        assert_eq!((response.status, response.body.len()), (403, expected.len()));
+        assert_eq!(world.origin.limit_met.was_refused(), refused, "{padding}");
     }
 }
 

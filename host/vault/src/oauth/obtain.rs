@@ -9,7 +9,6 @@
 //! is kept and exchanged again; or the tenant's own token of the slot is exchanged each time, and the request names the
 //! user. **Invariant:** where the request cannot name the user, the tenant's rights are not handed to one.
 
-use std::any::Any;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +16,7 @@ use std::time::Duration;
 use keyway_core::credential::Credential;
 use keyway_core::descriptor::{Grant, Oauth, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef};
-use keyway_core::ports::Credentials as _;
+use keyway_core::ports::{Credentials as _, InUse};
 use keyway_core::{Code, Digest, Fault};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -61,7 +60,7 @@ pub struct Obtain {
 #[derive(Clone)]
 pub(crate) struct Lent {
     pub(crate) token: SecretString,
-    _in_use: Arc<dyn Any + Send + Sync>,
+    _in_use: Arc<dyn InUse>,
 }
 
 /// Connections that this process is about to make: a lease tells hosts apart, and not two operators at one host.

@@ -38,6 +38,38 @@ async fn a_pause_waits_for_what_is_in_use() {
     assert!((7..8).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
+/// Catches a pause that somebody decides about who never ends, and one that has later exchanges end as well.
+#[tokio::test(start_paused = true)]
+async fn what_outlives_the_wait_of_a_pause_is_cut_and_counted() {
+    let world = World::new().await;
+    let pause =
+        async |seconds| world.vault.pause(&world.of, Duration::from_secs(seconds), &actor()).await;
+    // As the broker does: it ends what was cut.
+    let (first, second) = (world.held().await, world.held().await);
+    let ends = async {
+        while !(first.in_use.is_cut() && second.in_use.is_cut()) {
+            sleep(Duration::from_millis(50)).await;
+        }
+        drop((first, second));
+    };
+    let began = Instant::now();
+    let (receipt, ()) = tokio::join!(pause(5), ends);
+    assert_eq!(receipt.unwrap().cut, 2);
+    assert!((5..7).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    // Asked again, it says the same; resumed, nothing is cut any more.
+    assert_eq!(pause(1).await.unwrap().cut, 2);
+    world.vault.switch(&world.of, Switch::Paused, false, &actor()).await.unwrap();
+    let later = world.held().await;
+    assert!(!later.in_use.is_cut());
+    // One that does not end is waited for, also by the pause after the next.
+    pause(1).await.unwrap_err();
+    assert!(later.in_use.is_cut());
+    world.vault.switch(&world.of, Switch::Paused, false, &actor()).await.unwrap();
+    pause(1).await.unwrap_err();
+    drop(later);
+    assert_eq!(pause(1).await.unwrap().cut, 0);
+}
+
 /// Somebody else acts on the receipt: what was answered must be found after a crash.
 #[tokio::test(start_paused = true)]
 async fn a_drain_is_in_the_audit_once_it_has_ended() {

@@ -14,8 +14,8 @@ use keyway_core::call::{Failure, Operation, Output};
 use keyway_core::exchange::{Origin, Pace, Relay, Relayed, Request, Response};
 use keyway_core::ids::{Action, Connector, Installation, Slot, User};
 use keyway_core::ports::{
-    Admission as _, Call, Clock, Components, Dispatch as _, Egress, Loader as _, Proxy, Route,
-    Routes, Settings,
+    Admission as _, Call, Clock, Components, Dispatch as _, Egress, Keeps, Loader as _, Proxy,
+    Route, Routes, Settings,
 };
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Digest, Fault};
@@ -120,7 +120,7 @@ impl Routes for OneRoute {
 
 #[async_trait]
 impl Proxy for NoWayOut {
-    async fn relay(&self, _: &Origin, _: Relayed) -> Result<Relay, Failure> {
+    async fn relay(&self, _: &Origin, _: Relayed, _: Keeps) -> Result<Relay, Failure> {
         Err(Failure::denied("no-way-out", "this call goes nowhere"))
     }
 

@@ -1,0 +1,127 @@
+//! Errors of a provider's that its release declares to mean "too often": in a header, or in the body.
+//!
+//! Whether one is there decides what becomes of the request, so it is looked for before the answer goes on. Only bodies
+//! of statuses that a declaration names are looked into, and only small ones: an error is a few lines.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use keyway_core::Descriptor;
+use keyway_core::descriptor::RateLimitError;
+use serde_json::Value;
+
+use crate::config::Limits;
+use crate::decode;
+
+/// Bytes of a body, as sent and as decoded, that is looked into. Errors of the studied providers have at most four KiB.
+pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// What UTF-8 files of some systems begin with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Whether the body is needed to know.
+pub(crate) fn wants_body(descriptor: &Descriptor, status: StatusCode) -> bool {
+    candidates(descriptor, status).any(|error| error.pointer.is_some())
+}
+
+/// Whether the headers of an answer, or its body where that is at hand and whole, have such an error.
+pub(crate) async fn is_in(
+    descriptor: &Descriptor,
+    (status, headers, body): (StatusCode, &HeaderMap, Option<&Bytes>),
+    limits: &Limits,
+) -> bool {
+    let in_header = |error: &RateLimitError| {
+        error.header.as_deref().is_some_and(|name| {
+            let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            values.any(|value| error.values.iter().any(|known| known == value.trim()))
+        })
+    };
+    if candidates(descriptor, status).any(in_header) {
+        return true;
+    }
+    let Some(body) = body.filter(|body| !body.is_empty() && body.len() <= BODY_BYTES_MAX) else {
+        return false;
+    };
+    if !wants_body(descriptor, status) {
+        return false;
+    }
+    let limits = Limits { response_body_bytes_max: BODY_BYTES_MAX, ..limits.clone() };
+    // What cannot be decoded has its own end later on.
+    let Ok(body) = decode::decode(headers, body.clone(), &limits).await else { return false };
+    let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
+    let Ok(document) = serde_json::from_slice::<Value>(text) else { return false };
+    candidates(descriptor, status).any(|error| in_body(error, &document))
+}
+
+fn candidates(
+    descriptor: &Descriptor,
+    status: StatusCode,
+) -> impl Iterator<Item = &RateLimitError> {
+    descriptor.rate_limit_errors.iter().filter(move |error| error.comes_with(status.as_u16()))
+}
+
+fn in_body(error: &RateLimitError, document: &Value) -> bool {
+    let found = error.pointer.as_deref().and_then(|pointer| document.pointer(pointer));
+    let is = |known: &String| match found {
+        Some(Value::String(text)) => text == known,
+        Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string() == *known,
+        _ => false,
+    };
+    error.values.iter().any(is)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descriptor() -> Descriptor {
+        Descriptor::parse(
+            r#"{"format":1,"name":"a/b","version":"1.0.0","rate-limit-errors":[
+                {"pointer":"/0/errorCode","values":["REQUEST_LIMIT_EXCEEDED"],"statuses":[403]},
+                {"pointer":"/error/code","values":["17","true"],"statuses":[200,400]},
+                {"header":"X-Reason","values":["slow"]}]}"#,
+        )
+        .unwrap()
+    }
+
+    async fn found(status: u16, pairs: &[(&'static str, &'static str)], body: &[u8]) -> bool {
+        let headers =
+            pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let headers: HeaderMap = headers.collect();
+        let body = Bytes::copy_from_slice(body);
+        let answer = (StatusCode::from_u16(status).unwrap(), &headers, Some(&body));
+        is_in(&descriptor(), answer, &Limits::default()).await
+    }
+
+    #[tokio::test]
+    async fn an_error_is_found_where_it_is_declared() {
+        let limit = br#"[{"errorCode":"REQUEST_LIMIT_EXCEEDED"}]"#;
+        assert!(found(403, &[], limit).await);
+        assert!(!found(400, &[], limit).await, "another status");
+        assert!(!found(403, &[], br#"[{"errorCode":"REQUEST_LIMIT"}]"#).await);
+        assert!(!found(403, &[], br#"[{"errorCode":["REQUEST_LIMIT_EXCEEDED"]}]"#).await);
+        assert!(found(200, &[], br#"{"error":{"code":17}}"#).await);
+        assert!(found(400, &[], b"\xef\xbb\xbf{\"error\":{\"code\":true}}").await);
+        assert!(!found(200, &[], br#"{"error":{"code":1.7}}"#).await);
+        assert!(!found(201, &[], br#"{"error":{"code":17}}"#).await, "no success but those named");
+        assert!(found(503, &[("x-reason", "slow")], b"").await);
+        assert!(!found(503, &[("x-reason", "slower")], b"").await);
+        assert!(!found(200, &[("x-reason", "slow")], b"").await);
+        assert!(!found(403, &[], b"not json").await && !found(403, &[], b"").await);
+        assert!(found(403, &[("content-encoding", "gzip")], limit).await, "coded in name only");
+        assert!(
+            !found(403, &[("content-encoding", "gzip, br")], limit).await,
+            "it does not decode"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_body_is_looked_into_up_to_the_number() {
+        let padded = |bytes: usize| {
+            let mut body = br#"[{"errorCode":"REQUEST_LIMIT_EXCEEDED"}]"#.to_vec();
+            body.resize(bytes, b' ');
+            body
+        };
+        assert!(found(403, &[], &padded(BODY_BYTES_MAX)).await);
+        assert!(!found(403, &[], &padded(BODY_BYTES_MAX + 1)).await);
+    }
+}
