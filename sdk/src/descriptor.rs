@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::sign::{Hmac, Sigv4};
 use crate::{Actions, Oauth, Operation, RateLimitError, RateLimitHeaders};
 
 /// Every connector says what it is: the contract's interface `descriptor`.
@@ -69,6 +70,15 @@ pub struct Slot {
     summary: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<Probe>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<TokenHeader>,
+}
+
+/// The header that a token goes into.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct TokenHeader {
+    name: String,
+    prefix: String,
 }
 
 /// A request that tells whether a credential works, and whose it is.
@@ -98,6 +108,10 @@ pub enum Scheme {
         /// Parameter name.
         name: String,
     },
+    /// An HMAC over parts of the request.
+    Hmac(Box<Hmac>),
+    /// AWS Signature Version 4.
+    AwsSigv4(Box<Sigv4>),
     /// A bearer token that an authorization server issues, or one that was made by hand at the provider.
     Oauth2(Box<Oauth>),
 }
@@ -338,7 +352,26 @@ impl Slot {
     }
 
     fn of(scheme: Scheme) -> Self {
-        Self { scheme, scopes: Vec::new(), summary: String::new(), probe: None }
+        Self { scheme, scopes: Vec::new(), summary: String::new(), probe: None, header: None }
+    }
+
+    /// Requests are signed with a key over parts of them, such as
+    /// `Slot::hmac(Hmac::new("X-Signature", [Part::Timestamp, Part::Method, Part::PathAndQuery, Part::Body]))`.
+    pub fn hmac(rules: Hmac) -> Self {
+        Self::of(Scheme::Hmac(Box::new(rules)))
+    }
+
+    /// Requests are signed as AWS does.
+    pub fn aws_sigv4(rules: Sigv4) -> Self {
+        Self::of(Scheme::AwsSigv4(Box::new(rules)))
+    }
+
+    /// The header that the token goes into, of a slot with a bearer token, and what stands before it there, such as
+    /// `.header("Authorization", "Zoho-oauthtoken ")` or `.header("X-Shopify-Access-Token", "")`.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, prefix: impl Into<String>) -> Self {
+        self.header = Some(TokenHeader { name: name.into(), prefix: prefix.into() });
+        self
     }
 
     /// What the provider must have granted.
@@ -488,6 +521,39 @@ mod tests {
                     "token-url": "https://acme.example/token",
                 },
                 "probe": {"path": "/me", "account": "/id"},
+            })
+        );
+    }
+
+    #[test]
+    fn a_slot_says_where_its_token_goes_and_how_requests_are_signed() {
+        use crate::sign::{Encoding, Hmac, Part, Sigv4, TimeFormat};
+        let slot = Slot::bearer().header("Authorization", "Zoho-oauthtoken ");
+        assert_eq!(
+            serde_json::to_value(slot).unwrap(),
+            json!({
+                "scheme": {"kind": "bearer"},
+                "header": {"name": "Authorization", "prefix": "Zoho-oauthtoken "},
+            })
+        );
+        let rules = Hmac::new("X-Sign", [Part::Timestamp, Part::BodyDigest])
+            .encoding(Encoding::Base64)
+            .timestamp("X-Time", TimeFormat::UnixMs)
+            .key_id_header("X-Key");
+        assert_eq!(
+            serde_json::to_value(Slot::hmac(rules)).unwrap()["scheme"],
+            json!({
+                "kind": "hmac", "algorithm": "sha256", "encoding": "base64", "separator": "\n",
+                "parts": ["timestamp", "body-digest"], "header": "X-Sign", "value": "{signature}",
+                "timestamp": {"header": "X-Time", "format": "unix-ms"}, "key-id-header": "X-Key",
+            })
+        );
+        let slot = Slot::aws_sigv4(Sigv4::of_host("s3", 1).like_s3().unsigned_payload());
+        assert_eq!(
+            serde_json::to_value(slot).unwrap()["scheme"],
+            json!({
+                "kind": "aws-sigv4", "service": "s3", "region-label": 1,
+                "content-sha256-header": true, "path-as-sent": true, "unsigned-payload": true,
             })
         );
     }

@@ -53,6 +53,7 @@ mod read;
 mod register;
 mod remember;
 pub mod settings;
+pub mod sign;
 mod status;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;

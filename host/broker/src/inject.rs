@@ -13,7 +13,7 @@ use http::StatusCode;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use keyway_core::Fault;
 use keyway_core::credential::Credential;
-use keyway_core::descriptor::{Scheme, SlotSpec};
+use keyway_core::descriptor::{Scheme, SlotSpec, TokenHeader};
 use keyway_core::exchange::Origin;
 use keyway_core::ids::{ConnectionRef, Slot};
 use keyway_core::ports::{Credentials, Held, InUse};
@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::reason::{Reason, Stop};
 use crate::scrub::{self, SECRET_BYTES_MIN, Scrubber, Secrets};
+use crate::sign::Signer;
 
 /// A credential, ready to be put on a request.
 pub(crate) enum Injection {
@@ -34,6 +35,8 @@ pub(crate) enum Injection {
         /// `name=value`, encoded.
         encoded: Zeroizing<String>,
     },
+    /// In headers that depend on the request.
+    Signature(Signer),
 }
 
 /// A credential on loan for one exchange.
@@ -60,6 +63,7 @@ pub(crate) struct Loan {
 #[derive(Clone)]
 struct Placed {
     scheme: Arc<Scheme>,
+    header: Option<TokenHeader>,
     injection: Option<Arc<Injection>>,
     scrubber: Scrubber,
 }
@@ -139,11 +143,11 @@ fn reference(origin: &Origin, slot: &Slot) -> ConnectionRef {
 fn loan(spec: &SlotSpec, slot: Slot, held: Held) -> Result<Loan, Stop> {
     let Held { opened, version, account, base_url, in_use } = held;
     // Releases may declare different schemes for one slot.
-    let fits = |placed: &Placed| *placed.scheme == spec.scheme;
+    let fits = |placed: &Placed| *placed.scheme == spec.scheme && placed.header == spec.header;
     let placed = opened.made(fits, |credential| {
-        let (injection, scrubber) = place(&spec.scheme, credential)?;
-        let scheme = Arc::new(spec.scheme.clone());
-        Some(Placed { scheme, injection: injection.map(Arc::new), scrubber })
+        let (injection, scrubber) = place(spec, credential)?;
+        let (scheme, header) = (Arc::new(spec.scheme.clone()), spec.header.clone());
+        Some(Placed { scheme, header, injection: injection.map(Arc::new), scrubber })
     });
     let Placed { injection, scrubber, .. } = placed.ok_or_else(|| {
         let detail = format!("the credential of slot `{slot}` does not fit its scheme");
@@ -196,14 +200,20 @@ const fn ailment(reason: Reason) -> &'static str {
 }
 
 /// None where the credential cannot stand where the scheme puts it.
-fn place(scheme: &Scheme, credential: &Credential) -> Option<(Option<Injection>, Scrubber)> {
-    let (injection, secrets) = match (scheme, credential) {
+fn place(spec: &SlotSpec, credential: &Credential) -> Option<(Option<Injection>, Scrubber)> {
+    let (injection, secrets) = match (&spec.scheme, credential) {
         (Scheme::None, Credential::None) => return Some((None, Scrubber::default())),
         (Scheme::Bearer | Scheme::Oauth2(_), Credential::Token(token)) => {
             let token = token.expose_secret();
-            let value = Zeroizing::new(format!("Bearer {token}"));
+            let (name, prefix) = match &spec.header {
+                Some(header) => {
+                    (HeaderName::from_bytes(header.name.as_bytes()).ok()?, &*header.prefix)
+                }
+                None => (AUTHORIZATION, "Bearer "),
+            };
+            let value = Zeroizing::new(format!("{prefix}{token}"));
             let secrets = Secrets::default().secret(token).sent(&value, token);
-            (header(AUTHORIZATION, &value)?, secrets)
+            (header(name, &value)?, secrets)
         }
         (Scheme::Basic, Credential::Basic { user, password }) => {
             basic(user.expose_secret(), password.expose_secret())?
@@ -221,7 +231,21 @@ fn place(scheme: &Scheme, credential: &Credential) -> Option<(Option<Injection>,
             let secrets = Secrets::default().secret(token);
             (Injection::Parameter { name: name.clone(), encoded }, secrets)
         }
-        _ => return None,
+        (scheme, credential) => {
+            let (key_id, key) = match credential {
+                Credential::Basic { user, password } => {
+                    (user.expose_secret(), password.expose_secret())
+                }
+                Credential::Token(key) => ("", key.expose_secret()),
+                Credential::None => return None,
+            };
+            if scheme.takes_pair() == key_id.is_empty() {
+                return None;
+            }
+            // The id of a key is a name: it is sent in the clear, and signatures are worth nothing elsewhere.
+            let signer = Signer::new(scheme, key_id, key)?;
+            (Injection::Signature(signer), Secrets::default().secret(key))
+        }
     };
     Some((Some(injection), secrets.scrubber()))
 }
@@ -244,9 +268,9 @@ fn basic(user: &str, password: &str) -> Option<(Injection, Secrets)> {
 
 /// A credential of the host's own request, where a scheme puts it.
 pub(crate) fn of_host(
-    (scheme, credential): &(Scheme, Credential),
+    (spec, credential): &(SlotSpec, Credential),
 ) -> Result<(Option<Injection>, Scrubber), Stop> {
-    place(scheme, credential)
+    place(spec, credential)
         .ok_or_else(|| Stop::new(Reason::CredentialUnfit, "the credential does not fit its scheme"))
 }
 
@@ -264,6 +288,11 @@ impl Loan {
         self.injection = None;
     }
 
+    /// Whether the body has to be there before a request can be sent with it.
+    pub(crate) fn signs_body(&self) -> bool {
+        self.injection.as_deref().and_then(Injection::signer).is_some_and(Signer::signs_body)
+    }
+
     /// The query parameter that it stands in, if it does.
     pub(crate) fn parameter_name(&self) -> Option<&str> {
         self.injection.as_deref().and_then(Injection::parameter_name)
@@ -277,14 +306,22 @@ impl Injection {
     pub(crate) fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::Header(name, value) => Some((name.clone(), value.clone())),
-            Self::Parameter { .. } => None,
+            Self::Parameter { .. } | Self::Signature(_) => None,
+        }
+    }
+
+    /// What signs the request, if something does.
+    pub(crate) fn signer(&self) -> Option<&Signer> {
+        match self {
+            Self::Signature(signer) => Some(signer),
+            Self::Header(..) | Self::Parameter { .. } => None,
         }
     }
 
     /// The query parameter to append, encoded, if it is one.
     pub(crate) fn parameter(&self) -> Option<&str> {
         match self {
-            Self::Header(..) => None,
+            Self::Header(..) | Self::Signature(_) => None,
             Self::Parameter { encoded, .. } => Some(encoded),
         }
     }
@@ -292,7 +329,7 @@ impl Injection {
     /// The name of the query parameter, if it is one.
     pub(crate) fn parameter_name(&self) -> Option<&str> {
         match self {
-            Self::Header(..) => None,
+            Self::Header(..) | Self::Signature(_) => None,
             Self::Parameter { name, .. } => Some(name),
         }
     }
@@ -345,13 +382,17 @@ mod tests {
         }
     }
 
+    fn of(scheme: Scheme) -> SlotSpec {
+        SlotSpec { scheme, scopes: vec![], summary: String::new(), probe: None, header: None }
+    }
+
     fn token(text: &str) -> Credential {
         Credential::Token(text.to_owned().into())
     }
 
     #[test]
     fn each_scheme_has_its_place() {
-        let injection = place(&Scheme::Bearer, &token("t0ken")).unwrap().0.unwrap();
+        let injection = place(&of(Scheme::Bearer), &token("t0ken")).unwrap().0.unwrap();
         let (name, value) = injection.header().unwrap();
         assert_eq!((name.as_str(), value.as_bytes()), ("authorization", &b"Bearer t0ken"[..]));
         assert!(value.is_sensitive());
@@ -361,15 +402,35 @@ mod tests {
             user: "Aladdin".to_owned().into(),
             password: "open sesame".to_owned().into(),
         };
-        let injection = place(&Scheme::Basic, &basic).unwrap().0.unwrap();
+        let injection = place(&of(Scheme::Basic), &basic).unwrap().0.unwrap();
         assert_eq!(injection.header().unwrap().1, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
 
+        for (name, prefix) in
+            [("Authorization", "Zoho-oauthtoken "), ("X-Shopify-Access-Token", "")]
+        {
+            let header = Some(TokenHeader { name: name.to_owned(), prefix: prefix.to_owned() });
+            let spec = SlotSpec { header, ..of(Scheme::Bearer) };
+            let (injection, scrubber) = place(&spec, &token("t0ken-of-a-shop")).unwrap();
+            let (sent, value) = injection.unwrap().header().unwrap();
+            assert_eq!(sent.as_str(), name.to_ascii_lowercase());
+            assert_eq!(value, format!("{prefix}t0ken-of-a-shop").as_str());
+            assert!(scrubber.finds(value.as_bytes()));
+        }
+
+        // RFC 7617 section 2.1: UTF-8.
+        let basic = Credential::Basic {
+            user: "test".to_owned().into(),
+            password: "123£".to_owned().into(),
+        };
+        let injection = place(&of(Scheme::Basic), &basic).unwrap().0.unwrap();
+        assert_eq!(injection.header().unwrap().1, "Basic dGVzdDoxMjPCow==");
+
         let scheme = Scheme::ApiKeyHeader { name: "X-Api-Key".to_owned() };
-        let injection = place(&scheme, &token("k3y")).unwrap().0.unwrap();
+        let injection = place(&of(scheme), &token("k3y")).unwrap().0.unwrap();
         assert_eq!(injection.header().unwrap().0, "x-api-key");
 
         let scheme = Scheme::ApiKeyQuery { name: "key".to_owned() };
-        let injection = place(&scheme, &token("a b&c=ü")).unwrap().0.unwrap();
+        let injection = place(&of(scheme), &token("a b&c=ü")).unwrap().0.unwrap();
         assert_eq!(injection.parameter(), Some("key=a%20b%26c%3D%C3%BC"));
     }
 
@@ -378,7 +439,7 @@ mod tests {
     fn the_user_is_a_secret_only_without_a_password() {
         let scrubber = |user: &str, password: &str| {
             let (user, password) = (user.to_owned().into(), password.to_owned().into());
-            place(&Scheme::Basic, &Credential::Basic { user, password }).unwrap().1
+            place(&of(Scheme::Basic), &Credential::Basic { user, password }).unwrap().1
         };
         for (user, password, finds) in [
             ("AC0123456789abcdef", "a-long-password", false),
@@ -397,9 +458,9 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let basic =
             Credential::Basic { user: "a:b".to_owned().into(), password: "c".to_owned().into() };
-        assert!(place(&Scheme::Basic, &basic).is_none());
-        assert!(place(&Scheme::Bearer, &basic).is_none());
-        assert!(place(&Scheme::Basic, &token("t")).is_none());
-        assert!(place(&Scheme::Bearer, &token("a\r\nHost: evil")).is_none());
+        assert!(place(&of(Scheme::Basic), &basic).is_none());
+        assert!(place(&of(Scheme::Bearer), &basic).is_none());
+        assert!(place(&of(Scheme::Basic), &token("t")).is_none());
+        assert!(place(&of(Scheme::Bearer), &token("a\r\nHost: evil")).is_none());
     }
 }

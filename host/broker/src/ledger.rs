@@ -358,11 +358,12 @@ fn blank(at: OffsetDateTime, purpose: &'static str) -> Exchange {
 
 /// Whether a credential of the descriptor's stands in headers or parameters of this name.
 fn places(descriptor: &Descriptor, name: &str) -> bool {
-    descriptor.slots.values().any(|slot| match &slot.scheme {
-        Scheme::ApiKeyHeader { name: own } | Scheme::ApiKeyQuery { name: own } => {
-            name.eq_ignore_ascii_case(own)
-        }
-        _ => false,
+    descriptor.slots.values().any(|slot| {
+        let parameter = match &slot.scheme {
+            Scheme::ApiKeyQuery { name: own } => name.eq_ignore_ascii_case(own),
+            _ => false,
+        };
+        parameter || slot.sets_header(name)
     })
 }
 

@@ -47,6 +47,7 @@ mod resolve;
 mod respond;
 mod scrub;
 mod send;
+mod sign;
 mod target;
 mod turn;
 mod underway;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Frame, SizeHint};
 use keyway_core::exchange::Streamed;
@@ -63,6 +63,22 @@ impl Payload {
         if let (Self::Streamed(body, _), Outgoing::Streamed(given, _)) = (self, outgoing) {
             *body = Some(given);
         }
+    }
+
+    /// Waits until all of it is there: whoever signs it has to have seen it. False if it is over so many bytes.
+    pub(crate) async fn hold(&mut self, bytes_max: usize) -> io::Result<bool> {
+        let Self::Streamed(body, _) = self else { return Ok(true) };
+        let Some(mut body) = body.take() else { return Ok(true) };
+        let mut held = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame?.into_data() else { continue };
+            if held.len() + data.len() > bytes_max {
+                return Ok(false);
+            }
+            held.extend_from_slice(&data);
+        }
+        *self = Self::Whole(held.freeze());
+        Ok(true)
     }
 
     /// Whether there is another attempt in it.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use keyway_core::Descriptor;
-use keyway_core::descriptor::{HostPattern, Scheme};
+use keyway_core::descriptor::{HostPattern, SlotSpec};
 use keyway_core::ids::{Environment, Slot};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
@@ -73,7 +73,7 @@ pub enum DescriptorRefused {
     #[error("`base-url` {0}")]
     BaseUrl(String),
     /// The header that a slot's credential goes into.
-    #[error("`slots.{slot}.scheme.{field}`: `{name}` is the host's to set")]
+    #[error("`slots.{slot}.{field}`: `{name}` is the host's to set")]
     Header {
         /// Of which slot.
         slot: Slot,
@@ -137,7 +137,7 @@ pub fn check_descriptor(
         check_base_url(descriptor, base_url).map_err(DescriptorRefused::BaseUrl)?;
     }
     for (slot, spec) in &descriptor.slots {
-        check_header(slot, &spec.scheme)?;
+        check_headers(slot, spec)?;
     }
     Ok(())
 }
@@ -150,12 +150,12 @@ fn check_base_url(descriptor: &Descriptor, base_url: &str) -> Result<(), String>
     base_url_allowed(descriptor, base_url).map_err(|refused| format!("is refused: {refused}"))
 }
 
-fn check_header(slot: &Slot, scheme: &Scheme) -> Result<(), DescriptorRefused> {
-    match scheme {
-        Scheme::ApiKeyHeader { name } if request::host_sets(name) => {
-            Err(DescriptorRefused::Header { slot: slot.clone(), field: "name", name: name.clone() })
+fn check_headers(slot: &Slot, spec: &SlotSpec) -> Result<(), DescriptorRefused> {
+    match spec.headers().into_iter().find(|(_, name)| request::host_sets(name)) {
+        Some((field, name)) => {
+            Err(DescriptorRefused::Header { slot: slot.clone(), field, name: name.to_owned() })
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

@@ -181,6 +181,18 @@ struct Source {
     permit: Permit,
 }
 
+/// A body that is signed is there before its request is sent.
+async fn hold(payload: &mut Payload, bytes_max: usize) -> Result<(), Stop> {
+    match payload.hold(bytes_max).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let detail = format!("the slot signs bodies, and this one is over {bytes_max} bytes");
+            Err(Stop::new(Reason::RequestBodyTooLarge, detail))
+        }
+        Err(_) => Err(Stop::new(Reason::ConnectionLost, "the caller's body broke off")),
+    }
+}
+
 /// Says where a credential was masked, as far as it is known when the head goes out.
 fn tell(headers: &mut HeaderMap, in_head: bool, in_body: bool) {
     let value = match (in_head, in_body) {
@@ -219,6 +231,9 @@ impl broker::Inner {
         ticket.uses(loan.in_use.clone());
         let target = settled(policy, origin, &loan, foreseen, &request.url, progress)?;
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
+        if loan.signs_body() {
+            hold(&mut payload, limits.request_body_bytes_max).await?;
+        }
         let mut quota = self.place(origin, &loan, progress.until).await?;
         let permit = progress.wait(self.budget.acquire_alone(origin, limits)).await;
 

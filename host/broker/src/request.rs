@@ -8,11 +8,13 @@ use http::{Method, Request, Uri, Version};
 use keyway_core::Descriptor;
 use keyway_core::descriptor::Scheme;
 use keyway_core::exchange::Request as Wanted;
+use time::OffsetDateTime;
 
 use crate::config::Limits;
 use crate::inject::Injection;
 use crate::payload::{Outgoing, Payload};
 use crate::reason::{Reason, Stop};
+use crate::sign::Unsigned;
 use crate::target::Target;
 
 /// What a header that the connector set means for its request.
@@ -95,7 +97,7 @@ pub(crate) fn taken(descriptor: &Descriptor, name: &str) -> bool {
         Scheme::ApiKeyQuery { name: own } => name.eq_ignore_ascii_case(own),
         // RFC 6750 section 2.3: where a bearer token may stand besides the header.
         Scheme::Bearer | Scheme::Oauth2(_) => name == "access_token",
-        Scheme::None | Scheme::Basic | Scheme::ApiKeyHeader { .. } => false,
+        _ => false,
     })
 }
 
@@ -166,6 +168,7 @@ impl Parts {
         injection: Option<&Injection>,
         version: Version,
         payload: &mut Payload,
+        at: OffsetDateTime,
     ) -> Result<Request<Outgoing>, Stop> {
         let mut path = target.path_and_query();
         if let Some(parameter) = injection.and_then(Injection::parameter) {
@@ -181,6 +184,7 @@ impl Parts {
         };
         let malformed = |_| Stop::new(Reason::UrlMalformed, "url cannot be sent");
         let empty = payload.is_empty();
+        let whole = payload.bytes().cloned();
         let body = payload.take().ok_or_else(|| {
             Stop::new(Reason::ConnectionLost, "the body was used up by an attempt that failed")
         })?;
@@ -201,6 +205,13 @@ impl Parts {
         // Last, so that nothing set before it stands.
         if let Some((name, value)) = injection.and_then(Injection::header) {
             headers.insert(name, value);
+        }
+        if let Some(signer) = injection.and_then(Injection::signer) {
+            let (method, body) = (&self.method, whole.as_ref());
+            let unsigned = Unsigned { method, target, headers: &headers, body, at };
+            for (name, value) in signer.sign(&unsigned)? {
+                headers.insert(name, value);
+            }
         }
         *request.headers_mut() = headers;
         Ok(request)
@@ -273,15 +284,8 @@ pub(crate) fn for_this_hop(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 fn credential_header(descriptor: &Descriptor, name: &HeaderName) -> bool {
-    descriptor.slots.values().any(|slot| match &slot.scheme {
-        Scheme::ApiKeyHeader { name: own } => own.eq_ignore_ascii_case(name.as_str()),
-        // Their header is refused for everybody.
-        Scheme::Bearer
-        | Scheme::Oauth2(_)
-        | Scheme::Basic
-        | Scheme::None
-        | Scheme::ApiKeyQuery { .. } => false,
-    })
+    // `Authorization` is refused for everybody.
+    descriptor.slots.values().any(|slot| slot.sets_header(name.as_str()))
 }
 
 #[cfg(test)]

@@ -232,7 +232,8 @@ impl Inner {
             // HTTP/2 connection everybody gets the same one again.
             kept = false;
             let sending = if reused { began } else { Instant::now() };
-            let request = parts.build(target, injection, connection.version(), payload)?;
+            let request =
+                parts.build(target, injection, connection.version(), payload, self.clock.now())?;
             let sent_before = std::mem::replace(sent, true);
             let until = sending + limits.first_byte_timeout;
             match send::head(&mut connection, request, until, limits).await {

@@ -22,6 +22,7 @@ use crate::rate_limits;
 pub use crate::rate_limits::{RateLimit, RateLimitError, RateLimitHeaders};
 use crate::schema::{Allowance, Document, NotRead, Schema};
 pub use crate::scheme::{Probe, Scheme, SlotSpec};
+pub use crate::sign::{Encoding, Hmac, MacHash, Part, Sigv4, TimeFormat, Timestamp, TokenHeader};
 
 /// The one format there is.
 const FORMAT: u32 = 1;

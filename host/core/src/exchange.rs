@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use time::OffsetDateTime;
 
 use crate::credential::Credential;
-use crate::descriptor::{Descriptor, HostPattern, Scheme};
+use crate::descriptor::{Descriptor, HostPattern, SlotSpec};
 use crate::ids::{CallId, Environment, Installation, Slot, User};
 use crate::quota::LimitMet;
 use crate::release::ReleaseRef;
@@ -140,8 +140,8 @@ pub struct HostRequest {
     pub headers: HeaderMap,
     /// Sent as it is; may hold credentials.
     pub body: Option<SecretString>,
-    /// A credential, put on it as a slot of this scheme has it.
-    pub credential: Option<(Scheme, Credential)>,
+    /// A credential, put on it as this slot has it.
+    pub credential: Option<(SlotSpec, Credential)>,
     /// For the whole exchange.
     pub timeout: Duration,
 }

@@ -24,6 +24,7 @@ mod rate_limits;
 pub mod release;
 pub mod schema;
 mod scheme;
+mod sign;
 pub mod transient;
 
 pub use code::Code;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::descriptor::{InvalidDescriptor, invalid};
 use crate::ids::Slot;
 use crate::oauth::{Oauth, pointer};
+use crate::sign::{self, Hmac, Sigv4, TokenHeader};
 
 /// A credential that a connector needs.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct SlotSpec {
     /// A request that succeeds with every working credential of the slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// The header that the token goes into, for `bearer` and `oauth2`. Absent means `Authorization: Bearer …`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<TokenHeader>,
 }
 
 /// A request that tells whether a credential works, and whose it is.
@@ -57,6 +61,10 @@ pub enum Scheme {
         /// Parameter name.
         name: String,
     },
+    /// An HMAC over parts of the request. The credential is a key, with its id as the user where it has one.
+    Hmac(Box<Hmac>),
+    /// AWS Signature Version 4. The credential is an access key: its id as the user, the secret as the password.
+    AwsSigv4(Box<Sigv4>),
     /// A bearer token that an authorization server issues (RFC 6749). One that an operator has made by
     /// hand at the provider may be set instead.
     Oauth2(Box<Oauth>),
@@ -65,8 +73,51 @@ pub enum Scheme {
 // === impl SlotSpec ===
 
 impl SlotSpec {
+    /// Whether the host sets this header from the slot.
+    pub fn sets_header(&self, name: &str) -> bool {
+        let is = |own: &str| own.eq_ignore_ascii_case(name);
+        let placed = match &self.scheme {
+            Scheme::ApiKeyHeader { name: own } => is(own),
+            Scheme::Hmac(rules) => rules.headers().any(|(_, own)| is(own)),
+            Scheme::AwsSigv4(_) => sign::AWS_HEADERS.iter().any(|own| is(own)),
+            // `Authorization` is the host's whatever a slot is.
+            Scheme::None
+            | Scheme::Bearer
+            | Scheme::Basic
+            | Scheme::ApiKeyQuery { .. }
+            | Scheme::Oauth2(_) => false,
+        };
+        placed || self.header.as_ref().is_some_and(|header| is(&header.name))
+    }
+
+    /// Every header that the host sets from the slot, and where the descriptor names it.
+    pub fn headers(&self) -> Vec<(&'static str, &str)> {
+        let mut headers: Vec<_> =
+            self.header.iter().map(|header| ("header.name", header.name.as_str())).collect();
+        match &self.scheme {
+            Scheme::ApiKeyHeader { name } => headers.push(("scheme.name", name)),
+            Scheme::Hmac(rules) => {
+                headers.extend(rules.headers().map(|(field, name)| match field {
+                    "timestamp.header" => ("scheme.timestamp.header", name),
+                    "key-id-header" => ("scheme.key-id-header", name),
+                    _ => ("scheme.header", name),
+                }))
+            }
+            Scheme::AwsSigv4(_) => headers.extend(sign::AWS_HEADERS.map(|name| ("scheme", name))),
+            _ => {}
+        }
+        headers
+    }
+
     pub(crate) fn check(&self, slot: &Slot) -> Result<(), InvalidDescriptor> {
         self.scheme.check(slot)?;
+        if let Some(header) = &self.header {
+            let field = format!("slots.{slot}.header");
+            if !matches!(self.scheme, Scheme::Bearer | Scheme::Oauth2(_)) {
+                return Err(invalid(field, "is for a token of scheme `bearer` or `oauth2`"));
+            }
+            header.check(&field)?;
+        }
         let Some(probe) = &self.probe else { return Ok(()) };
         if !probe.path.starts_with('/') || probe.path.starts_with("//") {
             return Err(invalid(format!("slots.{slot}.probe.path"), "is no path"));
@@ -82,11 +133,12 @@ impl Scheme {
         let name = match self {
             Self::None | Self::Bearer | Self::Basic => return Ok(()),
             Self::Oauth2(oauth) => return oauth.check(slot),
+            Self::Hmac(rules) => return rules.check(&format!("slots.{slot}.scheme")),
+            Self::AwsSigv4(rules) => return rules.check(&format!("slots.{slot}.scheme")),
             Self::ApiKeyHeader { name } | Self::ApiKeyQuery { name } => name,
         };
         // RFC 9110 section 5.6.2: a field name is a token. Query parameters keep to the same letters.
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        if name.is_empty() || !name.bytes().all(token) {
+        if !sign::token(name) {
             return Err(invalid(format!("slots.{slot}.scheme.name"), "is not a token"));
         }
         Ok(())
@@ -100,6 +152,8 @@ impl Scheme {
             Self::Basic => "basic",
             Self::ApiKeyHeader { .. } => "api-key-header",
             Self::ApiKeyQuery { .. } => "api-key-query",
+            Self::Hmac(_) => "hmac",
+            Self::AwsSigv4(_) => "aws-sigv4",
             Self::Oauth2(_) => "oauth2",
         }
     }
@@ -108,6 +162,15 @@ impl Scheme {
     /// authorization server's tokens takes a bearer token that an operator has made by hand as well.
     pub fn takes(&self, kind: &str) -> bool {
         kind == self.kind() || (self.oauth().is_some() && kind == Self::Bearer.kind())
+    }
+
+    /// Whether the credential is two parts, of which the first is no secret beside the second.
+    pub fn takes_pair(&self) -> bool {
+        match self {
+            Self::Basic | Self::AwsSigv4(_) => true,
+            Self::Hmac(rules) => rules.wants_key_id(),
+            _ => false,
+        }
     }
 
     /// The authorization server, for a slot that has one.
@@ -122,6 +185,37 @@ impl Scheme {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_contradicts_itself_is_refused_by_name() {
+        let spec = |json: &str| {
+            let spec: SlotSpec = serde_json::from_str(json).map_err(|error| error.to_string())?;
+            spec.check(&"login".parse().unwrap()).map_err(|error| error.to_string())
+        };
+        for (scheme, rest, field) in [
+            (r#""kind":"basic""#, r#","header":{"name":"X-Token"}"#, "header"),
+            (r#""kind":"bearer""#, r#","header":{"name":"X Token"}"#, "header.name"),
+            (r#""kind":"bearer""#, r#","header":{"prefix":"a\r\n"}"#, "header.prefix"),
+            (r#""kind":"hmac","header":"X-S","parts":[]"#, "", "parts"),
+            (r#""kind":"hmac","header":"X S","parts":["method"]"#, "", "scheme.header"),
+            (r#""kind":"hmac","header":"X-S","parts":["timestamp"]"#, "", "timestamp"),
+            (r#""kind":"hmac","header":"X-S","parts":["path"],"value":"v1""#, "", "value"),
+            (r#""kind":"hmac","header":"X-S","parts":["everything"]"#, "", "unknown variant"),
+            (r#""kind":"aws-sigv4","service":"s3""#, "", "region"),
+            (r#""kind":"aws-sigv4","service":"s3/x","region":"eu-west-1""#, "", "service"),
+            (
+                r#""kind":"aws-sigv4","service":"s3","region":"eu-west-1","region-label":1"#,
+                "",
+                "region",
+            ),
+        ] {
+            let refused = spec(&format!(r#"{{"scheme":{{{scheme}}}{rest}}}"#));
+            assert!(
+                refused.as_ref().is_err_and(|text| text.contains(field)),
+                "{scheme}: {refused:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_probe_is_a_path_on_the_base_url() {

@@ -36,7 +36,8 @@ pub(crate) enum ConnectionCommand {
         /// Which.
         #[command(flatten)]
         which: Which,
-        /// User, for a slot that takes user and password; the secret is then the password.
+        /// User, for a slot that takes user and password; the secret is then the password, and may be empty. Of a slot that
+        /// signs requests: the key's id.
         #[arg(long)]
         user: Option<String>,
         /// The file that holds the secret; default: standard input. A trailing line break is not part.

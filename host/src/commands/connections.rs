@@ -111,7 +111,8 @@ fn credential(
         (true, _) => json!({}),
         (false, None) => json!({"token": secret(secret_file)?}),
         (false, Some(user)) => {
-            json!({"user": user, "password": secret(secret_file)?})
+            // Of a user it may be empty: some providers take a key as the user.
+            json!({"user": user, "password": typed(secret_file)?})
         }
     };
     if let Some(base_url) = base_url {
@@ -426,6 +427,15 @@ fn watched(Watch { state, until, refreshes }: Watch) -> Option<String> {
 
 /// A secret from a file, from standard input or typed unseen; never from the command line: other users see that.
 fn secret(file: Option<&Path>) -> anyhow::Result<String> {
+    let secret = typed(file)?;
+    if secret.is_empty() {
+        bail!("the secret is empty");
+    }
+    Ok(secret)
+}
+
+/// The same, which may be empty.
+fn typed(file: Option<&Path>) -> anyhow::Result<String> {
     let text = match file {
         Some(file) => std::fs::read_to_string(file)
             .with_context(|| format!("secret file {}", file.display()))?,
@@ -435,11 +445,7 @@ fn secret(file: Option<&Path>) -> anyhow::Result<String> {
         None => standard_input()?,
     };
     let secret = text.strip_suffix('\n').unwrap_or(&text);
-    let secret = secret.strip_suffix('\r').unwrap_or(secret);
-    if secret.is_empty() {
-        bail!("the secret is empty");
-    }
-    Ok(secret.to_owned())
+    Ok(secret.strip_suffix('\r').unwrap_or(secret).to_owned())
 }
 
 /// The operator's OAuth clients.

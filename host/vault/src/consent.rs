@@ -417,6 +417,7 @@ pub fn is_typed(spec: &SlotSpec) -> bool {
         Scheme::None | Scheme::Oauth2(_) => false,
         Scheme::Bearer | Scheme::Basic => true,
         Scheme::ApiKeyHeader { .. } | Scheme::ApiKeyQuery { .. } => true,
+        Scheme::Hmac(_) | Scheme::AwsSigv4(_) => true,
     }
 }
 

@@ -397,7 +397,7 @@ impl Vault {
             hosts: trial.hosts.clone(),
             headers: HeaderMap::new(),
             body: None,
-            credential: Some((spec.scheme.clone(), credential)),
+            credential: Some((spec.clone(), credential)),
             timeout: PROBE_TIME,
         };
         let response = self.shared.outbound.fetch(request).await.map_err(|failure| {

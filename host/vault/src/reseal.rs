@@ -160,6 +160,7 @@ mod tests {
                 scopes: vec![],
                 summary: String::new(),
                 probe: None,
+                header: None,
             };
             let held = vault.credential(&self.of, &spec).await.unwrap().unwrap();
             // What it leaves to be done behind its back.

@@ -60,10 +60,10 @@ pub(crate) fn encode(scheme: &Scheme, secret: &SecretInput) -> Result<Zeroizing<
     match (scheme, secret) {
         (Scheme::None, SecretInput::None) => Ok(joined(NONE, &[])),
         (Scheme::None, _) => Err(refuse("slot takes no secret".to_owned())),
-        (Scheme::Basic, SecretInput::Basic { user, password }) => {
+        (scheme, SecretInput::Basic { user, password }) if scheme.takes_pair() => {
             let (user, password) = (user.expose_secret(), password.expose_secret());
-            check_text("user", user, ROW_BYTES_MAX)?;
-            check_text("password", password, ROW_BYTES_MAX)?;
+            check_part("user", user)?;
+            check_part("password", password)?;
             check_length(&[user, password])?;
             if user.is_empty() {
                 return Err(refuse("user is empty".to_owned()));
@@ -73,7 +73,7 @@ pub(crate) fn encode(scheme: &Scheme, secret: &SecretInput) -> Result<Zeroizing<
             }
             Ok(joined(BASIC, &[user.as_bytes(), b":", password.as_bytes()]))
         }
-        (Scheme::Basic, SecretInput::Token(_) | SecretInput::None) => {
+        (scheme, SecretInput::Token(_) | SecretInput::None) if scheme.takes_pair() => {
             Err(refuse("slot takes `user` and `password`".to_owned()))
         }
         (_, SecretInput::Token(token)) => {
@@ -116,6 +116,18 @@ fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<(), Fault> {
         format!("is over {bytes_max} bytes")
     } else if !text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
         "is not printable ASCII".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Fault::new(Code::CredentialInvalid, format!("{what} {problem}")))
+}
+
+/// RFC 7617 section 2.1: user and password are UTF-8, without control characters. They are sent in base64, or not at all.
+fn check_part(what: &str, text: &str) -> Result<(), Fault> {
+    let problem = if text.len() > ROW_BYTES_MAX {
+        format!("is over {ROW_BYTES_MAX} bytes")
+    } else if text.chars().any(char::is_control) {
+        "has control characters".to_owned()
     } else {
         return Ok(());
     };

@@ -14,7 +14,7 @@ mod page;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use keyway_core::descriptor::{Descriptor, Grant, Scheme, SlotSpec};
+use keyway_core::descriptor::{Descriptor, Grant, SlotSpec};
 use keyway_core::ids::{ConnectionRef, Environment, Slot, User};
 use keyway_core::{Code, Fault};
 use keyway_vault::SecretInput;
@@ -182,9 +182,9 @@ async fn started(
 
 /// What a person types on the page to connect a slot.
 fn typed(spec: &SlotSpec) -> Typed {
-    match spec.scheme {
+    match &spec.scheme {
         _ if !is_typed(spec) => Typed::Nothing,
-        Scheme::Basic => Typed::Login,
+        scheme if scheme.takes_pair() => Typed::Login,
         _ => Typed::Key,
     }
 }

@@ -17,6 +17,7 @@ mod relay;
 mod rows;
 mod secrets;
 mod send;
+mod signing;
 mod stuck;
 mod support;
 mod tls;

@@ -114,6 +114,7 @@ impl World {
             "hosts":["api.example.com","files.example.com"],
             "base-url":"https://api.example.com/base/","slots":{
             "key":{"scheme":{"kind":"api-key-header","name":"X-Api-Key"}},
+            "signed":{"scheme":{"kind":"hmac","header":"X-Sign","parts":["method","body-digest"]}},
             "token":{"scheme":{"kind":"oauth2","grant":"client-credentials",
                 "token-url":"https://api.example.com/token"}}}}"#;
         let origin = Origin {

@@ -143,6 +143,10 @@ pub(crate) fn origin(tenant: &str, hosts: &[&str], redirects: u8) -> Origin {
             "basic":{{"scheme":{{"kind":"basic"}}}},
             "header":{{"scheme":{{"kind":"api-key-header","name":"X-Api-Key"}}}},
             "query":{{"scheme":{{"kind":"api-key-query","name":"hapikey"}}}},
+            "placed":{{"scheme":{{"kind":"bearer"}},"header":{{"name":"X-Token","prefix":"Zoho-oauthtoken "}}}},
+            "signed":{{"scheme":{{"kind":"hmac","header":"X-Sign","parts":["timestamp","method","path-and-query","body"],
+                "separator":"","timestamp":{{"header":"X-Time"}},"key-id-header":"X-Key"}}}},
+            "aws":{{"scheme":{{"kind":"aws-sigv4","service":"execute-api","region":"eu-west-1"}}}},
             "unset":{{"scheme":{{"kind":"bearer"}}}},
             "unfit":{{"scheme":{{"kind":"bearer"}}}},
             "unreadable":{{"scheme":{{"kind":"bearer"}}}}}}}}"#,
@@ -183,12 +187,17 @@ pub(crate) fn bench_of(config: &str, hosts: &[&str], redirects: u8) -> Bench {
         user: "alice@example.com".to_owned().into(),
         password: BASIC_PASSWORD.to_owned().into(),
     };
+    let key =
+        Credential::Basic { user: KEY_ID.to_owned().into(), password: SECRET.to_owned().into() };
     let secrets = Secrets(HashMap::from([
         ("bearer", token(SECRET)),
         ("unfit", basic.clone()),
         ("basic", basic),
         ("header", token(SECRET)),
         ("query", token(SECRET)),
+        ("placed", token(SECRET)),
+        ("signed", key.clone()),
+        ("aws", key),
     ]));
     let names = Arc::new(Names::default());
     let wire =
@@ -199,6 +208,7 @@ pub(crate) fn bench_of(config: &str, hosts: &[&str], redirects: u8) -> Bench {
 
 /// A canary: anything of it that a connector sees is a defect.
 pub(crate) const SECRET: &str = "pat-na1-C4n4ry+0f/S3cr3t=";
+pub(crate) const KEY_ID: &str = "AKID-of-the-bench";
 pub(crate) const BASIC_PASSWORD: &str = "open sesame \"quoted\"";
 
 // === impl Upstream ===

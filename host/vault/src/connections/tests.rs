@@ -66,8 +66,13 @@ fn token(text: &str) -> SecretInput {
 
 async fn opened(vault: &Vault, tenant: &str) -> Option<Arc<Opened>> {
     let setting = setting(tenant, Scheme::Bearer, token("unused"));
-    let spec =
-        SlotSpec { scheme: Scheme::Bearer, scopes: vec![], summary: String::new(), probe: None };
+    let spec = SlotSpec {
+        scheme: Scheme::Bearer,
+        scopes: vec![],
+        summary: String::new(),
+        probe: None,
+        header: None,
+    };
     let of = reference(&setting);
     Some(vault.credential(&of, &spec).await.unwrap()?.opened)
 }
@@ -227,6 +232,7 @@ async fn secrets_of_the_wrong_form_are_refused() {
             scopes: vec![],
             summary: String::new(),
             probe: None,
+            header: None,
         };
         let version = vault.credential(&of, &spec).await.unwrap().unwrap().version;
         assert!(vault.rejected(&of, &spec, version).await.unwrap().is_none());
@@ -236,6 +242,11 @@ async fn secrets_of_the_wrong_form_are_refused() {
     assert!(vault.remove(&of, None, &actor).await.unwrap());
     assert_eq!(store.cells("vault/tokens").await.unwrap().len(), 0, "its cells are gone");
     vault.set(setting("acme", Scheme::Basic, basic("ann")), &actor).await.unwrap();
+    // RFC 7617 section 2.1, and its example.
+    vault.set(setting("acme", Scheme::Basic, login("tést", "123£-")), &actor).await.unwrap();
+    let broken = setting("acme", Scheme::Basic, login("ann", "line\nbreak"));
+    let fault = vault.set(broken, &actor).await.unwrap_err();
+    assert_eq!(fault.code, Code::CredentialInvalid);
     let key_as_user = login("an-api-key", "");
     vault.set(setting("acme", Scheme::Basic, key_as_user), &actor).await.unwrap();
 }
