@@ -185,7 +185,7 @@ impl Scrubber {
             return Vec::new();
         }
         if value::whole(values, text) {
-            return vec![0..text.len()];
+            return std::iter::once(0..text.len()).collect();
         }
         value::parameters(values, text)
     }

@@ -483,7 +483,7 @@ mod tests {
         assert_eq!((config.json.as_str(), config.about.generation), ("{}", 3));
         assert_eq!((&config.about.by, config.about.removed), (&None, false));
         assert_eq!(store.config_at(&acme, 3).await.unwrap().as_ref(), Some(&config));
-        assert_eq!(store.config_history(&acme).await.unwrap(), [config.about.clone()]);
+        assert_eq!(store.config_history(&acme).await.unwrap(), std::slice::from_ref(&config.about));
         assert_eq!(store.environment_defaults().await.unwrap().len(), 1);
 
         let next = conformance::config(&acme, 4, r#"{"n":1}"#);

@@ -122,8 +122,9 @@ async fn a_wait_of_nothing_is_backed_off_from_and_ends_as_a_limit() {
         world.origin.pace = Pace::Throttle;
         world.origin.time_left = Duration::from_millis(2_500);
         if by_proxy {
-            let failure =
-                world.relay(crate::relay::get("/x")).await.err().expect("the host's own answer");
+            let Err(failure) = world.relay(crate::relay::get("/x")).await else {
+                panic!("the provider's answer, and not the host's own");
+            };
             assert_eq!(failure.kind, FailureKind::RateLimited);
             assert!(failure.request_sent && failure.retry_after.is_some());
         } else {

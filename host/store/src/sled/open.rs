@@ -341,11 +341,8 @@ mod tests {
 
     #[test]
     fn a_panic_for_want_of_a_thread_is_no_damage() {
-        let panics = |errno: rustix::io::Errno| {
-            guarded::<()>(|| {
-                Err(io::Error::from_raw_os_error(errno.raw_os_error())).expect("a thread")
-            })
-        };
+        let refused = |errno: rustix::io::Errno| -> io::Result<()> { Err(errno.into()) };
+        let panics = |errno| guarded::<()>(|| refused(errno).expect("a thread"));
         assert!(matches!(panics(rustix::io::Errno::AGAIN), Err(Refusal::Machine(_))));
         assert!(matches!(panics(rustix::io::Errno::MFILE), Err(Refusal::Machine(_))));
         assert!(matches!(panics(rustix::io::Errno::IO), Err(Refusal::Damaged(_))));

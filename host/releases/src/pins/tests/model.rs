@@ -45,10 +45,7 @@ type Outcome = Result<(), Code>;
 impl Model {
     /// 1.0.0 takes none, 2.0.0 takes `n` or none, 3.0.0 takes `m` and cannot be without.
     fn fits(release: usize, content: Content) -> bool {
-        match (release, content) {
-            (0, None) | (1, None | Some(0 | 1)) | (2, Some(2)) => true,
-            _ => false,
-        }
+        matches!((release, content), (0, None) | (1, None | Some(0 | 1)) | (2, Some(2)))
     }
 
     fn pinned(&self) -> Option<usize> {

@@ -215,10 +215,13 @@ fn scopes(value: Option<&Value>, oauth: &Oauth) -> Option<Vec<String>> {
     };
     match value? {
         Value::Text(text) => add(text),
-        Value::List(items) => items.iter().for_each(|item| match item {
-            Value::Text(text) => add(text),
-            _ => {}
-        }),
+        Value::List(items) => {
+            for item in items {
+                if let Value::Text(text) = item {
+                    add(text);
+                }
+            }
+        }
         _ => return None,
     }
     // A list without a scope is none that the standard knows (section 3.3): it says nothing.
