@@ -110,7 +110,7 @@ pub(super) fn check(text: &str, variables: &Variables) -> Result<Url, String> {
     let (authority, rest) = authority(text).ok_or("is no https URL")?;
     for piece in pieces(text)? {
         if let Piece::Name(name) = piece
-            && !variables.get(name).is_some_and(|variable| !variable.text)
+            && variables.get(name).is_none_or(|variable| variable.text)
         {
             return Err(format!(
                 "has the placeholder `{{{name}}}`, which `variables` does not state"
