@@ -89,7 +89,8 @@ pub(crate) async fn connection(
             client_secret_file,
         } => {
             let client = client_id.zip(client_secret_file);
-            obtain(session, &which, subject_file.as_deref(), (base_url, variables, client)).await
+            let wanted = Obtain { subject_file, base_url, variables, client };
+            obtain(session, &which, wanted).await
         }
         ConnectionCommand::Import { file, dry_run, replace } => {
             import(session, &file, dry_run, replace).await
@@ -191,15 +192,19 @@ fn standing_row(Standing { tenant, connector, connection }: Standing) -> [String
     [tenant, connector, slot, user, generation, state, set]
 }
 
+/// What a connection is obtained with. A file called `-` is standard input.
+struct Obtain {
+    subject_file: Option<PathBuf>,
+    base_url: Option<String>,
+    variables: Vec<(String, String)>,
+    /// Id of the tenant's own client, and the file with its secret.
+    client: Option<(String, PathBuf)>,
+}
+
 async fn obtain(
     session: &Session,
     which: &Which,
-    subject_file: Option<&Path>,
-    (base_url, variables, client): (
-        Option<String>,
-        Vec<(String, String)>,
-        Option<(String, PathBuf)>,
-    ),
+    Obtain { subject_file, base_url, variables, client }: Obtain,
 ) -> anyhow::Result<Exit> {
     let mut body = json!({});
     if let Some((id, file)) = client {
@@ -208,7 +213,7 @@ async fn obtain(
     }
     let variables: BTreeMap<_, _> = variables.into_iter().collect();
     body["variables"] = json!(variables);
-    if let Some(file) = subject_file {
+    if let Some(file) = &subject_file {
         let file = (file != Path::new("-")).then_some(file);
         body["subject_token"] = secret(file)?.into();
     }

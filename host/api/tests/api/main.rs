@@ -43,4 +43,5 @@ mod tenants;
 mod unseen;
 #[cfg(test)]
 mod ways;
+#[cfg(test)]
 mod world;
