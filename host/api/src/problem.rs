@@ -86,7 +86,7 @@ impl Refusal {
             retry: fault.retry != Retry::No,
             retry_after_ms: wait(fault.retry).map(millis),
             provider_code: fault.provider_code.as_deref().map(|code| cut(code).to_owned()),
-            guest_said: fault.guest_said.as_deref().map(str::to_owned),
+            guest_said: fault.guest_said.as_deref().cloned(),
             request_sent: self.trace.is_some().then_some(fault.request_sent),
             extra: fault.extra.iter().cloned().map(Into::into).collect(),
             instance,

@@ -283,7 +283,7 @@ impl From<Failure> for Fault {
         }
         fault.provider_code = failure.code;
         fault.request_sent = failure.request_sent;
-        fault.extra = failure.extra;
+        fault.extra = failure.extra.into();
         fault
     }
 }

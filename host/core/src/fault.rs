@@ -8,7 +8,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::Extra;
 use crate::code::Code;
 use crate::quota::Standing;
 
@@ -53,12 +52,12 @@ pub struct Fault {
     /// False only when nothing can have reached the provider.
     pub request_sent: bool,
     /// What a connector said beside that, such as the provider's own id of the request.
-    pub extra: Extra,
+    pub extra: Arc<[(String, String)]>,
     /// How the provider's rate limit stands, where that is what the call ran into.
     pub rate_limit: Option<Arc<Standing>>,
     /// What the connector printed last before its instance ended, line by line: for whoever operates the host, and for no
     /// other caller.
-    pub guest_said: Option<Arc<str>>,
+    pub guest_said: Option<Arc<String>>,
     /// Whose fault it is; starts as the code's own answer.
     whose: Whose,
     /// For the log.
@@ -93,7 +92,7 @@ impl Fault {
             retry: code.retry(),
             provider_code: None,
             request_sent: false,
-            extra: Extra::new(),
+            extra: Arc::default(),
             rate_limit: None,
             guest_said: None,
             whose: code.whose(),

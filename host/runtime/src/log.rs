@@ -82,10 +82,10 @@ impl GuestLog {
     }
 
     /// What was printed last, a line each; none if nothing was.
-    pub(crate) fn last(&self) -> Option<Arc<str>> {
+    pub(crate) fn last(&self) -> Option<Arc<String>> {
         let written = self.written();
         let lines: Vec<_> = written.last.iter().map(String::as_str).collect();
-        (!lines.is_empty()).then(|| lines.join("\n").into())
+        (!lines.is_empty()).then(|| Arc::new(lines.join("\n")))
     }
 
     fn written(&self) -> MutexGuard<'_, Written> {

@@ -132,7 +132,7 @@ async fn what_else_is_said_goes_both_ways() {
         assert_eq!(write.items[0].extra, write.extra);
     }
     let mut fault = Fault::new(Code::Transient, "later");
-    fault.extra = vec![pair("2027")];
+    fault.extra = vec![pair("2027")].into();
     script(&world, Err(fault));
     let problem = world.post(&at("/objects/widgets/read"), json!({})).await;
     problem.refused(502, "transient");

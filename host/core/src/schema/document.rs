@@ -91,10 +91,11 @@ impl<'t> Document<'t> {
         for at in 0..self.nodes.len() {
             let at = At::try_from(at).unwrap_or(At::MAX);
             match self.kind(at) {
-                Kind::Text if self.raw(at).contains('\\') => {
-                    if serde_json::from_str::<String>(self.raw(at)).is_err() {
-                        return Some("a string has half of a surrogate pair");
-                    }
+                Kind::Text
+                    if self.raw(at).contains('\\')
+                        && serde_json::from_str::<String>(self.raw(at)).is_err() =>
+                {
+                    return Some("a string has half of a surrogate pair");
                 }
                 Kind::Fields => {
                     names.clear();

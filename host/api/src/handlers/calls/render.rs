@@ -44,7 +44,7 @@ fn refused(fault: Fault) -> contract::Refused {
         retry_after_ms: wait(fault.retry).map(millis),
         provider_code: fault.provider_code.as_deref().map(|code| cut(code).to_owned()),
         request_sent: fault.request_sent,
-        extra: extra(fault.extra),
+        extra: extra(fault.extra.to_vec()),
     }
 }
 
