@@ -61,12 +61,12 @@ fn candidates(
 
 fn in_body(error: &RateLimitError, document: &Value) -> bool {
     let found = error.pointer.as_deref().and_then(|pointer| document.pointer(pointer));
-    let is = |known: &String| match found {
-        Some(Value::String(text)) => text == known,
-        Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string() == *known,
-        _ => false,
+    let found = match found {
+        Some(Value::String(text)) => text.clone(),
+        Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
+        _ => return false,
     };
-    error.values.iter().any(is)
+    error.values.contains(&found)
 }
 
 #[cfg(test)]

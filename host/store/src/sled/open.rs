@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_panic_for_want_of_a_thread_is_no_damage() {
-        let refused = |errno: rustix::io::Errno| -> io::Result<()> { Err(errno.into()) };
+        let refused = |errno: rustix::io::Errno| -> io::Result<u8> { Err(errno.into()) };
         let panics = |errno| guarded(|| Ok(refused(errno).expect("a thread")));
         assert!(matches!(panics(rustix::io::Errno::AGAIN), Err(Refusal::Machine(_))));
         assert!(matches!(panics(rustix::io::Errno::MFILE), Err(Refusal::Machine(_))));

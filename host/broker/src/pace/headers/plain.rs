@@ -78,7 +78,8 @@ impl<'a> Name<'a> {
         let ends = spelt.find_map(|spelt| Some(name.find(spelt)? + spelt.len()))?;
         let (prefix, rest) = name.split_at(ends);
         // A vendor's name is set off from what is common.
-        if !is_common(prefix) && !(prefix.starts_with("x-") && is_set_off(prefix)) {
+        let named = is_common(prefix) || (prefix.starts_with("x-") && is_set_off(prefix));
+        if !named {
             return None;
         }
         let Some(rest) = rest.strip_prefix('-') else {

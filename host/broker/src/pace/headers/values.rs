@@ -11,10 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The values of a header that are text.
-pub(super) fn texts<'a>(
-    headers: &'a HeaderMap,
-    name: impl AsHeaderName,
-) -> impl Iterator<Item = &'a str> {
+pub(super) fn texts(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
     headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::trim)
 }
 
