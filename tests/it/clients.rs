@@ -71,7 +71,9 @@ impl World {
     /// How often the vendors were asked, and what they saw that is none of their business.
     async fn asked(&self) -> Value {
         let control = self.vendors.address("control");
-        let got = crate::proxy::ask_at(control, Method::GET, "/_control/requests", &[], "").await;
+        let got =
+            crate::proxy::ask_at(control, Method::GET, "/_control/requests", &[("host", "x")], "")
+                .await;
         serde_json::from_slice(&got.body).expect("JSON")
     }
 }

@@ -68,7 +68,7 @@ async fn links_lead_back_unless_they_are_wanted_raw() {
     assert_eq!(got.header("location"), format!("{base}/made"));
     assert_eq!(
         got.header("content-location"),
-        format!("{base}/keyway-host:uploads.github.example/x")
+        format!("{base}/keyway-host=uploads.github.example/x")
     );
     let expected = format!(
         r#"{{"next_page":"{base}/x?a=1&b=2","url":"https://api.github.example/v3/x","n":1.50}}"#
@@ -173,7 +173,7 @@ async fn a_path_names_a_declared_host_and_no_other() {
         ("api.github.example@evil.example", 400, "invalid-request"),
         ("", 400, "invalid-request"),
     ] {
-        let target = proxy(&format!("/keyway-host:{host}/x"));
+        let target = proxy(&format!("/keyway-host={host}/x"));
         let headers = [("host", "x"), ("authorization", &*bearer)];
         let got = ask_at(setup.host.address, Method::GET, &target, &headers, "").await;
         assert_eq!((got.status, got.code().as_str()), (status, code), "{host}");

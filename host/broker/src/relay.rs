@@ -268,12 +268,13 @@ impl broker::Inner {
         };
         let Opened { status, headers, body, connection, key, answered, .. } = opened;
         let mask = Mask::of(&loan.scrubber, &headers);
+        let length = body.size_hint().exact();
         let mut headers = respond::relayed(headers, &echoes);
         let declared = &descriptor.rate_limits;
         pace::normalise(&mut headers, &self.paces.standing(&quota, declared, answered));
         let answer = (status, &mut headers);
         let editor = links::lead(request.links, origin, loan.base_url.as_deref(), &target, answer);
-        let relay = Relay { status, headers, body: whole(Bytes::new()) };
+        let relay = Relay { status, headers, length, body: whole(Bytes::new()) };
         let (policy, upload) = (Arc::clone(policy), payload.meter());
         let echoed = !echoes.is_empty();
         let (open, peeked) = ((connection, body, key), ahead.0.freeze());

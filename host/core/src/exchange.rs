@@ -101,9 +101,9 @@ pub struct Relayed {
     pub links: Option<Arc<str>>,
 }
 
-/// How a path through the proxy begins that is for a declared host and not for the base URL: `/keyway-host:{host}/{path}`.
+/// How a path through the proxy begins that is for a declared host and not for the base URL: `/keyway-host={host}/{path}`.
 /// A link can say no more than its address, so the header that says the same is of no use to it.
-pub const HOST_SEGMENT: &str = "/keyway-host:";
+pub const HOST_SEGMENT: &str = "/keyway-host=";
 
 /// The host that a path names, and the path there.
 pub fn named_host(path: &str) -> Option<(&str, &str)> {
@@ -121,6 +121,8 @@ pub struct Relay {
     pub headers: HeaderMap,
     /// Scrubbed where it is not compressed.
     pub body: Streamed,
+    /// Bytes of the body as the provider said, also where it has been changed since and is longer or shorter.
+    pub length: Option<u64>,
 }
 
 /// A request that the host sends for itself, such as to a token endpoint.

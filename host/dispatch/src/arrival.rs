@@ -34,10 +34,14 @@ struct Arriving {
     broken: Option<io::Error>,
 }
 
-/// The body, unless it has broken off before the caller was told of it.
-pub(crate) async fn begin(body: Streamed, deadline: &Deadline) -> io::Result<Streamed> {
+/// The body, unless it has broken off before the caller was told of it. `length` is what the provider said.
+pub(crate) async fn begin(
+    body: Streamed,
+    length: Option<u64>,
+    deadline: &Deadline,
+) -> io::Result<Streamed> {
     let mut body = Arriving { begun: VecDeque::new(), rest: body, broken: None };
-    let short = body.rest.size_hint().exact().is_some_and(|bytes| bytes <= SHORT_BYTES_MAX);
+    let short = length.is_some_and(|bytes| bytes <= SHORT_BYTES_MAX);
     while !body.rest.is_end_stream() {
         let Some(frame) = next(&mut body.rest, short).await.transpose()? else { break };
         body.begun.extend(frame.into_data().ok());
@@ -153,7 +157,7 @@ mod tests {
         let script = Script { pieces: pieces.into_iter().collect(), length, silent };
         let deadline = Deadline::within(None, Duration::from_secs(60));
         let body = script.boxed_unsync();
-        let begun = std::pin::pin!(begin(body, &deadline));
+        let begun = std::pin::pin!(begin(body, length, &deadline));
         begun.poll(&mut Context::from_waker(Waker::noop()))
     }
 

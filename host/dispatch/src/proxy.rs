@@ -69,10 +69,11 @@ impl Shared {
         keeps: Keeps,
     ) -> Result<Relay, Fault> {
         let relay = self.ways.proxy.relay(origin, request, keeps).await;
-        let Relay { status, headers, body } =
+        let Relay { status, headers, length, body } =
             relay.map_err(|failure| refused(limit::explain(failure.into(), &origin.limit_met)))?;
-        let body = arrival::begin(body, deadline).await.map_err(|error| broken_off(&error))?;
-        Ok(Relay { status, headers, body })
+        let body =
+            arrival::begin(body, length, deadline).await.map_err(|error| broken_off(&error))?;
+        Ok(Relay { status, headers, length, body })
     }
 
     /// The slot that a request uses: the one it names, the only one there is, or the only one that is set.

@@ -43,7 +43,8 @@ async function serve(name, request, response) {
   for await (const chunk of request) chunks.push(chunk)
   const body = Buffer.concat(chunks)
   look(name, request, body)
-  const authorized = request.headers.authorization === CREDENTIALS[name]
+  // GitHub takes a bearer token behind the word `token` as well.
+  const authorized = request.headers.authorization?.replace(/^token /, 'Bearer ') === CREDENTIALS[name]
   const url = new URL(request.url, `https://${request.headers.host}`)
   await VENDORS[name]({ request, response, url, body, authorized, reply: (...args) => reply(response, ...args), sha256 })
 }

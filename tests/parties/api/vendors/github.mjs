@@ -13,7 +13,7 @@ export async function github({ request, response, url, body, authorized, reply }
   const what = `${request.method} ${url.pathname}`
   if (what === `GET ${REPO}/issues` || what === 'GET /repositories/7/issues') return list(url, reply)
   if (what === `POST ${REPO}/issues`) {
-    const { title } = JSON.parse(body.toString())
+    const { title } = JSON.parse(body.toString() || '{}')
     if (!title) return reply(422, { message: 'Validation Failed', errors: [{ resource: 'Issue', code: 'missing_field', field: 'title' }] })
     issues.push({ number: issues.length + 1, title })
     return reply(201, issues.at(-1), { location: `${HERE}${REPO}/issues/${issues.length}` })
