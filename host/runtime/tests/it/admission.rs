@@ -109,8 +109,9 @@ fn importing(import: &str) -> Vec<u8> {
 async fn imports_that_are_not_offered_are_refused_by_name() {
     let host = Host::new();
     for name in [
-        "wasi:sockets/tcp@0.2.0",
-        "wasi:http/outgoing-handler@0.2.0",
+        "wasi:sockets/tcp@0.3.0",
+        "wasi:http/incoming-handler@0.2.0",
+        "wasi:keyvalue/store@0.2.0",
         "wasi:cli/run@0.2.0",
         "wasi:clocks/monotonic-clock@0.3.0",
         "keyway:connector/secrets@1.0.0",
