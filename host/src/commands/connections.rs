@@ -213,7 +213,7 @@ async fn obtain(
     }
     let variables: BTreeMap<_, _> = variables.into_iter().collect();
     body["variables"] = json!(variables);
-    if let Some(file) = &subject_file {
+    if let Some(file) = subject_file.as_deref() {
         let file = (file != Path::new("-")).then_some(file);
         body["subject_token"] = secret(file)?.into();
     }
