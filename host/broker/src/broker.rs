@@ -153,8 +153,8 @@ impl Inner {
         // Policy: nothing is looked up, counted or opened for a request that may not be sent.
         let (slot, url) = (request.slot.take(), std::mem::take(&mut request.url));
         sketch.wanted(&request.method, &url);
-        let foreseen = foreseen(policy, origin, slot.is_some(), &url, progress)?;
         // In the log it has its host, also where it goes no further.
+        let foreseen = foreseen(policy, origin, slot.is_some(), &url, progress)?;
         foreseen.iter().for_each(|target| sketch.wanted(&request.method, target.as_str()));
         let (mut parts, mut payload) = Parts::parse(request, descriptor, limits)?;
 
@@ -164,7 +164,6 @@ impl Inner {
         ticket.uses(loan.in_use.clone());
         let mut target = settled(policy, origin, &loan, foreseen, &url, progress)?;
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
-
         // Pace: under the limit of the account that the credential is for, each time. Before the budget, the first time:
         // who waits for a provider must not keep the tenant's permits. Whoever sends once more keeps the one it has.
         let mut quota = self.place(origin, &loan, progress.until).await?;

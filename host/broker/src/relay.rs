@@ -220,9 +220,7 @@ impl broker::Inner {
 
         sketch.wanted(request.method.as_str(), &request.url);
         let foreseen = foreseen(policy, origin, request.slot.is_some(), &request.url, progress)?;
-        if let Some(target) = &foreseen {
-            sketch.wanted(request.method.as_str(), target.as_str());
-        }
+        foreseen.iter().for_each(|to| sketch.wanted(request.method.as_str(), to.as_str()));
         let mut parts = Parts::relayed(request.method, request.headers, descriptor, limits)?;
         links::ask(request.links.is_some(), descriptor, &mut parts.headers);
         let mut payload = Payload::streamed(request.body);

@@ -213,13 +213,7 @@ impl Inner {
         sent: &mut bool,
     ) -> Result<Opened, Stop> {
         let limits = &policy.limits;
-        let key = Key {
-            owner: owner.cloned(),
-            host: Arc::clone(&target.host),
-            port: target.port,
-            generation: policy.generation,
-            stand_in: policy.stand_in(target).is_some(),
-        };
+        let key = key(policy, owner, target);
         let (mut kept, mut refused_before) = (!parts.fresh, false);
         // What must not be repeated goes over a connection that is fresh, or sure to be there.
         let proven = !safe(&parts.method);
@@ -321,6 +315,17 @@ impl Inner {
                 dial::dial(&approved, &target.host, Some(&policy.tls), limits).await
             }
         }
+    }
+}
+
+/// Whose connection goes there, under this policy.
+fn key(policy: &Policy, owner: Option<&Installation>, target: &Target) -> Key {
+    Key {
+        owner: owner.cloned(),
+        host: Arc::clone(&target.host),
+        port: target.port,
+        generation: policy.generation,
+        stand_in: policy.stand_in(target).is_some(),
     }
 }
 
