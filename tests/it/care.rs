@@ -9,7 +9,7 @@ use harness::Http;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::setup::{Setup, files_below};
+use crate::setup::{Setup, files_below, path};
 
 const ECHO: &str = "fixtures/echo";
 
@@ -48,9 +48,15 @@ async fn a_component_that_is_lost_or_damaged_is_told_while_its_code_still_runs()
     let bytes = std::fs::read(&file).expect("readable");
     let mut flipped = bytes.clone();
     flipped[100] ^= 1;
-    // Of what nothing routes to, nothing is said.
+    // What is not there is not routed to; then it is, and goes missing.
     std::fs::remove_file(&file).expect("ours");
+    let wanted = json!({"release": "1.0.0", "reason": "a test"});
+    let refused = setup.http.put(&path("acme", ECHO, "/pin"), wanted).await;
+    assert_eq!(refused.code(), "release-unavailable");
+    std::fs::write(&file, &bytes).expect("writable");
     setup.pin("acme", ECHO, "1.0.0").await;
+    says(&mut setup, json!({"state": "ready"})).await;
+    std::fs::remove_file(&file).expect("ours");
     let degraded = json!({"state": "degraded", "components_lost": 1});
     says(&mut setup, degraded.clone()).await;
     let lost = setup.metric("keyway_releases_components_lost", &[]).await;

@@ -200,7 +200,7 @@ async fn a_403_is_a_limit_where_its_headers_say_so() {
         let fault = Fault { status: Some(403), headers, ..Fault::default() };
         upstream.fault(fault).expect("a valid fault");
         let got = post(&setup, GET, &[], json!({"id": "1001"})).await;
-        let status = if code == "forbidden" { 403 } else { 429 };
+        let status = if code == "forbidden" { 424 } else { 429 };
         assert_eq!((got.status, got.code().as_str()), (status, code), "{left} {more:?}");
         let wait = if code == "forbidden" { "" } else { "300" };
         assert_eq!(got.header("retry-after"), wait, "{left} {more:?}");

@@ -81,7 +81,7 @@ async fn a_second_host_on_the_same_data_is_refused_and_the_first_goes_on() {
     assert!(ended.said.contains(&why), "{}", ended.said);
     let reply = setup.act("acme", "fixtures/echo", "version", json!(null)).await.ok();
     assert_eq!(reply.json(), "1.0.0");
-    assert_eq!(setup.pin("acme", "fixtures/echo", "1.0.0").await["generation"], 2);
+    assert_eq!(setup.pin("other", "fixtures/echo", "1.0.0").await["generation"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,8 +117,9 @@ fn actions_read_as_many_properties() {
     let hit = contact("7", "2026-03-01T00:00:00Z");
     let answer = json!({"total": 1, "results": [hit], "paging": {"next": {"after": "1"}}});
     let found = post(contacts("/search"), body).reply_json(answer.clone());
-    let search =
-        Cassette::new().expect(found).expect(read().reply_json(results(&[record.clone()], None)));
+    let search = Cassette::new()
+        .expect(found)
+        .expect(read().reply_json(results(std::slice::from_ref(&record), None)));
     let input = json!({"properties": names()}).to_string();
     let output = search.play(|| HubSpot::invoke("contacts.search", &input)).unwrap();
     assert_eq!(

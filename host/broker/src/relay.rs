@@ -265,8 +265,7 @@ impl broker::Inner {
             }
         };
         let Opened { status, headers, body, connection, key, answered, .. } = opened;
-        let mask = Mask::of(&loan.scrubber, &headers);
-        let length = body.size_hint().exact();
+        let (mask, length) = (Mask::of(&loan.scrubber, &headers), body.size_hint().exact());
         let mut headers = respond::relayed(headers, &echoes);
         let declared = &descriptor.rate_limits;
         pace::normalise(&mut headers, &self.paces.standing(&quota, declared, answered));
@@ -274,8 +273,8 @@ impl broker::Inner {
         let editor = links::lead(request.links, origin, loan.base_url.as_deref(), &target, answer);
         let relay = Relay { status, headers, length, body: whole(Bytes::new()) };
         let (policy, upload) = (Arc::clone(policy), payload.meter());
-        let echoed = !echoes.is_empty();
-        let (open, peeked) = ((connection, body, key), ahead.0.freeze());
+        let (open, peeked, echoed) =
+            ((connection, body, key), ahead.0.freeze(), !echoes.is_empty());
         Ok((relay, Source { open, peeked, policy, mask, echoed, editor, upload, loan, permit }))
     }
 }

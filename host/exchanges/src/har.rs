@@ -217,8 +217,14 @@ fn request(kept: &Kept) -> Request {
 /// The URL as the format wants it: absolute. What was refused before anybody knew where it leads has only a path, or
 /// nothing; a name that leads nowhere (RFC 2606 section 2) stands for the host.
 fn absolute(url: &str) -> Url {
-    let nowhere = || Url::parse(NOWHERE).expect("a URL of our own");
-    Url::parse(url).or_else(|_| nowhere().join(url)).unwrap_or_else(|_| nowhere())
+    Url::parse(url).unwrap_or_else(|_| {
+        let mut nowhere = Url::parse(NOWHERE).expect("a URL of our own");
+        let (path, query) =
+            url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
+        nowhere.set_path(path);
+        nowhere.set_query(query);
+        nowhere
+    })
 }
 
 /// As it was written where it was absolute; without a fragment, as the format has it.

@@ -259,8 +259,12 @@ async fn a_connection_is_obtained_without_a_person_or_refused() {
     cli.ok(&[&set[..], &["--env", "prod"]].concat());
     let warning = "keyway: warning: slot `machine`: environment prod has the same client";
     let default = ["default", "set", GRANTS, "1.0.0", "--reason", "first"];
-    let revert = ["revert", "acme", GRANTS, "--reason", "back"];
+    let unpin = ["unpin", "acme", GRANTS, "--reason", "the default will do"];
+    let revert = ["revert", "acme", GRANTS, "--to", "1", "--reason", "back"];
     for command in [&pin[..], &default, &revert] {
+        if command == revert {
+            cli.ok(&unpin);
+        }
         let said = cli.run(command);
         assert!(said.code == 0 && said.err.starts_with(warning), "{said:?}");
     }
@@ -274,7 +278,7 @@ async fn a_pin_without_its_scopes_must_be_asked_for() {
     let cli = Cli::new(&setup);
     cli.publish("oauth");
     let pin = ["pin", "acme", OAUTH, "1.0.0", "--reason", "first"];
-    cli.ok(&pin);
+    cli.ok(&["default", "set", OAUTH, "1.0.0", "--reason", "for all"]);
     let scopes = ["scopes", "acme", OAUTH];
     let header = ["SLOT", "USER", "REQUIRED", "GRANTED", "MISSING"];
     let needs = "contacts.read contacts.write offline_access";
@@ -287,11 +291,15 @@ async fn a_pin_without_its_scopes_must_be_asked_for() {
     cli.fails(&pin, REFUSED, "scopes-missing: ");
     cli.ok(&[&pin[..], &["--allow-missing-scopes"]].concat());
     let history = cli.json(&["history", "acme", OAUTH]);
-    assert_eq!(history["pins"].as_array().map(Vec::len), Some(2), "the refused one is not there");
+    assert_eq!(history["pins"].as_array().map(Vec::len), Some(1), "the refused one is not there");
     let marked = format!("first [scopes missing: slot `token`: {missing}]");
     assert_eq!(history["pins"][0]["reason"], marked);
-    let back = ["revert", "acme", OAUTH, "--reason", "back"];
-    cli.ok(&back);
+    // What is pinned already stays, whatever was granted.
+    assert!(cli.ok(&pin).contains("generation 1"));
+    let unpin = ["unpin", "acme", OAUTH, "--reason", "the default will do"];
+    cli.fails(&unpin, REFUSED, "scopes-missing: ");
+    cli.ok(&[&unpin[..], &["--allow-missing-scopes"]].concat());
+    cli.ok(&["revert", "acme", OAUTH, "--to", "1", "--reason", "back"]);
     let history = cli.json(&["history", "acme", OAUTH]);
     assert_eq!(history["pins"][0]["reason"], marked.replace("first", "back"));
 }

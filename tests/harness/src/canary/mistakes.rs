@@ -9,7 +9,7 @@ use super::operator::{CONNECTOR, Operator, at};
 use crate::http::Http;
 
 /// More than a secret may have.
-const TOO_LONG: usize = 3 << 10;
+const TOO_LONG: usize = 16 << 10;
 
 /// A secret that is a number, for a body that has it without quotes.
 const NUMBER: u64 = 7_719_340_028_561_937;
