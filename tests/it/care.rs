@@ -107,7 +107,7 @@ async fn a_start_that_has_to_compile_answers_health_checks_and_says_how_far_it_i
                 return (alive, starting, refused);
             }
             starting.push((reply.status.as_u16(), reply.json()));
-            let call = crate::setup::path("acme", ECHO, "/actions/version");
+            let call = path("acme", ECHO, "/actions/version");
             let kind = "application/json";
             let called = http.try_send(Method::POST, &call, kind, Bytes::from("null")).await;
             refused += usize::from(called.is_ok_and(|reply| reply.code() == "starting"));
