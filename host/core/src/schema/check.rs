@@ -3,6 +3,8 @@
 mod looked;
 mod same;
 
+use std::borrow::Cow;
+
 use super::compile::{At, Fields, Items, Range, Rule};
 use super::document::{self, Document, Kind};
 use super::number::Number;
@@ -65,7 +67,7 @@ pub(super) fn check(schema: &Schema, document: &Document<'_>, steps_max: u64) ->
     }
 }
 
-impl Run<'_, '_> {
+impl<'d> Run<'_, 'd> {
     fn holds(&mut self, at: At, node: document::At) -> Holds {
         self.spend(1)?;
         if self.nesting >= NESTING_MAX {
@@ -218,8 +220,7 @@ impl Run<'_, '_> {
     fn fields(&mut self, fields: &Fields, node: document::At) -> Holds {
         let (mut all, document) = (true, self.document);
         for (name, value) in document.fields(node) {
-            self.spend(1)?;
-            let text = document.text(name);
+            let text = self.name(name)?;
             let named = fields.named.get(text.as_ref());
             let mut looked = named.is_some();
             if let Some(below) = named {
@@ -429,11 +430,17 @@ impl Run<'_, '_> {
         Ok(count)
     }
 
+    /// The name of a member. A long one takes time: it is looked through, and escapes are undone.
+    fn name(&mut self, name: document::At) -> Result<Cow<'d, str>, Stop> {
+        let document = self.document;
+        self.spend(1 + document.raw(name).len() as u64 / 16)?;
+        Ok(document.text(name))
+    }
+
     /// The value of a member.
     fn member(&mut self, name: &str, node: document::At) -> Result<Option<document::At>, Stop> {
         for (member, value) in self.document.fields(node) {
-            self.spend(1)?;
-            if self.document.text(member) == name {
+            if self.name(member)? == name {
                 return Ok(Some(value));
             }
         }

@@ -158,6 +158,35 @@ fn steps_are_counted_for_whatever_takes_time() {
     }
     let digits = "9".repeat(1 << 20);
     assert!(spent(json!({"type": "integer"}), &digits, 1_000));
+    // One member with a long name, and escapes in it: undone for whoever asks for another.
+    let name = format!("{{\"{}\":1}}", r"\u0061".repeat(20_000));
+    for schema in [
+        json!({"required": ["x"]}),
+        json!({"dependentRequired": {"x": ["y"]}}),
+        json!({"properties": {"x": true}}),
+        json!({"properties": {"x": true}, "unevaluatedProperties": true}),
+        json!({"const": {"x": 1}}),
+    ] {
+        assert!(spent(schema.clone(), &name, 1_000), "{schema}");
+        assert!(!spent(schema, &name, 100_000));
+    }
+}
+
+/// Schemas that look at one value lead to one another, at each level of a value that has levels.
+#[test]
+fn what_unevaluated_rules_look_at_is_bounded_as_values_are() {
+    let mut defs = serde_json::Map::new();
+    for level in 1..60 {
+        let next = json!({"$ref": format!("#/$defs/x{}", level + 1)});
+        defs.insert(format!("x{level}"), json!({"anyOf": [true, next]}));
+    }
+    defs.insert("x60".to_owned(), json!({"contains": {"$ref": "#"}}));
+    let schema =
+        json!({"anyOf": [true, {"$ref": "#/$defs/x1"}], "unevaluatedItems": true, "$defs": defs});
+    let Ok(schema) = Schema::compile(&schema) else { return };
+    let value = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    let document = Document::read(&value).unwrap();
+    assert!(matches!(schema.check(&document, 10_000_000), Verdict::Spent));
 }
 
 #[test]

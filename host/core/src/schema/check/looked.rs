@@ -2,6 +2,7 @@
 //! rules.
 
 use super::{Run, Stop, document};
+use crate::schema::NESTING_MAX;
 use crate::schema::compile::{At, Rule};
 
 impl Run<'_, '_> {
@@ -46,6 +47,11 @@ impl Run<'_, '_> {
         own: bool,
     ) -> Result<(), Stop> {
         self.spend(1)?;
+        // Schemas of one value lead to one another as deep as values do, on the same stack.
+        if self.nesting >= NESTING_MAX {
+            return Err(Stop::Spent);
+        }
+        self.nesting += 1;
         let schema = self.schema;
         for rule in &schema.nodes[at as usize].rules {
             self.spend(1)?;
@@ -78,6 +84,7 @@ impl Run<'_, '_> {
                 rule => self.mark_directly(rule, node, looked)?,
             }
         }
+        self.nesting -= 1;
         Ok(())
     }
 
@@ -102,9 +109,8 @@ impl Run<'_, '_> {
         match (rule, document.kind(node)) {
             (Rule::Fields(fields), Kind::Fields) => {
                 for (index, (name, _)) in document.fields(node).enumerate() {
-                    self.spend(1)?;
-                    let mut hit = fields.rest.is_some()
-                        || fields.named.contains_key(document.text(name).as_ref());
+                    let mut hit =
+                        fields.rest.is_some() || fields.named.contains_key(&*self.name(name)?);
                     for (pattern, _) in &fields.patterned {
                         hit = hit || self.occurs(*pattern, name)?;
                     }

@@ -56,7 +56,7 @@ impl Run<'_, '_> {
                 let mut count = 0;
                 for (name, member) in document.fields(node) {
                     count += 1;
-                    match members.get(document.text(name).as_ref()) {
+                    match members.get(&*self.name(name)?) {
                         Some(other) if self.is(member, other)? => {}
                         _ => return Ok(false),
                     }
@@ -149,7 +149,8 @@ impl Run<'_, '_> {
                     return Ok(false);
                 }
                 for (name, value) in document.fields(one) {
-                    match self.member(&document.text(name), two)? {
+                    let name = self.name(name)?;
+                    match self.member(&name, two)? {
                         Some(other) if self.equal(value, other)? => {}
                         _ => return Ok(false),
                     }
