@@ -71,6 +71,15 @@ async fn a_component_that_is_lost_or_damaged_is_told_while_its_code_still_runs()
         std::fs::write(&file, damaged).expect("writable");
         says(&mut setup, degraded.clone()).await;
     }
+    // One that cannot be read is as good as lost.
+    std::fs::remove_file(&file).expect("ours");
+    std::os::unix::fs::symlink(&file, &file).expect("a link to itself");
+    says(&mut setup, degraded.clone()).await;
+    std::fs::remove_file(&file).expect("ours");
+    std::fs::write(&file, &bytes).expect("writable");
+    says(&mut setup, json!({"state": "ready"})).await;
+    std::fs::write(&file, &flipped).expect("writable");
+    says(&mut setup, degraded.clone()).await;
     // A start notices it as well, and publishing the same bytes again mends it.
     let mut setup = setup.crash();
     says(&mut setup, degraded).await;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use keyway_core::schema::{Document, NotRead};
 use keyway_core::{Code, Fault};
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny};
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
@@ -47,50 +47,6 @@ pub(crate) fn check(bytes: &[u8]) -> Result<&str, Fault> {
         None => Ok(text),
         Some(flaw) => refuse(format!("the body is not JSON for everybody: {flaw}")),
     }
-}
-
-/// Checked text as a value to look at, not to hand on: its numbers are those of `f64`.
-pub(crate) fn value(text: &str) -> Result<serde_json::Value, Fault> {
-    read(text).map_err(|error| misfit(&error))
-}
-
-/// Reads text in which numbers may be beyond what `f64` holds: as the largest that it does.
-fn read<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
-    match serde_json::from_str(text) {
-        Err(error) if error.to_string().starts_with("number out of range") => {
-            serde_json::from_str(&within_range(text))
-        }
-        read => read,
-    }
-}
-
-/// The text with the largest number that there is in place of larger ones.
-fn within_range(text: &str) -> String {
-    let of_number = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.');
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            '"' => string(rest),
-            '-' | '0'..='9' => rest.find(|c| !of_number(c)).unwrap_or(rest.len()),
-            _ => rest
-                .find(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
-                .unwrap_or(rest.len()),
-        };
-        let (token, behind) = rest.split_at(length);
-        let number = first == '-' || first.is_ascii_digit();
-        // What is no number at all stays, to be refused.
-        let large = number
-            && serde_json::from_str::<IgnoredAny>(token).is_ok()
-            && token.parse::<f64>().is_ok_and(f64::is_infinite);
-        match large {
-            true if first == '-' => out.push_str(&f64::MIN.to_string()),
-            true => out.push_str(&f64::MAX.to_string()),
-            false => out.push_str(token),
-        }
-        rest = behind;
-    }
-    out
 }
 
 /// Bytes of the string that a text begins with.
@@ -227,16 +183,6 @@ mod tests {
     #[test]
     fn a_byte_order_mark_is_passed_over() {
         assert_eq!(check("\u{feff}{\"a\":1}".as_bytes()).unwrap(), "{\"a\":1}");
-    }
-
-    #[test]
-    fn numbers_beyond_any_float_are_looked_at_as_the_largest() {
-        let text = r#"{"a\"1e400":[1e400,-1e400,1.5,1e-400]}"#;
-        assert_eq!(
-            value(text).unwrap(),
-            serde_json::json!({"a\"1e400": [f64::MAX, f64::MIN, 1.5, 0.0]})
-        );
-        assert_eq!(value("1e400").unwrap(), f64::MAX);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, HeaderName,
-    HeaderValue, LINK, LOCATION,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, HeaderName, HeaderValue, LINK,
+    LOCATION,
 };
 use http::{HeaderMap, StatusCode};
 use keyway_core::Descriptor;
@@ -22,6 +22,7 @@ use keyway_core::exchange::{HOST_SEGMENT, Origin};
 use percent_encoding::percent_decode_str;
 use url::{Position, Url};
 
+use crate::decode;
 use crate::members::Editor;
 use crate::request;
 use crate::target::Target;
@@ -118,7 +119,7 @@ impl Links {
             ![StatusCode::PARTIAL_CONTENT, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED]
                 .contains(&status);
         let named = !self.descriptor.link_members.is_empty();
-        if !whole || !named || !json(headers) || coded(headers) {
+        if !whole || !named || !json(headers) || decode::coded(headers) {
             return None;
         }
         headers.remove(CONTENT_LENGTH);
@@ -245,11 +246,6 @@ fn json(headers: &HeaderMap) -> bool {
     kind.ends_with("json")
 }
 
-fn coded(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(CONTENT_ENCODING).iter();
-    codings.into_iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
 /// Whether it says a scheme of the web.
 fn absolute(link: &str) -> bool {
     let link = link.trim_start();
@@ -331,6 +327,8 @@ fn climbs(rest: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_ENCODING;
+
     use super::*;
 
     const PROXY: &str = "http://127.0.0.1:8700/v1/x/proxy";
@@ -512,6 +510,9 @@ mod tests {
             assert!(edited(200, kind, "identity"), "{kind}");
         }
         assert!(edited(404, "application/json", "identity"));
+        for nothing in ["utf-8", "none", "", "aws-chunked"] {
+            assert!(edited(200, "application/json", nothing), "{nothing:?} is no coding");
+        }
         for (status, kind, coding) in [
             (206, "application/json", "identity"),
             (304, "application/json", "identity"),

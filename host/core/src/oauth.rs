@@ -524,13 +524,14 @@ impl Oauth {
 /// Whether a name is one of these to some server: case is no matter to all of them, and some take `a.b` and `a[]` for `a_b`
 /// and `a`.
 fn is_reserved(name: &str, reserved: &[&str]) -> bool {
-    let name = name.split('[').next().unwrap_or_default().trim();
     let letter = |letter: char| match letter {
-        '.' | ' ' => '_',
+        '.' | ' ' | '[' => '_',
         other => other.to_ascii_lowercase(),
     };
-    let name: String = name.chars().map(letter).collect();
-    reserved.contains(&name.as_str())
+    let spelt = |name: &str| name.trim().chars().map(letter).collect::<String>();
+    // A bracket that is never closed stands for the same as a dot.
+    let (whole, list) = (spelt(name), spelt(name.split('[').next().unwrap_or_default()));
+    reserved.iter().any(|reserved| *reserved == whole || *reserved == list)
 }
 
 // === impl Places ===
@@ -637,6 +638,10 @@ mod tests {
                 r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url":"https://{sub}.a.com""#,
                 "base-url",
             ),
+            (
+                r#""token-url":"https://{sub}.a.com/t?x=1&{sub}=y","authorize-url":"https://a.com/a","variables":{"sub":{}}"#,
+                "token-url",
+            ),
             (r#""token-url":"https://a.com/t","authorise-url":"https://a.com/a""#, "unknown field"),
         ] {
             let refused = spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{rest}}}}}"#));
@@ -665,6 +670,23 @@ mod tests {
         }
     }
 
+    /// Names of the host's own parameters, as servers spell them.
+    const OWN: [&str; 13] = [
+        "client_id",
+        "redirect_uri",
+        "scope",
+        "response_type",
+        "state",
+        "code_challenge",
+        "code_challenge_method",
+        "request_uri",
+        "Client_Id",
+        "client_id[]",
+        "client[id",
+        "client.id",
+        " state",
+    ];
+
     #[test]
     fn parameters_of_the_host_s_own_are_refused_wherever_they_stand() {
         let usual = r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a""#;
@@ -672,20 +694,7 @@ mod tests {
             let refused = spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{rest}}}}}"#)).unwrap_err();
             assert!(refused.contains(field) && refused.contains("host's own"), "{rest}: {refused}");
         };
-        for name in [
-            "client_id",
-            "redirect_uri",
-            "scope",
-            "response_type",
-            "state",
-            "code_challenge",
-            "code_challenge_method",
-            "request_uri",
-            "Client_Id",
-            "client_id[]",
-            "client.id",
-            " state",
-        ] {
+        for name in OWN {
             refused(&format!(r#"{usual},"authorize-params":{{"{name}":"x"}}"#), "authorize-params");
             let url = format!("https://a.com/a?{}=x", name.replace('[', "%5b").replace(' ', "+"));
             refused(

@@ -75,19 +75,28 @@ impl Releases {
             Err(error @ keyway_store::Error::Corrupt { .. }) => return Ok(Some(error.to_string())),
             Err(error) => return Err(error.into()),
         };
-        match store.blobs().size(&release.digest).await? {
-            None => return Ok(Some("it is not there".to_owned())),
-            Some(bytes) if bytes != wanted => {
+        match store.blobs().size(&release.digest).await {
+            Ok(Some(bytes)) if bytes == wanted => {}
+            Ok(Some(bytes)) => {
                 return Ok(Some(format!("it has {bytes} bytes instead of {wanted}")));
             }
-            Some(_) => {}
+            Ok(None) => return Ok(Some("it is not there".to_owned())),
+            Err(error) => return unreadable(error),
         }
         match store.blobs().get(&release.digest).await {
             Ok(Some(_)) => Ok(None),
             Ok(None) => Ok(Some("it is not there".to_owned())),
-            Err(error @ keyway_store::Error::Corrupt { .. }) => Ok(Some(error.to_string())),
-            Err(error) => Err(error.into()),
+            Err(error) => unreadable(error),
         }
+    }
+}
+
+/// A file that cannot be read is as good as lost, and says nothing about the others; being short of descriptors passes.
+fn unreadable(error: keyway_store::Error) -> Result<Option<String>, Fault> {
+    use keyway_store::Error::{Corrupt, Unavailable};
+    match error {
+        error @ (Corrupt { .. } | Unavailable { .. }) => Ok(Some(error.to_string())),
+        error => Err(error.into()),
     }
 }
 

@@ -108,6 +108,11 @@ pub(super) fn check(text: &str, variables: &Variables) -> Result<Url, String> {
         return Err("has letters that do not belong in a URL, or a placeholder".to_owned());
     }
     let (authority, rest) = authority(text).ok_or("is no https URL")?;
+    // What a customer says must not decide which parameter it is.
+    let query = text.split_once('?').map_or("", |(_, query)| query);
+    if query.split('&').any(|pair| pair.split('=').next().is_some_and(|name| name.contains('{'))) {
+        return Err("has a placeholder in the name of a parameter".to_owned());
+    }
     for piece in pieces(text)? {
         if let Piece::Name(name) = piece
             && variables.get(name).is_none_or(|variable| variable.text)

@@ -11,7 +11,6 @@ use keyway_core::limits::{CONFIG_BYTES_MAX, REASON_BYTES_MAX};
 use keyway_core::release::Release;
 use keyway_core::{Code, Digest, Fault};
 use keyway_store::model::{By, Config, ConfigGeneration, Entry as AuditEntry, TakenConfig};
-use serde_json::Value;
 
 use super::{Releases, Shared, not_pinned};
 
@@ -45,13 +44,11 @@ struct Content {
 // === impl Releases ===
 
 impl Releases {
-    /// Sets an installation's configuration, held against the schema of what it runs. `json` is kept; `value` is the same
-    /// to look at, and may be less exact.
+    /// Sets an installation's configuration, held against the schema of what it runs. `json` is kept as it is written.
     pub async fn set_config(
         &self,
         installation: Installation,
         json: &str,
-        value: &Value,
         actor: Actor,
     ) -> Result<Config, Fault> {
         let json = json.to_owned();
@@ -62,7 +59,7 @@ impl Releases {
         let _changing = self.shared.changing.lock().await;
         let declared = self.shared.declared(&installation).await?;
         let declared = declared.ok_or_else(|| not_pinned(&installation))?;
-        keyway_artifacts::schema::check_config(&declared.descriptor, value)?;
+        keyway_artifacts::schema::check_config(&declared.descriptor, &json)?;
         let before = self.shared.store.config(&installation).await?;
         let by = self.shared.by(&actor, None);
         let content = Content { json: Some(json), back_to: None };
@@ -307,7 +304,5 @@ fn said(about: &ConfigGeneration) -> String {
 
 /// Holds a configuration that was set against a release.
 fn fits(release: &Release, json: &str) -> Result<(), Fault> {
-    let value = serde_json::from_str(json)
-        .map_err(|error| Fault::new(Code::Internal, "stored configuration").caused_by(error))?;
-    keyway_artifacts::schema::check_config(&release.descriptor, &value)
+    keyway_artifacts::schema::check_config(&release.descriptor, json)
 }

@@ -147,8 +147,11 @@ impl Bench {
     }
 
     async fn configure(&self, tenant: &str, config: &serde_json::Value) -> Result<u64, Fault> {
-        let (json, actor) = (config.to_string(), "ann".parse().unwrap());
-        let set = self.releases.set_config(of(tenant), &json, config, actor).await;
+        self.configure_as(tenant, &config.to_string()).await
+    }
+
+    async fn configure_as(&self, tenant: &str, config: &str) -> Result<u64, Fault> {
+        let set = self.releases.set_config(of(tenant), config, "ann".parse().unwrap()).await;
         set.map(|config| config.about.generation)
     }
 

@@ -22,7 +22,7 @@ enum Step {
 
 const RELEASES: [&str; 3] = ["1.0.0", "2.0.0", "3.0.0"];
 
-const CONFIGS: [&str; 3] = [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"m":1}"#];
+const CONFIGS: [&str; 3] = [r#"{"n":1}"#, r#"{"n":1e400}"#, r#"{"m":1}"#];
 
 /// A configuration: one of `CONFIGS`, or none.
 type Content = Option<usize>;
@@ -186,10 +186,7 @@ async fn take(bench: &Bench, step: &Step) -> Outcome {
         Step::Unpin => bench.unpin("acme", None).await.map(drop),
         Step::SetDefault(release) => bench.set_default(RELEASES[release]).await.map(drop),
         Step::UnsetDefault => bench.unset_default().await.map(drop),
-        Step::Configure(content) => {
-            let value = serde_json::from_str(CONFIGS[content]).unwrap();
-            bench.configure("acme", &value).await.map(drop)
-        }
+        Step::Configure(content) => bench.configure_as("acme", CONFIGS[content]).await.map(drop),
         Step::RemoveConfig => {
             let actor = "ann".parse().unwrap();
             bench.releases.remove_config(of("acme"), actor).await.map(drop)

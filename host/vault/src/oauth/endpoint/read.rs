@@ -88,7 +88,8 @@ fn without(oauth: &Oauth, response: &Answer, fields: &Fields) -> Option<Refused>
         return Some(refused(named, retry_after(response)));
     }
     let problem = "the token endpoint's answer is an error that nobody has a name for";
-    fields.get("error").map(|_| Refused::Unclear(problem.to_owned()))
+    let error = fields.get("error").filter(|error| !is_empty(error));
+    error.map(|_| Refused::Unclear(problem.to_owned()))
 }
 
 /// How long a token lives where the answer does not say.

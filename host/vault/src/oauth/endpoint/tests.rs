@@ -291,6 +291,9 @@ async fn tokens_are_read_of_an_answer_that_cannot_be() {
         (r#"{"data":{"access_token":"a","refresh_token":"r"},"n":NaN}"#, Some("a"), Some("r")),
         (r#"{"access_token":7,"refresh_token":"r"}"#, None, Some("r")),
         (r#"{"token_type":"bearer","refresh_token":"r"}"#, None, Some("r")),
+        // An error that is empty is none.
+        (r#"{"error":null,"refresh_token":"r"}"#, None, Some("r")),
+        (r#"{"error":"","data":{"access_token":"a"}}"#, Some("a"), None),
     ] {
         let provider = Provider::answering(200, "application/json", body);
         let refused = provider.asked(json!({}), client(None), machine()).await.unwrap_err();
