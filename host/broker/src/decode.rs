@@ -80,6 +80,15 @@ pub(crate) fn coded(headers: &HeaderMap) -> bool {
     !matches!(coding(headers), Ok(None))
 }
 
+/// Whether a body that begins like this is coded as its headers say: some say so of what is plain.
+pub(crate) fn is_coded(headers: &HeaderMap, begin: &[u8]) -> bool {
+    match coding(headers) {
+        Ok(Some(coding)) => coding.begins(begin),
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
 /// The one coding there is. Two would multiply what one may inflate, and nobody sends two.
 fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Stop> {
     let refuse = |detail| Stop::new(Reason::EncodingRefused, detail);

@@ -18,6 +18,8 @@ pub(crate) struct Mask {
     scrubber: Scrubber,
     /// What may say which kind of body it is, until there is a first piece.
     headers: Option<HeaderMap>,
+    /// Whether it is compressed: inside such bytes nothing can be seen.
+    blind: bool,
     /// For secrets that are only looked for as values.
     reader: Option<Reader>,
     held: BytesMut,
@@ -29,11 +31,11 @@ pub(crate) struct Mask {
 
 impl Mask {
     pub(crate) fn of(scrubber: &Scrubber, headers: &HeaderMap) -> Option<Self> {
-        // Inside compressed bytes nothing can be seen.
-        let masks = !scrubber.is_empty() && !decode::coded(headers);
-        masks.then(|| Self {
+        let told = !scrubber.values().is_empty() || decode::coded(headers);
+        (!scrubber.is_empty()).then(|| Self {
             scrubber: scrubber.clone(),
-            headers: (!scrubber.values().is_empty()).then(|| headers.clone()),
+            headers: told.then(|| headers.clone()),
+            blind: false,
             reader: None,
             held: BytesMut::new(),
             masked: false,
@@ -47,7 +49,12 @@ impl Mask {
 
     pub(crate) fn push(&mut self, data: Bytes) -> Bytes {
         if let Some(headers) = self.headers.take_if(|_| !data.is_empty()) {
-            self.reader = Some(Reader::new(Kind::of(&headers, &data)));
+            self.blind = decode::is_coded(&headers, &data);
+            let values = !self.scrubber.values().is_empty() && !self.blind;
+            self.reader = values.then(|| Reader::new(Kind::of(&headers, &data)));
+        }
+        if self.blind {
+            return data;
         }
         // Nearly always: nothing was held back, nothing is found, and nothing has to be held back.
         let plain = self.held.is_empty() && self.reader.is_none();
@@ -171,6 +178,39 @@ mod tests {
 
     fn of(secret: &str) -> Scrubber {
         Secrets::default().secret(secret).scrubber()
+    }
+
+    fn coded(coding: &'static str) -> HeaderMap {
+        let label = (http::header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+        HeaderMap::from_iter([label])
+    }
+
+    #[test]
+    fn a_body_is_compressed_by_its_bytes_and_not_by_its_label_alone() {
+        let secret = "S3CRET-t0ken_value";
+        let plain = Bytes::from(format!("you sent {secret}!"));
+        let mut mask = Mask::of(&of(secret), &coded("gzip")).unwrap();
+        let shown = [mask.push(plain.clone()), mask.finish()].concat();
+        assert_eq!(shown, format!("you sent {}!", "*".repeat(secret.len())).as_bytes());
+        assert!(mask.masked);
+        let packed = Bytes::from([b"\x1f\x8b".as_slice(), &plain].concat());
+        let mut mask = Mask::of(&of(secret), &coded("gzip")).unwrap();
+        assert_eq!([mask.push(packed.clone()), mask.finish()].concat(), packed);
+        assert!(!mask.masked);
+    }
+
+    #[test]
+    fn white_space_behind_a_short_secret_is_not_held_for_ever() {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/json"))]);
+        let mut mask = Mask::of(&of("hunter2"), &headers).unwrap();
+        let mut out = mask.push(Bytes::from_static(b"[\"hunter2\"")).to_vec();
+        for _ in 0..1_000 {
+            out.extend_from_slice(&mask.push(Bytes::from_static(b"          ")));
+            assert!(mask.held() < 200, "{}", mask.held());
+        }
+        out.extend_from_slice(&mask.finish());
+        assert!(out.starts_with(b"[\"*******\" "), "it is masked all the same");
+        assert_eq!(out.len(), 10 + 10_000);
     }
 
     /// In lines of this length, each ended by `with`.

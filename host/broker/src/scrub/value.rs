@@ -13,6 +13,10 @@ use zeroize::Zeroizing;
 /// Bytes that one byte of a value has at most when it is written: `\u0061`.
 const ESCAPED_BYTES_MAX: usize = 6;
 
+/// White space behind a string of JSON that is waited through for the colon of a key. Nobody writes so much before one, and
+/// what waits is held.
+const SPACE_BYTES_MAX: usize = 64;
+
 /// How a body says which of it are values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -172,8 +176,9 @@ impl Reader {
                 && serde_json::from_slice::<Cow<'_, str>>(raw)
                     .is_ok_and(|text| is_one(values, &text));
             if one {
-                match piece[end..].iter().find(|byte| !byte.is_ascii_whitespace()) {
-                    None if !last => {
+                let behind = &piece[end..];
+                match behind.iter().find(|byte| !byte.is_ascii_whitespace()) {
+                    None if !last && behind.len() <= SPACE_BYTES_MAX => {
                         found.open = Some(at);
                         return found;
                     }
