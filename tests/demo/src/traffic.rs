@@ -142,6 +142,10 @@ impl Caller {
             let outcome = self.http.try_send(method, path, "application/json", body).await;
             let ended = Instant::now();
             match outcome {
+                // It is there again, and says itself that it is not ready.
+                Ok(reply) if starting(&reply) && self.shared.outage.met(sent, ended) => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
                 Ok(reply) => {
                     self.answered_at = ended;
                     let digest = reply.header("keyway-digest");
@@ -156,6 +160,11 @@ impl Caller {
         }
         self.ledger.failures.push(format!("no answer after {RETRIES_MAX} tries"));
     }
+}
+
+/// Whether a host answers that it is loading its releases.
+fn starting(reply: &harness::Reply) -> bool {
+    reply.status == http::StatusCode::SERVICE_UNAVAILABLE && reply.json()["code"] == "starting"
 }
 
 // === impl Ledger ===
