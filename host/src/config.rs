@@ -164,6 +164,13 @@ impl Config {
             );
             return Err(ConfigError::Contradiction(problem));
         }
+        let public = self.connect.public_url.as_ref().and_then(|url| url.host());
+        if let Some(host) = public.filter(|host| self.proxy.takes(host)) {
+            let problem = format!(
+                "connect.public-url is at `{host}`, which proxy.domain makes the address of an installation: no page would be found there"
+            );
+            return Err(ConfigError::Contradiction(problem));
+        }
         Ok(self)
     }
 }
@@ -237,6 +244,17 @@ mod tests {
     fn unknown_keys_are_errors() {
         assert!(toml::from_str::<Config>("[server]\ndrain-tme = \"1s\"").is_err());
         assert!(toml::from_str::<Config>("[nothing]").is_err());
+    }
+
+    #[test]
+    fn the_public_url_is_no_address_of_an_installation() {
+        let check = |name: &str| {
+            let text = format!("[connect]\npublic-url = \"http://{name}.localhost:8700\"");
+            toml::from_str::<Config>(&text).unwrap().check().map(drop).map_err(|e| e.to_string())
+        };
+        assert_eq!(check("keyway"), Ok(()));
+        let refused = check("x4nzqx6tmahqmtqwisti2aurge").unwrap_err();
+        assert!(refused.contains("connect.public-url is at"), "{refused}");
     }
 
     #[test]

@@ -53,8 +53,7 @@ pub(crate) fn fit(config: &mut Config, limit: u64) -> anyhow::Result<()> {
         "the limit on open files is {limit}, and a host needs {LIMIT_MIN} at least: raise it (`ulimit -n`, `LimitNOFILE=`)"
     );
     let callers = config.api.connections_max as u64;
-    // Each call may have a connection of its own beside those that are kept unused.
-    let providers = (config.egress.limits.idle_max + config.calls.calls_max) as u64;
+    let providers = config.egress.limits.connections_max as u64;
     let shares = share(limit, callers, providers);
     if shares.callers < callers {
         let needed = OWN + callers + providers;
@@ -65,21 +64,25 @@ pub(crate) fn fit(config: &mut Config, limit: u64) -> anyhow::Result<()> {
             connections = shares.callers,
             "the limit on open files is too low for api.connections-max: fewer callers can be connected at once"
         );
-        // One address keeps its part of them.
-        let peer = config.api.peer_connections_max as u64 * shares.callers / callers.max(1);
-        config.api.peer_connections_max = number(peer.max(1));
+        // One address keeps its part of them, and so does one token.
+        let api = &mut config.api;
+        for part in [&mut api.peer_connections_max, &mut api.token_connections_max] {
+            *part = number((*part as u64 * shares.callers / callers.max(1)).max(1));
+        }
         config.api.connections_max = number(shares.callers);
     }
     if shares.providers < providers {
+        let limits = &mut config.egress.limits;
+        limits.connections_max = number(shares.providers);
         // A kept connection is only a saving: those under way come first.
-        let kept = number(shares.providers / 2).min(config.egress.limits.idle_max);
+        limits.idle_max = number(shares.providers / 2).min(limits.idle_max);
         tracing::warn!(
             limit,
-            configured = config.egress.limits.idle_max,
-            idle_max = kept,
-            "the limit on open files is too low for egress.limits.idle-max: fewer unused connections are kept"
+            configured = providers,
+            connections = limits.connections_max,
+            idle_max = limits.idle_max,
+            "the limit on open files is too low for egress.limits.connections-max: fewer connections to providers are open at once"
         );
-        config.egress.limits.idle_max = kept;
     }
     tracing::info!(limit, connections_max = config.api.connections_max, "open files");
     Ok(())
@@ -103,7 +106,7 @@ mod tests {
     #[test]
     fn shares_never_add_up_to_more_than_there_is() {
         for limit in LIMIT_MIN..12_000 {
-            for (callers, providers) in [(4_096, 2_024), (100_000, 10), (10, 100_000), (1, 1)] {
+            for (callers, providers) in [(4_096, 4_096), (100_000, 10), (10, 100_000), (1, 1)] {
                 let shares = share(limit, callers, providers);
                 let own = limit - shares.callers - shares.providers;
                 assert!(own >= OWN.min(limit / 2), "{limit}: {shares:?}");
@@ -123,6 +126,8 @@ mod tests {
 
         fit(&mut config, 1_024).unwrap();
         assert_eq!(config.api.connections_max, 416);
+        assert_eq!((config.api.peer_connections_max, config.api.token_connections_max), (208, 208));
+        assert_eq!(config.egress.limits.connections_max, 416);
         assert_eq!(config.egress.limits.idle_max, 208);
 
         fit(&mut Config::default(), LIMIT_MIN).unwrap();

@@ -86,6 +86,42 @@ async fn no_token_of_this_host_leaves_in_any_form() {
     }
 }
 
+/// Catches a key that a client puts into its forms, its JSON or its files.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_of_this_host_leaves_in_a_body() {
+    let (_mirror, mut setup) = mirrored("acme").await;
+    let token = issue(&mut setup, caller("app")).await;
+    let bearer = format!("Bearer {token}");
+    let headers = [("host", "x"), ("authorization", &*bearer)];
+    let address = setup.host.address;
+    let post = async |body: String| {
+        ask_at(address, Method::POST, &proxy("acme", "/back"), &headers, body).await
+    };
+    let later = issue(&mut setup, caller("later")).await;
+    for foreign in [&token, &setup.host.token, &later] {
+        for form in [
+            format!("grant=x&client_secret={foreign}"),
+            format!("{{\"key\":\"{foreign}\"}}"),
+            STANDARD.encode(format!("user:{foreign}")),
+            foreign.replace('_', "%5F"),
+            format!("{}{foreign}", "x".repeat(200_000)),
+        ] {
+            let got = post(form.clone()).await;
+            assert_eq!((got.status, got.code().as_str()), (400, "invalid-request"), "{form:.100}");
+            assert!(!got.body.windows(foreign.len()).any(|bytes| bytes == foreign.as_bytes()));
+        }
+    }
+    // What only looks like one is common in files.
+    let other = format!("kw_{}", "A".repeat(43));
+    for body in [other.clone(), STANDARD.encode(&other), token[..45].to_owned()] {
+        let got = post(body.clone()).await;
+        assert_eq!((got.status, &*got.body), (200, body.as_bytes()));
+    }
+    let rows = setup.http.get("/v1/environments/dev/exchanges?limit=50").await.ok().json();
+    assert!(!rows.to_string().contains(&token));
+    assert!(rows.to_string().contains("token-in-body"), "{rows}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_token_reaches_what_it_is_bound_to_and_nothing_else() {
     let (_mirror, mut setup) = mirrored("acme").await;

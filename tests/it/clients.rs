@@ -83,6 +83,53 @@ fn options(url: &str, token: &str) -> Vec<String> {
     vec![format!("--url={url}"), format!("--token={token}")]
 }
 
+/// Where a client connects to, as the system sees it: below `strace`, whatever in it connects. None where there is no
+/// `strace`, or no tracing.
+async fn connects(script: &'static str, options: Vec<String>) -> Option<Vec<String>> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("trace");
+    let tracing = std::process::Command::new("strace")
+        .args(["-f", "-q", "-o"])
+        .arg(&trace)
+        .arg("true")
+        .status();
+    if !tracing.is_ok_and(|status| status.success()) {
+        eprintln!("left out: no strace, or no tracing here");
+        return None;
+    }
+    let below = ["strace", "-f", "-q", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o"];
+    let mut below: Vec<String> = below.map(str::to_owned).to_vec();
+    below.push(trace.to_str().expect("text").to_owned());
+    let output = crate::proxy::client_below(below, script, options).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let text = std::fs::read_to_string(&trace).expect("it was traced");
+    let named = text.lines().filter(|line| line.contains("sa_family=AF_INET"));
+    Some(named.map(str::to_owned).collect())
+}
+
+/// Catches a client, or something in it, that talks to anybody but this machine: its own guard sees only what goes through
+/// Node's sockets.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_client_sends_a_byte_elsewhere() {
+    let mut world = World::new().await;
+    for (script, tenant) in [
+        ("clients/stripe.mjs", "stripe"),
+        ("clients/zendesk.mjs", "zendesk"),
+        ("clients/github.mjs", "github"),
+    ] {
+        let token = world.caller(tenant).await;
+        let [host_url, _] = world.addresses(tenant).await;
+        let Some(connects) = connects(script, options(&host_url, &token)).await else { return };
+        let port = format!("htons({})", world.setup.host.address.port());
+        assert!(connects.iter().any(|line| line.contains(&port)), "{script}: {connects:#?}");
+        let loopback = |line: &&String| {
+            line.contains("inet_addr(\"127.") || line.contains("inet_pton(AF_INET6, \"::1\"")
+        };
+        let elsewhere: Vec<_> = connects.iter().filter(|line| !loopback(line)).collect();
+        assert!(elsewhere.is_empty(), "{script}: {elsewhere:#?}");
+    }
+}
+
 /// Runs a client at each of these addresses; the host's log and the vendors see no more than they should.
 async fn runs(script: &'static str, tenant: &str, addresses: impl Fn([String; 2]) -> Vec<String>) {
     let mut world = World::new().await;

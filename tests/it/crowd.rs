@@ -116,6 +116,113 @@ async fn a_reader_that_never_reads_is_cut_while_a_slow_one_gets_everything() {
     tokio::time::timeout(PATIENCE, cut).await.expect("two seconds are over");
 }
 
+/// A provider that takes connections and says nothing.
+async fn silent() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            kept.push(stream);
+        }
+    });
+    address
+}
+
+/// A host with few files whose provider says nothing, and a token that may call there.
+async fn with_silent_provider(config: &str) -> (Setup, String) {
+    let place = Place::new(&[config, &stand_in("api.example.com", silent().await)].concat());
+    let host = place.start().files_max(FILES).run().expect("few files, and enough");
+    let mut setup = place.started(Ok(host));
+    setup.publish("pages").await.ok();
+    setup.pin("acme", "fixtures/pages", "1.0.0").await;
+    let slot = path("acme", "fixtures/pages", "/connections/token");
+    setup.http.put(&slot, json!({"token": "some-token"})).await.ok();
+    let grant = json!({"name": "app", "role": "caller", "environments": ["dev"]});
+    let issued = setup.http.post("/v1/tokens", grant).await.ok().json();
+    let token = issued["secret"].as_str().expect("text").to_owned();
+    (setup, token)
+}
+
+/// A request through the proxy, on a connection of its own.
+async fn proxied(address: SocketAddr, token: &str) -> TcpStream {
+    let mut stream = connect(address).await;
+    let target = path("acme", "fixtures/pages", "/proxy/x");
+    let ask = format!("GET {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(ask.as_bytes()).await.expect("it listens");
+    stream
+}
+
+/// What comes on a connection until it has a whole head and the beginning of a body.
+async fn answered(stream: &mut TcpStream) -> String {
+    let mut seen = vec![0; 4_096];
+    let read = tokio::time::timeout(PATIENCE, stream.read(&mut seen)).await.expect("answered");
+    seen.truncate(read.expect("not cut"));
+    String::from_utf8(seen).expect("text")
+}
+
+/// Catches one caller's token that takes all places, with requests that are all being answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_token_does_not_take_all_connections() {
+    let config = "[api]\npeer-connections-max = 4096\n[calls]\ntime-max = \"60s\"\n";
+    let (mut setup, token) = with_silent_provider(config).await;
+    let address = setup.host.address;
+    let mut greedy = Vec::new();
+    for _ in 0..40 {
+        greedy.push(proxied(address, &token).await);
+    }
+    // Of 64 places, half are this token's.
+    let mut refused = answered(&mut greedy[32]).await;
+    for stream in &mut greedy[33..] {
+        refused.push_str(&answered(stream).await);
+    }
+    assert_eq!(refused.matches("HTTP/1.1 503 ").count(), 8, "{refused}");
+    assert!(refused.contains("token `app` has as many connections"), "{refused}");
+    is_served(&mut setup).await;
+    // Where some are done, there is room again.
+    greedy.truncate(31);
+    let room = async {
+        loop {
+            let mut stream = proxied(address, &token).await;
+            let mut byte = [0];
+            let waits = tokio::time::timeout(Duration::from_millis(300), stream.read(&mut byte));
+            if waits.await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, room).await.expect("its own places are its own again");
+}
+
+/// Catches connections to providers that take the files of the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_providers_are_bounded_by_the_files_there_are() {
+    let config = "[api]\npeer-connections-max = 4096\ntoken-connections-max = 4096\n\
+        [egress.limits]\nconnections-max = 20\nexchange-timeout = \"3s\"\n";
+    let (mut setup, token) = with_silent_provider(config).await;
+    let address = setup.host.address;
+    let mut all = Vec::new();
+    for _ in 0..40 {
+        all.push(proxied(address, &token).await);
+    }
+    let before = open_files(setup.host.id());
+    let mut ends = Vec::new();
+    for stream in &mut all {
+        ends.push(answered(stream).await);
+    }
+    let count = |code: &str| ends.iter().filter(|end| end.contains(code)).count();
+    assert_eq!(count("\"connections-exhausted\""), 20, "{}", ends[39]);
+    assert_eq!(count("\"exchange-timeout\""), 20, "{}", ends[0]);
+    assert!(before < FILES, "{before} files");
+    is_served(&mut setup).await;
+}
+
+/// Files that the process has open.
+fn open_files(id: u32) -> u64 {
+    let open = std::fs::read_dir(format!("/proc/{id}/fd")).expect("it runs");
+    open.count() as u64
+}
+
 #[test]
 fn a_host_without_room_for_its_own_files_says_so() {
     let ended = Place::new("").start().files_max(63).run().err().expect("no start");
@@ -123,7 +230,6 @@ fn a_host_without_room_for_its_own_files_says_so() {
     assert!(ended.said.contains("the limit on open files is 63"), "{}", ended.said);
 }
 
-/// What the process has open now.
 /// The number that the next file of the host gets: the system gives the lowest that is free.
 fn next_file(id: u32) -> u64 {
     let folder = format!("/proc/{id}/fd");

@@ -227,12 +227,23 @@ pub(crate) async fn client(script: &'static str, options: Vec<String>) -> Value 
 
 /// The same, however it ends.
 pub(crate) async fn client_output(script: &'static str, options: Vec<String>) -> Output {
+    client_below(Vec::new(), script, options).await
+}
+
+/// The same, started by these words, if there are any.
+pub(crate) async fn client_below(
+    below: Vec<String>,
+    script: &'static str,
+    options: Vec<String>,
+) -> Output {
     let parties = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/parties"));
     let installed = parties.join("node_modules/.package-lock.json");
     assert!(installed.exists(), "no {}: run script/parties", installed.display());
     let run = tokio::task::spawn_blocking(move || {
-        let mut node = Command::new("node");
-        node.arg(parties.join(script)).args(options).stdin(Stdio::null());
+        let words = below.iter().map(String::as_str).chain(["node"]);
+        let words: Vec<&str> = words.collect();
+        let mut node = Command::new(words[0]);
+        node.args(&words[1..]).arg(parties.join(script)).args(options).stdin(Stdio::null());
         node.output().expect("node starts: script/parties says what it needs")
     });
     run.await.expect("no panic")
@@ -351,6 +362,48 @@ async fn big_bodies_go_both_ways_and_are_not_held() {
     assert!(got.body == upload, "{} bytes came back", got.body.len());
     let grown = resident(setup.host.id()).saturating_sub(before);
     assert!(grown < BIG_BYTES / 2, "the host keeps {grown} bytes");
+}
+
+/// Catches a request that counts no more once its answer has begun, while its caller still reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_counts_until_its_last_byte_is_read() {
+    let (_mirror, mut setup) = mirrored("acme").await;
+    let request = Request::get(proxy("acme", "/big"))
+        .header(header::HOST, "x")
+        .header(header::AUTHORIZATION, format!("Bearer {}", setup.host.token))
+        .body(Full::<Bytes>::default())
+        .expect("a valid request");
+    #[expect(clippy::disallowed_methods, reason = "the test talks to the host that it started")]
+    let stream = TcpStream::connect(setup.host.address).await.expect("it listens");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("http");
+    tokio::spawn(connection);
+    let mut answer = sender.send_request(request).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let gauges = ["keyway_calls_running", "keyway_broker_in_flight"];
+    for gauge in gauges {
+        assert_eq!(setup.metric(gauge, &[]).await, 1.0, "{gauge}, and nothing was read");
+    }
+    let mut bytes = 0;
+    while bytes < BIG_BYTES {
+        let frame = answer.frame().await.expect("more of it").expect("not cut");
+        let before = bytes;
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if before < BIG_BYTES / 2 && bytes >= BIG_BYTES / 2 {
+            for gauge in gauges {
+                assert_eq!(setup.metric(gauge, &[]).await, 1.0, "{gauge}, and half was read");
+            }
+        }
+    }
+    let ended = async {
+        for gauge in gauges {
+            while setup.metric(gauge, &[]).await != 0.0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+    };
+    let patience = std::time::Duration::from_secs(20);
+    tokio::time::timeout(patience, ended).await.expect("it is over with its last byte");
 }
 
 /// The most memory that a process has had so far.

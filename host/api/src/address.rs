@@ -1,8 +1,9 @@
 //! Addresses by host name: which request is for an installation and not for the API, and how its caller sees this host.
 //!
 //! `{label}.{domain}` stands for an installation ([`keyway_core::address`]): everything that is asked of such a host name
-//! goes through the proxy, and nothing of it reaches the API. Only names right below the domain mean anything; whatever else
-//! `Host` says, the request is one to the API. Which installation a label stands for is looked up once it is known who asks,
+//! goes through the proxy, and nothing of it reaches the API. Only labels as this host makes them, right below the domain,
+//! mean anything; whatever else `Host` says, the request is one to the API: somebody may call the host itself
+//! `keyway.localhost`. Which installation a label stands for is looked up once it is known who asks,
 //! so that nobody learns without a token who the tenants are.
 
 use std::net::SocketAddr;
@@ -69,7 +70,7 @@ pub(crate) fn asked<'r>(config: &Config, request: &'r Request) -> Result<Option<
     Ok(host.and_then(|host| below(&config.domain, host)))
 }
 
-/// What stands below a domain in the value of `Host`.
+/// The label that stands below a domain in the value of `Host`.
 fn below<'h>(domain: &Domain, host: &'h str) -> Option<&'h str> {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -78,8 +79,7 @@ fn below<'h>(domain: &Domain, host: &'h str) -> Option<&'h str> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let at = name.len().checked_sub(domain.0.len())?;
     let (rest, end) = name.split_at_checked(at)?;
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    let label = rest.strip_suffix('.').filter(|rest| rest.bytes().all(plain))?;
+    let label = rest.strip_suffix('.').filter(|rest| rest.parse::<Label>().is_ok())?;
     end.eq_ignore_ascii_case(&domain.0).then_some(label)
 }
 
@@ -141,6 +141,15 @@ fn encoded(text: &str) -> String {
 /// The label of an installation, and of a slot and a user where they are given.
 pub(crate) fn label(installation: Installation, slot: Option<Slot>, user: Option<User>) -> String {
     Label::of(&Address { installation, slot, user }).to_string()
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Whether a name stands for an installation, or would if there were one.
+    pub fn takes(&self, host: &str) -> bool {
+        below(&self.domain, host).is_some()
+    }
 }
 
 // === impl Seen ===
@@ -208,6 +217,9 @@ mod tests {
 
     use super::*;
 
+    /// A label, as `host/core/src/address.rs` makes them.
+    const ONE: &str = "x4nzqx6tmahqmtqwisti2aurge";
+
     fn domain(text: &str) -> Domain {
         text.to_owned().try_into().unwrap()
     }
@@ -215,14 +227,16 @@ mod tests {
     #[test]
     fn only_names_below_the_domain_mean_anything() {
         let proxy = domain("Proxy.Example.com");
-        let label = |host| below(&proxy, host);
-        for host in
-            ["abc.proxy.example.com", "abc.PROXY.example.com:443", "abc.proxy.example.com.:8700"]
-        {
-            assert_eq!(label(host), Some("abc"), "{host}");
+        let label = |host: &str| below(&proxy, host).map(str::to_owned);
+        for host in ["proxy.example.com", "PROXY.example.com:443", "proxy.example.com.:8700"] {
+            for one in [ONE, &ONE.to_ascii_uppercase()] {
+                assert_eq!(label(&format!("{one}.{host}")).as_deref(), Some(one), "{host}");
+            }
         }
-        assert_eq!(label("ABC.proxy.example.com"), Some("ABC"));
-        assert_eq!(label("a.b.proxy.example.com"), Some("a.b"), "and no installation has it");
+        // The host itself, and what else an operator calls so.
+        for other in ["keyway", "www", "abc", "a.b", &ONE[1..], &format!("{ONE}.b")] {
+            assert_eq!(label(&format!("{other}.proxy.example.com")), None, "{other}");
+        }
         for host in [
             "",
             "proxy.example.com",
@@ -241,10 +255,11 @@ mod tests {
             "[::1]:8700",
             "äbc.proxy.example.com",
         ] {
-            assert_eq!(label(host), None, "{host}");
+            assert_eq!(label(&host.replace("abc", ONE)), None, "{host}");
         }
-        assert_eq!(below(&Domain::default(), "abc.localhost:8700"), Some("abc"));
-        assert_eq!(below(&Domain::default(), "localhost:8700"), None);
+        let config = Config::default();
+        assert!(config.takes(&format!("{ONE}.localhost:8700")));
+        assert!(!config.takes("localhost:8700") && !config.takes("keyway.localhost:8700"));
     }
 
     #[test]
@@ -256,12 +271,14 @@ mod tests {
             let request = request.body(Body::empty()).unwrap();
             asked(&config, &request).map(|label| label.map(str::to_owned)).map_err(|f| f.code)
         };
-        let one = Ok(Some("one".to_owned()));
-        assert_eq!(ask("/x", &["one.localhost"]), one);
-        assert_eq!(ask("http://one.localhost/x", &["two.localhost"]), one);
-        assert_eq!(ask("http://127.0.0.1/x", &["two.localhost"]), Ok(None));
+        let (one, two) =
+            (format!("{ONE}.localhost"), format!("{}.localhost", ONE.replace('x', "y")));
+        let found = Ok(Some(ONE.to_owned()));
+        assert_eq!(ask("/x", &[&one]), found);
+        assert_eq!(ask(&format!("http://{one}/x"), &[&two]), found);
+        assert_eq!(ask("http://127.0.0.1/x", &[&two]), Ok(None));
         assert_eq!(ask("/x", &[]), Ok(None));
-        assert_eq!(ask("/x", &["one.localhost", "two.localhost"]), Err(Code::InvalidRequest));
+        assert_eq!(ask("/x", &[&one, &two]), Err(Code::InvalidRequest));
     }
 
     #[test]

@@ -113,6 +113,8 @@ pub struct Limits {
     /// Open connections from one address, or one network of 64 bits of IPv6. Behind a proxy every caller has the
     /// proxy's address.
     pub peer_connections_max: usize,
+    /// Open connections on which one token was shown last: half of them, so that no token takes all.
+    pub token_connections_max: usize,
     /// Time for which a peer may keep the host waiting in the middle of a message: while it takes nothing of an answer
     /// that is ready, or sends nothing of a body that is wanted.
     #[serde(with = "keyway_core::humane")]
@@ -191,6 +193,7 @@ impl Default for Limits {
             connections_max: 4_096,
             known_connections_min: 1_024,
             peer_connections_max: 2_048,
+            token_connections_max: 2_048,
             stall_max: Duration::from_secs(30),
             rate_bytes_min: 1 << 10,
             header_time_max: Duration::from_secs(30),

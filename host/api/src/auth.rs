@@ -14,14 +14,16 @@ mod presented;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::{HeaderMap, Method};
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 use keyway_core::ids::{Actor, Environment, Installation, User};
-use keyway_core::ports::Clock;
+use keyway_core::ports::{Clock, IssuedTokens};
 use keyway_core::{Code, Digest, Fault};
 use keyway_vault::Tokens;
 use keyway_vault::model::{Bounds, Role, Token, Verb};
+use keyway_vault::tokens;
 
 use crate::contract::Access;
+use crate::serve::TokenMark;
 
 /// Tokens known at once. Beyond it all are forgotten and looked up again: a host with more tokens in
 /// use within moments has other worries.
@@ -36,10 +38,16 @@ pub(crate) struct Auth {
 
 #[derive(Default)]
 struct Known {
-    /// Counts up with each revocation: what was looked up before one is not kept after it.
+    /// Counts up whenever a token comes or goes: what was looked up before is not kept after it.
     epoch: u64,
     tokens: HashMap<Digest, Arc<Token>>,
+    /// All that there are, once somebody has asked.
+    issued: Option<Arc<Issued>>,
 }
+
+/// All tokens of this host, by their hashes.
+#[derive(Debug)]
+pub(crate) struct Issued(HashSet<Digest>);
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -98,6 +106,37 @@ impl Auth {
         &self.tokens
     }
 
+    /// All tokens that there are. Those whose time is over are among them: no provider may have one either.
+    pub(crate) async fn issued(&self) -> Result<Arc<Issued>, Fault> {
+        let (epoch, issued) = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            (known.epoch, known.issued.clone())
+        };
+        if let Some(issued) = issued {
+            return Ok(issued);
+        }
+        let tokens = self.tokens.list().await?;
+        let issued = Arc::new(Issued(tokens.into_iter().map(|token| token.hash).collect()));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.epoch == epoch {
+            known.issued = Some(Arc::clone(&issued));
+        }
+        Ok(issued)
+    }
+
+    /// Makes a token. Must run to its end, like the end of one.
+    pub(crate) async fn issue(
+        &self,
+        grant: tokens::Grant,
+        actor: &Actor,
+    ) -> Result<tokens::Issued, Fault> {
+        let issued = self.tokens.issue(grant, actor).await;
+        // Even if it failed, as below.
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.changed();
+        issued
+    }
+
     /// Ends a token. Must run to its end: see [`crate::handlers::finish`].
     pub(crate) async fn revoke(&self, name: &Actor, actor: &Actor) -> Result<(), Fault> {
         let revoked = self.tokens.revoke(name, actor).await;
@@ -123,8 +162,22 @@ impl Known {
     }
 
     fn forget(&mut self) {
-        self.epoch += 1;
+        self.changed();
         self.tokens.clear();
+    }
+
+    /// There are other tokens than before.
+    fn changed(&mut self) {
+        self.epoch += 1;
+        self.issued = None;
+    }
+}
+
+// === impl Issued ===
+
+impl IssuedTokens for Issued {
+    fn has(&self, text: &[u8]) -> bool {
+        self.0.contains(&Digest::of(text))
     }
 }
 
@@ -134,6 +187,11 @@ impl Identity {
     /// The name to write down.
     pub(crate) fn actor(&self) -> &Actor {
         &self.0.name
+    }
+
+    /// The token, as connections are counted by it.
+    pub(crate) fn mark(&self) -> TokenMark {
+        TokenMark::of(&self.0.hash)
     }
 
     /// For whom it may publish; none means for everyone.

@@ -103,6 +103,11 @@ impl PublicUrl {
             .map_or_else(|_| self.text.clone(), |url| url.origin().ascii_serialization())
     }
 
+    /// The host name, or the address, in it.
+    pub fn host(&self) -> Option<String> {
+        Url::parse(&self.text).ok()?.host_str().map(str::to_owned)
+    }
+
     /// Whether browsers reach it by TLS.
     pub(crate) const fn secure(&self) -> bool {
         self.secure

@@ -12,15 +12,17 @@ use std::time::Instant;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use axum::handler::Handler;
-use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::{IntoResponse as _, Response};
 use keyway_core::ids::{Actor, Slot, User};
 use keyway_core::{Code, Fault};
+use keyway_vault::model::Verb;
 
 use crate::address;
 use crate::api::Host;
 use crate::auth::Identity;
+use crate::contract::problem::MEDIA_TYPE;
 use crate::contract::{Access, Endpoint};
 use crate::handlers::calls::{USER, user};
 use crate::handlers::proxy::SLOT;
@@ -71,6 +73,8 @@ impl<H: Handler<T, Host>, T: 'static> Answers for Around<H, T> {
         Box::pin(async move {
             let mut observation = Observation::new(&counted);
             let bodiless = request.method() == Method::HEAD;
+            let plain = endpoint.call == Some(Verb::Proxy)
+                && !takes_problems(request.headers(), matches!(found, Found::Host(_)));
             let mut response = match admit(&api, endpoint, (names, found), &mut request).await {
                 Ok(actor) => {
                     observation.actor = actor;
@@ -79,6 +83,9 @@ impl<H: Handler<T, Host>, T: 'static> Answers for Around<H, T> {
                 Err(fault) => Refusal::from(fault).into_response(),
             };
             guard(&mut response);
+            if plain {
+                problem::label_plainly(&mut response);
+            }
             observation.end(&response);
             if bodiless {
                 leave_out_body(&mut response);
@@ -95,6 +102,20 @@ pub(crate) fn unmatched(counted: &Counted, fault: Fault) -> Response {
     guard(&mut response);
     observation.end(&response);
     response
+}
+
+/// Whether a client takes a problem document under its own label: it names it, or takes anything. At an address by host
+/// name nobody knows that this host is there, and some clients look for a message in `application/json` alone.
+fn takes_problems(headers: &HeaderMap, by_host_name: bool) -> bool {
+    let mut accept = headers.get_all(ACCEPT).iter().peekable();
+    let anything = !by_host_name && accept.peek().is_none();
+    let takes = |range: &str| {
+        let range = range.split(';').next().unwrap_or_default().trim();
+        let all = ["*/*", "application/*"].contains(&range) && !by_host_name;
+        all || range.eq_ignore_ascii_case(MEDIA_TYPE)
+    };
+    let mut texts = accept.filter_map(|value| value.to_str().ok());
+    anything || texts.any(|text| text.split(',').any(takes))
 }
 
 /// The answer to a HEAD says how long the one to a GET is (RFC 9110 section 9.3.2).
@@ -134,8 +155,11 @@ async fn admit(
             let public_url = api.config.connect.public_url.as_ref();
             site::check(request.method(), request.headers(), public_url)?;
             let identity = api.auth.identify(request.headers(), endpoint.access).await?;
-            if let Some(member) = request.extensions().get::<Arc<Member>>() {
-                member.know();
+            let member = request.extensions().get::<Arc<Member>>();
+            if member.is_some_and(|member| !member.know(identity.mark())) {
+                let name = identity.actor();
+                let detail = format!("token `{name}` has as many connections as one token may");
+                return Err(Fault::new(Code::Overloaded, detail));
             }
             Some(identity)
         }
@@ -244,5 +268,28 @@ impl Drop for Observation<'_> {
             code = self.code.map(Code::as_str),
             "request",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_no_problem_documents_gets_them_under_a_label_that_it_takes() {
+        let takes = |accept: Option<&'static str>| {
+            let headers = accept.map(|text| (ACCEPT, HeaderValue::from_static(text)));
+            let headers = headers.into_iter().collect();
+            (takes_problems(&headers, false), takes_problems(&headers, true))
+        };
+        for named in ["application/problem+json", "text/html, Application/Problem+JSON;q=0.9"] {
+            assert_eq!(takes(Some(named)), (true, true), "{named}");
+        }
+        for anything in [None, Some("*/*"), Some("application/json, text/plain, */*;q=0.1")] {
+            assert_eq!(takes(anything), (true, false), "{anything:?}");
+        }
+        for other in ["application/json", "application/vnd.github.v3+json", "text/*"] {
+            assert_eq!(takes(Some(other)), (false, false), "{other}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! A caller's client puts its key where the provider wants one: in a header, in the query, in both. Here the key is a token
 //! of this host, and no provider may have it, whatever it may do. A token is known by its looks, so one of another kind, of
 //! another caller, or one that has ended is found as well. It is looked for as it is, percent-encoded (twice at most) and in
-//! base64. Bodies are not looked through: they go through as they come.
+//! base64. Bodies are looked through where they stream, in the broker, and for the tokens that there are: text that only looks
+//! like one is common in files.
 
 use std::borrow::Cow;
 
@@ -11,8 +12,8 @@ use axum::http::{HeaderMap, HeaderName};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use keyway_core::token::stands_in;
 use keyway_core::{Code, Fault};
-use keyway_vault::tokens::stands_in;
 use percent_encoding::percent_decode;
 
 /// Letters of base64 that a token of 46 bytes has at least.

@@ -133,6 +133,13 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// Labels a problem document, if this is one, as JSON and no more, for clients that know nothing of problem documents.
+pub(crate) fn label_plainly(response: &mut Response) {
+    if response.extensions().get::<Noted>().is_some() {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+}
+
 // === impl Trace ===
 
 impl Trace {

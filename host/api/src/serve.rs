@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-pub(crate) use self::crowd::Member;
+pub(crate) use self::crowd::{Member, TokenMark};
 pub(crate) use self::pace::TooSlow;
 
 use self::crowd::{Bounds, Crowd, Seat};
@@ -216,6 +216,7 @@ fn bounds(limits: &Limits) -> Bounds {
         connections_max: limits.connections_max,
         known_min: limits.known_connections_min,
         peer_max: limits.peer_connections_max,
+        token_max: limits.token_connections_max,
     }
 }
 

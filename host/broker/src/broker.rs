@@ -25,7 +25,7 @@ use crate::inject::{self, Loan};
 use crate::ledger::Sketch;
 use crate::limit_error;
 use crate::metrics::Carried;
-use crate::observe::{Progress, Watch};
+use crate::observe::{Progress, Queue, Watch};
 use crate::pace::Paces;
 use crate::payload::Payload;
 use crate::policy::Policy;
@@ -168,7 +168,7 @@ impl Inner {
         // who waits for a provider must not keep the tenant's permits. Whoever sends once more keeps the one it has.
         let mut quota = self.place(origin, &loan, progress.until).await?;
         // Budget: before the first lookup, because asking a name server is work for others too.
-        let _permit = progress.wait(self.budget.acquire(origin, limits)).await;
+        let _permit = progress.wait(Queue::Permit, self.budget.acquire(origin, limits)).await;
         let mut trail = Trail::new(descriptor.redirects);
         let (raw, echoes) = loop {
             sketch.waited();
@@ -262,9 +262,8 @@ impl Inner {
         progress: &mut Progress,
     ) -> Result<Raw, Stop> {
         let (owner, injection) = (Some(&origin.installation), loan.injection.as_deref());
-        let sent = &mut progress.sent;
         let opened =
-            self.wire.open(policy, owner, target, (parts, injection), payload, sent).await?;
+            self.wire.open(policy, owner, target, (parts, injection), payload, progress).await?;
         self.wire.finish(opened, &policy.limits).await
     }
 }
@@ -363,12 +362,15 @@ pub(crate) fn cut(reason: Reason) -> Stop {
 }
 
 pub(crate) fn late(progress: &Progress) -> Stop {
-    if progress.waiting {
-        Stop::new(
-            Reason::BudgetExhausted,
-            "too many exchanges of this call or tenant are under way",
-        )
-    } else {
-        Stop::new(Reason::ExchangeTimeout, "the exchange's time was over before it had ended")
-    }
+    let (reason, detail) = match progress.queue {
+        Some(Queue::Permit) => {
+            (Reason::BudgetExhausted, "too many exchanges of this call or tenant are under way")
+        }
+        Some(Queue::Place) => (
+            Reason::ConnectionsExhausted,
+            "this host has as many connections to providers open as it may",
+        ),
+        None => (Reason::ExchangeTimeout, "the exchange's time was over before it had ended"),
+    };
+    Stop::new(reason, detail)
 }

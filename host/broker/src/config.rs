@@ -125,6 +125,10 @@ pub struct Limits {
     /// 60 s of common load balancers, so that it is rarely the other side that closes first. Default 30s.
     #[serde(with = "keyway_core::humane")]
     pub idle_timeout: Duration,
+    /// Connections to providers that are open, unused ones included. Where there are so many, an unused one gives way, or
+    /// whoever wants another waits in its own time. The host makes it fewer where the limit on open files is too low.
+    /// Default 4096: four exchanges for each of the calls that there may be.
+    pub connections_max: usize,
     /// Unused connections kept for one host of one installation. Default 64: a tenant's whole budget.
     pub idle_per_host_max: usize,
     /// Unused connections kept in all. Default 1024: below the usual limit of open files.
@@ -156,6 +160,7 @@ impl Default for Limits {
             in_flight_per_call_max: 16,
             in_flight_per_tenant_max: 64,
             idle_timeout: Duration::from_secs(30),
+            connections_max: 4_096,
             idle_per_host_max: 64,
             idle_max: 1_024,
         }

@@ -5,6 +5,8 @@
 //! browsers read them: a name that is no coding is passed over, a body that cannot be of the coding named is taken as it
 //! is, and what follows the end of a coded body is ignored.
 
+mod inflate;
+
 use async_compression::tokio::bufread::{
     BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
 };
@@ -12,6 +14,8 @@ use async_compression::zstd::DParameter;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+pub(crate) use self::inflate::Inflate;
 
 use crate::config::Limits;
 use crate::reason::{Reason, Stop};
@@ -242,7 +246,7 @@ impl<'l> Inflated<'l> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use async_compression::tokio::bufread::{
         BrotliEncoder, DeflateEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder,
     };
@@ -256,7 +260,7 @@ mod tests {
         bytes.into()
     }
 
-    async fn encode(coding: &str, text: &[u8]) -> Bytes {
+    pub(crate) async fn encode(coding: &str, text: &[u8]) -> Bytes {
         match coding {
             "gzip" => read(GzipEncoder::new(text)).await,
             "br" => read(BrotliEncoder::new(text)).await,
@@ -272,7 +276,7 @@ mod tests {
     }
 
     /// Text that shrinks by about three, so that no limit on growth is near.
-    fn text(bytes: usize) -> Vec<u8> {
+    pub(crate) fn text(bytes: usize) -> Vec<u8> {
         let mut state = 1_u32;
         let mut next = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

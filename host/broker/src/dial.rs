@@ -29,6 +29,7 @@ use tokio_rustls::TlsConnector;
 use crate::classify::ApprovedTarget;
 use crate::config::Limits;
 use crate::payload::Outgoing;
+use crate::places::{Place, Placed};
 use crate::reason::{Reason, Stop};
 
 /// An open connection. One exchange at a time on HTTP/1, many on HTTP/2. Dropping the last one who uses it
@@ -103,14 +104,15 @@ pub(crate) fn tls_config(
     Ok(config)
 }
 
-/// Connects. Without `tls` the target is a stand-in on this machine.
+/// Connects, in a place that was kept for it. Without `tls` the target is a stand-in on this machine.
 pub(crate) async fn dial(
     target: &ApprovedTarget,
     host: &str,
     tls: Option<&Arc<ClientConfig>>,
     limits: &Limits,
+    place: Place,
 ) -> Result<Connection, Stop> {
-    timeout(limits.connect_timeout, open(target, host, tls, limits))
+    timeout(limits.connect_timeout, open(target, host, tls, limits, place))
         .await
         .unwrap_or_else(|_| Err(late(host)))
 }
@@ -124,8 +126,9 @@ async fn open(
     host: &str,
     tls: Option<&Arc<ClientConfig>>,
     limits: &Limits,
+    place: Place,
 ) -> Result<Connection, Stop> {
-    let stream = connect(target, host, limits).await?;
+    let stream = Placed::new(connect(target, host, limits).await?, place);
     let Some(config) = tls else {
         return http1_over(stream, limits).await;
     };
@@ -259,6 +262,11 @@ impl Connection {
                 Some(Self::Http2 { sender: sender.clone(), driver: Arc::clone(driver) })
             }
         }
+    }
+
+    /// Whether somebody else uses it now.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Http2 { driver, .. } if Arc::strong_count(driver) > 1)
     }
 
     /// Whether the other side, or an error, has ended it.

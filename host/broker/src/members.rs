@@ -14,6 +14,7 @@ use keyway_core::descriptor::LinkMember;
 use keyway_core::exchange::Streamed;
 use keyway_core::limits::JSON_DEPTH_MAX;
 
+use crate::document::Document;
 use crate::links::Links;
 
 /// Bytes of the longest string that is held to be changed: four spellings of the longest URL that the host sends.
@@ -32,6 +33,15 @@ pub(crate) struct Editor {
     /// Whether the next string of an object is the name of a member.
     name_next: bool,
     string: Option<Text>,
+    /// Whether it is JSON, as far as that is known. What is not goes through untouched.
+    json: Json,
+}
+
+enum Json {
+    Yes,
+    No,
+    /// Its first letter will say.
+    Unknown(Document),
 }
 
 /// An array or an object that is open.
@@ -69,8 +79,10 @@ struct Edited {
 // === impl Editor ===
 
 impl Editor {
-    pub(crate) fn new(links: Links) -> Self {
-        Self { links, levels: Vec::new(), deeper: 0, name_next: false, string: None }
+    /// `known` says that it is JSON, as far as anybody can know.
+    pub(crate) fn new(links: Links, known: bool) -> Self {
+        let json = if known { Json::Yes } else { Json::Unknown(Document::default()) };
+        Self { links, levels: Vec::new(), deeper: 0, name_next: false, string: None, json }
     }
 
     /// The body with its links changed.
@@ -81,7 +93,23 @@ impl Editor {
     }
 
     /// What goes on of these bytes, and of those that were held.
-    fn push(&mut self, mut data: &[u8]) -> Bytes {
+    fn push(&mut self, data: Bytes) -> Bytes {
+        if let Json::Unknown(document) = &mut self.json {
+            document.read(&data);
+            self.json = match document.is_none() {
+                // Space, which goes through.
+                None => return data,
+                Some(true) => Json::No,
+                Some(false) => Json::Yes,
+            };
+        }
+        match self.json {
+            Json::No => data,
+            Json::Yes | Json::Unknown(_) => self.edited(&data),
+        }
+    }
+
+    fn edited(&mut self, mut data: &[u8]) -> Bytes {
         let mut out = BytesMut::with_capacity(data.len());
         while !data.is_empty() {
             data = match self.string.take() {
@@ -212,7 +240,7 @@ impl Editor {
     /// A string that leads here, if it is a link that should.
     fn changed(&self, quoted: &[u8]) -> Option<String> {
         let link: String = serde_json::from_slice(quoted).ok()?;
-        serde_json::to_string(&self.links.lead(&link)?).ok()
+        serde_json::to_string(&self.links.lead_member(&link)?).ok()
     }
 }
 
@@ -255,7 +283,7 @@ impl Body for Edited {
         while !*over {
             let data = match ready!(Pin::new(&mut *body).poll_frame(context)) {
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(frame)) => editor.push(&frame.into_data().unwrap_or_default()),
+                Some(Ok(frame)) => editor.push(frame.into_data().unwrap_or_default()),
                 None => {
                     *over = true;
                     editor.finish()
@@ -285,7 +313,10 @@ mod tests {
     fn editor(members: &str) -> Editor {
         let text = r#"{"format":1,"name":"a/b","version":"1.0.0","hosts":["a.com"],"link-members":MEMBERS}"#;
         let descriptor = Descriptor::parse(&text.replace("MEMBERS", members)).unwrap();
-        Editor::new(Links::new("P".into(), Arc::new(descriptor), Some("https://a.com")))
+        let asked = "https://a.com/x/y".parse().unwrap();
+        let links =
+            Links::new("https://h/P".into(), Arc::new(descriptor), Some("https://a.com"), &asked);
+        Editor::new(links, true)
     }
 
     const MEMBERS: &str = r#"["next_page","/links/next","/items/*/url"]"#;
@@ -295,14 +326,14 @@ mod tests {
         let mut editor = editor(MEMBERS);
         let mut out = Vec::new();
         for piece in pieces {
-            out.extend_from_slice(&editor.push(piece));
+            out.extend_from_slice(&editor.push(Bytes::copy_from_slice(piece)));
         }
         out.extend_from_slice(&editor.finish());
         out
     }
 
     fn text(text: &str) -> String {
-        String::from_utf8(edited([text.as_bytes()])).unwrap()
+        String::from_utf8(edited([text.as_bytes()])).unwrap().replace("https://h/P", "P")
     }
 
     #[test]
@@ -315,6 +346,10 @@ mod tests {
                 r#"{"next_page":"https:\/\/a.com\/x?a=1\u0026b=2"}"#,
                 r#"{"next_page":"P/x?a=1&b=2"}"#,
             ),
+            // From the root, it would lead past the proxy; where it names a host, to the provider.
+            (r#"{"next_page":"\/z?a=1"}"#, r#"{"next_page":"/P/z?a=1"}"#),
+            (r#"{"next_page":"//a.com/z"}"#, r#"{"next_page":"P/z"}"#),
+            (r#"{"next_page":"../../z"}"#, r#"{"next_page":"P/z"}"#),
             (r#"{"ne\u0078t_page":"https://a.com/x"}"#, r#"{"ne\u0078t_page":"P/x"}"#),
             (
                 r#"{"links":{"next":"https://a.com/x","prev":"https://a.com/y"}}"#,
@@ -336,7 +371,12 @@ mod tests {
             r#"{"next_page":["https://a.com/x"]}"#,
             r#"{"next_page":{"x":"https://a.com/x"},"y":"https://a.com/x"}"#,
             r#"{"next_page":"https://evil.example/x"}"#,
-            r#"{"next_page":"\/relative","x":"next_page"}"#,
+            r#"{"next_page":"2","x":"next_page"}"#,
+            r#"{"next_page":"?page=2"}"#,
+            r#"{"next_page":"z?page=2"}"#,
+            r##"{"next_page":"#top"}"##,
+            r#"{"next_page":"//evil.example/x"}"#,
+            r#"{"next_page":"./z"}"#,
             r#"{"x":"\"next_page\":\"https://a.com/x\""}"#,
             r#"["next_page","https://a.com/x"]"#,
             r#"{"a":{"links":{"next":"https://a.com/x"}}}"#,
@@ -347,6 +387,22 @@ mod tests {
         ] {
             assert_eq!(text(same), same);
         }
+    }
+
+    #[test]
+    fn what_begins_as_no_json_does_goes_through_untouched() {
+        let text = |text: &str| {
+            let mut editor = editor(MEMBERS);
+            editor.json = Json::Unknown(Document::default());
+            let pieces = text.as_bytes().chunks(3);
+            let out: Vec<u8> =
+                pieces.flat_map(|piece| editor.push(Bytes::copy_from_slice(piece))).collect();
+            String::from_utf8(out).unwrap().replace("https://h/P", "P")
+        };
+        let json = r#"  {"next_page":"https://a.com/x"}"#;
+        assert_eq!(text(json), json.replace("https://a.com", "P"));
+        let csv = r#"id,{"next_page":"https://a.com/x"}"#;
+        assert_eq!(text(csv), csv);
     }
 
     #[test]
@@ -384,7 +440,7 @@ mod tests {
             cuts.sort_unstable();
             let pieces = cuts.windows(2).map(|cut| &whole.as_bytes()[cut[0]..cut[1]]);
             let out = edited(pieces);
-            prop_assert_eq!(String::from_utf8(out).unwrap(), text(whole));
+            prop_assert_eq!(String::from_utf8(out).unwrap().replace("https://h/P", "P"), text(whole));
             prop_assert!(text(whole).contains(r#""next_page":"P/p?q="#));
         }
 

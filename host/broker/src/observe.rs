@@ -10,7 +10,6 @@ use keyway_core::exchange::Origin;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
 
-use crate::budget::Permit;
 use crate::metrics::{Class, Metrics, Outcome};
 use crate::reason::Stop;
 
@@ -26,6 +25,15 @@ pub(crate) struct Watch<'a> {
 /// Counts an exchange as in flight until it is dropped.
 pub(crate) struct InFlight(Gauge);
 
+/// What an exchange waits for before it is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Queue {
+    /// A permit of its call or its tenant.
+    Permit,
+    /// A place for a connection.
+    Place,
+}
+
 /// What is known of an exchange by now.
 pub(crate) struct Progress {
     pub(crate) began: Instant,
@@ -33,8 +41,8 @@ pub(crate) struct Progress {
     pub(crate) until: Instant,
     /// Whether anything can have reached the provider.
     pub(crate) sent: bool,
-    /// Whether it stands in the queue for a permit.
-    pub(crate) waiting: bool,
+    /// The queue that it stands in.
+    pub(crate) queue: Option<Queue>,
     /// The last host that was asked.
     pub(crate) host: Option<Arc<str>>,
 }
@@ -45,15 +53,15 @@ impl Progress {
     /// Of an exchange that begins now and has this long.
     pub(crate) fn within(time: Duration) -> Self {
         let began = Instant::now();
-        Self { began, until: began + time, sent: false, waiting: false, host: None }
+        Self { began, until: began + time, sent: false, queue: None, host: None }
     }
 
-    /// Stands in the queue for a permit.
-    pub(crate) async fn wait(&mut self, permit: impl Future<Output = Permit>) -> Permit {
-        self.waiting = true;
-        let permit = permit.await;
-        self.waiting = false;
-        permit
+    /// Stands in a queue.
+    pub(crate) async fn wait<T>(&mut self, queue: Queue, turn: impl Future<Output = T>) -> T {
+        self.queue = Some(queue);
+        let turn = turn.await;
+        self.queue = None;
+        turn
     }
 }
 

@@ -12,6 +12,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Frame, SizeHint};
 use keyway_core::exchange::Streamed;
 
+use crate::tokens;
+
 /// What is to be sent. Hands itself out for one attempt at a time.
 pub(crate) enum Payload {
     /// Whole.
@@ -34,6 +36,8 @@ pub(crate) struct Meter(Arc<Counts>);
 struct Counts {
     bytes: AtomicU64,
     over: AtomicBool,
+    /// Ended because it held a token of this host.
+    refused: AtomicBool,
 }
 
 // === impl Payload ===
@@ -129,6 +133,17 @@ impl Meter {
         self.0.over.load(Ordering::Relaxed)
     }
 
+    /// Whether the body was ended because it held a token of this host.
+    pub(crate) fn refused(&self) -> bool {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    fn broke_off(&self, error: &io::Error) {
+        if tokens::held_one(error) {
+            self.0.refused.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn went(&self, frame: Option<&Frame<Bytes>>, last: bool) {
         let bytes = frame.and_then(Frame::data_ref).map_or(0, Bytes::len);
         self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -163,7 +178,8 @@ impl Body for Outgoing {
                 Pin::new(body).poll_frame(context).map_err(|never: Infallible| match never {})
             }
             Self::Streamed(body, meter) => {
-                let frame = ready!(Pin::new(&mut *body).poll_frame(context)).transpose()?;
+                let frame = ready!(Pin::new(&mut *body).poll_frame(context)).transpose();
+                let frame = frame.inspect_err(|error| meter.broke_off(error))?;
                 // Who knows the length does not ask for more once it has come.
                 meter.went(frame.as_ref(), frame.is_none() || body.is_end_stream());
                 Poll::Ready(frame.map(Ok))

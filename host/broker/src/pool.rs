@@ -14,6 +14,7 @@ use tokio::time::{Instant, interval};
 
 use crate::config::Limits;
 use crate::dial::Connection;
+use crate::places::Places;
 
 /// Whose connection it is, where to, and under which policy.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -28,7 +29,10 @@ pub(crate) struct Key {
 
 /// The unused connections of a broker.
 #[derive(Clone)]
-pub(crate) struct Pool(Arc<Mutex<Shelves>>);
+pub(crate) struct Pool {
+    shelves: Arc<Mutex<Shelves>>,
+    places: Places,
+}
 
 #[derive(Default)]
 struct Shelves {
@@ -50,9 +54,31 @@ struct Idle {
 // === impl Pool ===
 
 impl Pool {
-    /// An empty pool that shows its size in `gauge`.
-    pub(crate) fn new(gauge: Gauge) -> Self {
-        Self(Arc::new(Mutex::new(Shelves { gauge, ..Shelves::default() })))
+    /// An empty pool that shows its size in `gauge`, of connections that have these places.
+    pub(crate) fn new(gauge: Gauge, places: Places) -> Self {
+        Self { shelves: Arc::new(Mutex::new(Shelves { gauge, ..Shelves::default() })), places }
+    }
+
+    /// Closes the connection that nobody has used for longest. False if somebody uses all of them, or there is none.
+    pub(crate) fn give_way(&self) -> bool {
+        let mut shelves = self.lock();
+        let unused = shelves.by_key.iter().flat_map(|(key, shelf)| {
+            let unused = shelf.iter().enumerate().filter(|(_, idle)| !idle.connection.is_shared());
+            unused.map(move |(at, idle)| (idle.since, key, at))
+        });
+        let oldest = unused.min_by_key(|(since, ..)| *since);
+        let Some((key, at)) = oldest.map(|(_, key, at)| (key.clone(), at)) else { return false };
+        let Some(shelf) = shelves.by_key.get_mut(&key) else { return false };
+        let gone = shelf.remove(at);
+        if shelf.is_empty() {
+            shelves.by_key.remove(&key);
+        }
+        let left = shelves.total - 1;
+        shelves.resize(left);
+        drop(shelves);
+        // Closing it takes a call of the system, which nobody has to wait for.
+        drop(gone);
+        true
     }
 
     /// A connection that was not idle too long, the latest used first. Where `proven`, one that is sure to be there still.
@@ -99,6 +125,11 @@ impl Pool {
             return;
         }
         let mut shelves = self.lock();
+        // Under the lock: whoever wants its place has either said so, or finds the connection here. Who waits comes
+        // before whoever may come for this connection.
+        if self.places.wanted() {
+            return;
+        }
         if key.generation != shelves.generation || shelves.total >= limits.idle_max {
             return;
         }
@@ -114,7 +145,7 @@ impl Pool {
         shelves.resize(more);
         if !shelves.reaping {
             shelves.reaping = true;
-            tokio::spawn(reap(Arc::downgrade(&self.0), limits.idle_timeout));
+            tokio::spawn(reap(Arc::downgrade(&self.shelves), limits.idle_timeout));
         }
     }
 
@@ -127,7 +158,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelves> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

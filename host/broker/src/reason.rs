@@ -59,6 +59,8 @@ reasons! {
     CredentialPlaceTaken = "credential-place-taken", Denied;
     /// The body is larger than `request-body-bytes-max`.
     RequestBodyTooLarge = "request-body-too-large", Denied;
+    /// The body holds a token of this host, which no provider may have.
+    TokenInBody = "token-in-body", Denied;
 
     // --- policy: where it leads ---
     /// No host of the descriptor admits this name and port.
@@ -119,6 +121,8 @@ reasons! {
     CredentialUnavailable = "credential-unavailable", Transient;
 
     // --- dial ---
+    /// No connection came free for it in the exchange's time: this host has as many open as `connections-max`.
+    ConnectionsExhausted = "connections-exhausted", Transient;
     /// No address of the host accepted a connection.
     ConnectFailed = "connect-failed", Transient;
     /// No connection within `connect-timeout`.
@@ -176,6 +180,14 @@ pub(crate) struct Stop {
 // === impl Stop ===
 
 impl Stop {
+    /// Of a body that holds a token of this host.
+    pub(crate) fn token_in_body() -> Self {
+        Self::new(
+            Reason::TokenInBody,
+            "the body holds a token of this host, which no provider may have",
+        )
+    }
+
     pub(crate) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, detail: detail.into(), retry_after: None }
     }

@@ -1,7 +1,8 @@
 //! The proxy's way through the broker: a caller's own request, with bodies that go through as they come.
 //!
 //! The layers are those of a connector's exchange, with three differences. Redirects are the caller's to follow. A
-//! body is neither decoded nor held: a secret in it is masked, byte for byte, where it is not compressed. And the exchange
+//! body is not held, and decoded only where links in it are changed: a secret in it is masked, byte for byte, where it is not
+//! compressed. And the exchange
 //! goes on after its head: its limits hold, and it counts, until the last byte is with the caller, whoever is slow.
 
 use std::collections::VecDeque;
@@ -22,20 +23,23 @@ use keyway_core::call::Failure;
 use keyway_core::exchange::{Origin, Relay, Relayed};
 use keyway_core::ids::{ConnectionRef, Installation, Slot, User};
 use keyway_core::ports::{Keeps, Proxy};
+use keyway_core::quota::Quota;
 use keyway_core::{Descriptor, Fault};
-use tokio::time::{Instant, Sleep, sleep, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 use crate::broker::{self, Broker, cut, foreseen, late, settled};
 use crate::budget::Permit;
 use crate::config::Limits;
+use crate::decode::{self, Inflate};
 use crate::dial::Connection;
+use crate::document::{Document, Label};
 use crate::inject::{self, Loan};
 use crate::ledger::{self, Sketch};
 use crate::limit_error;
 use crate::links;
 use crate::members::Editor;
 use crate::metrics::Carried;
-use crate::observe::{InFlight, Progress, Watch};
+use crate::observe::{InFlight, Progress, Queue, Watch};
 use crate::pace;
 use crate::payload::{Meter, Payload, whole};
 use crate::policy::Policy;
@@ -43,8 +47,10 @@ use crate::pool::Key;
 use crate::reason::{Reason, Stop};
 use crate::request::Parts;
 use crate::respond;
-use crate::scrub::Mask;
+use crate::scrub::{Mask, Scrubber};
 use crate::send;
+use crate::target::Target;
+use crate::tokens;
 use crate::underway::Ticket;
 use crate::wire::{self, Opened};
 
@@ -57,6 +63,9 @@ const AHEAD_BYTES_MAX: u64 = 64 << 10;
 
 /// For so long the head waits for the rest of a body that is shorter than that: mostly it is in the next packet.
 const AHEAD_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// Bytes of a coded body that are decoded at a time: what comes of them is in memory at once.
+const INFLATED_BYTES_MAX: usize = 16 << 10;
 
 /// A response's body on its way to the caller.
 struct Flow {
@@ -71,6 +80,8 @@ pub(crate) struct Running {
     open: Option<(Connection, Incoming, Key)>,
     /// What was read of it, as it came, to know whether it is an error that the release declares.
     peeked: Bytes,
+    /// Where it is decoded on the way.
+    inflating: Option<Inflating>,
     wire: Arc<wire::Inner>,
     policy: Arc<Policy>,
     mask: Option<Mask>,
@@ -162,15 +173,40 @@ impl Proxy for Broker {
     }
 }
 
-/// What was read of a body to know whether it is one of the errors that the release declares. Empty where none of them
-/// would be in a body.
+/// What was read of a body before its head goes on: to know whether it is one of the errors that the release declares, or
+/// whether it is JSON. Empty where that does not matter.
 #[derive(Default)]
-struct Ahead(BytesMut);
+struct Ahead {
+    bytes: BytesMut,
+    /// Where the document in it ends, if it is one and has come.
+    end: Option<usize>,
+}
+
+/// A body that is decoded on its way.
+struct Inflating {
+    inflate: Inflate,
+    /// What has come and is not decoded yet.
+    left: Bytes,
+}
+
+/// An answer that is to go on, and what it is of.
+struct Answered {
+    opened: Opened,
+    ahead: Ahead,
+    /// What of the credential is in its head.
+    echoes: Scrubber,
+    target: Target,
+    links: Option<Arc<str>>,
+    upload: Option<Meter>,
+    loan: Loan,
+    permit: Permit,
+}
 
 /// A body that is about to go through.
 struct Source {
     open: (Connection, Incoming, Key),
     peeked: Bytes,
+    inflating: Option<Inflating>,
     policy: Arc<Policy>,
     mask: Option<Mask>,
     /// Whether a secret was masked in the head.
@@ -189,6 +225,7 @@ async fn hold(payload: &mut Payload, bytes_max: usize) -> Result<(), Stop> {
             let detail = format!("the slot signs bodies, and this one is over {bytes_max} bytes");
             Err(Stop::new(Reason::RequestBodyTooLarge, detail))
         }
+        Err(error) if tokens::held_one(&error) => Err(Stop::token_in_body()),
         Err(_) => Err(Stop::new(Reason::ConnectionLost, "the caller's body broke off")),
     }
 }
@@ -223,7 +260,8 @@ impl broker::Inner {
         foreseen.iter().for_each(|to| sketch.wanted(request.method.as_str(), to.as_str()));
         let mut parts = Parts::relayed(request.method, request.headers, descriptor, limits)?;
         links::ask(request.links.is_some(), descriptor, &mut parts.headers);
-        let mut payload = Payload::streamed(request.body);
+        let body = tokens::guard(request.body, &parts.headers, request.tokens, limits);
+        let mut payload = Payload::streamed(body);
 
         let mut loan = inject::lend(&*self.credentials, origin, request.slot).await?;
         ticket.uses(loan.in_use.clone());
@@ -233,17 +271,16 @@ impl broker::Inner {
             hold(&mut payload, limits.request_body_bytes_max).await?;
         }
         let mut quota = self.place(origin, &loan, progress.until).await?;
-        let permit = progress.wait(self.budget.acquire_alone(origin, limits)).await;
+        let permit = progress.wait(Queue::Permit, self.budget.acquire_alone(origin, limits)).await;
 
         let mut waited = false;
-        let (opened, ahead, echoes) = loop {
+        let (mut opened, mut ahead, echoes) = loop {
             sketch.waited();
             sketch.request(&target, &parts, &payload);
             let (owner, injection) = (Some(&origin.installation), loan.injection.as_deref());
-            let sent = &mut progress.sent;
             let mut opened = self
                 .wire
-                .open(policy, owner, &target, (&parts, injection), &mut payload, sent)
+                .open(policy, owner, &target, (&parts, injection), &mut payload, progress)
                 .await?;
             let Opened { status, connected, first_byte, answered, .. } = opened;
             let echoes = loan.scrubber.echoes(&opened.headers);
@@ -264,44 +301,103 @@ impl broker::Inner {
                 None => break (opened, ahead, echoes),
             }
         };
+        let answer = (opened.status, &opened.headers);
+        if links::peeks(request.links.is_some(), descriptor, answer) {
+            ahead.peek(&mut opened, limits).await?;
+        }
+        let (links, upload) = (request.links, payload.meter());
+        let answer = Answered { opened, ahead, echoes, target, links, upload, loan, permit };
+        Ok(self.hand_on(policy, origin, &quota, answer))
+    }
+
+    /// What becomes of an answer on its way to the caller.
+    fn hand_on(
+        &self,
+        policy: &Arc<Policy>,
+        origin: &Origin,
+        quota: &Quota,
+        answer: Answered,
+    ) -> (Relay, Source) {
+        let Answered { opened, ahead, echoes, target, links, upload, loan, permit } = answer;
         let Opened { status, headers, body, connection, key, answered, .. } = opened;
-        let (mask, length) = (Mask::of(&loan.scrubber, &headers), body.size_hint().exact());
+        let length = body.size_hint().exact();
         let mut headers = respond::relayed(headers, &echoes);
-        let declared = &descriptor.rate_limits;
-        pace::normalise(&mut headers, &self.paces.standing(&quota, declared, answered));
-        let answer = (status, &mut headers);
-        let editor = links::lead(request.links, origin, loan.base_url.as_deref(), &target, answer);
-        let relay = Relay { status, headers, length, body: whole(Bytes::new()) };
-        let (policy, upload) = (Arc::clone(policy), payload.meter());
-        let (open, peeked, echoed) =
-            ((connection, body, key), ahead.0.freeze(), !echoes.is_empty());
-        Ok((relay, Source { open, peeked, policy, mask, echoed, editor, upload, loan, permit }))
+        let declared = &origin.descriptor.rate_limits;
+        pace::normalise(&mut headers, &self.paces.standing(quota, declared, answered));
+        let (own, answer) = (loan.base_url.as_deref(), (status, &mut headers, &*ahead.bytes));
+        let editing = links::lead(links, origin, own, &target, answer, &policy.limits);
+        let (editor, inflate) = editing.map(|editing| (editing.editor, editing.inflate)).unzip();
+        let inflating = inflate.flatten().map(|inflate| Inflating { inflate, left: Bytes::new() });
+        // Of the body as it goes on.
+        let mask = Mask::of(&loan.scrubber, &headers);
+        let source = Source {
+            open: (connection, body, key),
+            peeked: ahead.bytes.freeze(),
+            inflating,
+            policy: Arc::clone(policy),
+            mask,
+            echoed: !echoes.is_empty(),
+            editor,
+            upload,
+            loan,
+            permit,
+        };
+        (Relay { status, headers, length, body: whole(Bytes::new()) }, source)
     }
 }
 
 // === impl Ahead ===
 
 impl Ahead {
-    /// Reads as much as an error can have.
+    /// Reads as much as an error can have: of a success, which may be a stream, only what comes without a pause and can be
+    /// one, and no further than to the end of its document.
     async fn of(
         descriptor: &Descriptor,
         opened: &mut Opened,
         limits: &Limits,
     ) -> Result<Self, Stop> {
         let mut ahead = Self::default();
-        if !limit_error::wants_body(descriptor, opened.status) {
+        let length = opened.body.size_hint();
+        // A long one is no error, and goes through as it comes.
+        let long = length.lower() > limit_error::BODY_BYTES_MAX as u64;
+        if long || !limit_error::wants_body(descriptor, opened.status) {
             return Ok(ahead);
         }
-        // A long one is no error, and goes through as it comes.
-        let long = opened.body.size_hint().lower() > limit_error::BODY_BYTES_MAX as u64;
-        while !long && ahead.0.len() <= limit_error::BODY_BYTES_MAX {
-            let Some(data) = send::piece(&mut opened.connection, &mut opened.body, limits).await?
-            else {
-                break;
+        let refused = opened.status.is_client_error() || opened.status.is_server_error();
+        if !refused && Label::of(&opened.headers) == Label::Other {
+            return Ok(ahead);
+        }
+        let patient = refused || length.exact().is_some();
+        let mut document = (!decode::coded(&opened.headers)).then(Document::default);
+        while ahead.bytes.len() <= limit_error::BODY_BYTES_MAX {
+            let piece = send::piece(&mut opened.connection, &mut opened.body, limits);
+            let data = match patient {
+                true => piece.await?,
+                false => match timeout(AHEAD_TIME_MAX, piece).await {
+                    Ok(data) => data?,
+                    Err(_) => break,
+                },
             };
-            ahead.0.extend_from_slice(&data);
+            let Some(data) = data else { break };
+            ahead.bytes.extend_from_slice(&data);
+            let Some(document) = &mut document else { continue };
+            ahead.end = document.read(&data);
+            if ahead.end.is_some() || document.is_none() == Some(true) {
+                break;
+            }
         }
         Ok(ahead)
+    }
+
+    /// Reads the first piece of a body that has one.
+    async fn peek(&mut self, opened: &mut Opened, limits: &Limits) -> Result<(), Stop> {
+        if self.bytes.is_empty()
+            && let Some(data) =
+                send::piece(&mut opened.connection, &mut opened.body, limits).await?
+        {
+            self.bytes.extend_from_slice(&data);
+        }
+        Ok(())
     }
 
     /// Whether such an error is in it, or in the headers. `whole` says whether it is all of the body.
@@ -314,7 +410,8 @@ impl Ahead {
         if descriptor.rate_limit_errors.is_empty() {
             return false;
         }
-        let body = whole.then(|| Bytes::copy_from_slice(&self.0));
+        let end = self.end.or(whole.then_some(self.bytes.len()));
+        let body = end.map(|end| Bytes::copy_from_slice(&self.bytes[..end]));
         limit_error::is_in(descriptor, (status, headers, body.as_ref()), limits).await
     }
 }
@@ -329,7 +426,7 @@ impl Source {
         in_flight: Option<InFlight>,
         keeps: Keeps,
     ) -> Running {
-        let Self { open, peeked, policy, mask, echoed, editor: _, upload, loan, permit } = self;
+        let Self { open, peeked, inflating, policy, mask, echoed, upload, loan, permit, .. } = self;
         if echoed {
             wire.metrics.masked(Carried::Proxy);
         }
@@ -337,6 +434,7 @@ impl Source {
             idle: None,
             open: Some(open),
             peeked,
+            inflating,
             wire: Arc::clone(wire),
             policy,
             mask,
@@ -393,7 +491,8 @@ impl Running {
         if self.mask.is_none() {
             return;
         }
-        let short = self.size_hint().exact().is_some_and(|bytes| bytes <= AHEAD_BYTES_MAX);
+        let coming = self.open.as_ref().and_then(|(_, body, _)| body.size_hint().exact());
+        let short = coming.is_some_and(|bytes| bytes <= AHEAD_BYTES_MAX);
         let until = Instant::now() + if short { AHEAD_TIME_MAX } else { Duration::ZERO };
         let (mut ahead, mut bytes) = (VecDeque::new(), 0);
         while bytes < AHEAD_BYTES_MAX {
@@ -416,6 +515,40 @@ impl Running {
         self.ahead = ahead;
         // From now on it is the caller who is waited for.
         self.waiting = false;
+    }
+
+    /// The next piece, decoded where that is done.
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let Some(mut inflating) = self.inflating.take() else { return self.poll_raw(context) };
+        loop {
+            let data = match inflating.left.is_empty() {
+                true => match self.poll_raw(context) {
+                    Poll::Pending => {
+                        self.inflating = Some(inflating);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Some(Ok(data))) => {
+                        inflating.left = data;
+                        continue;
+                    }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                    Poll::Ready(None) => None,
+                },
+                false => {
+                    Some(inflating.left.split_to(inflating.left.len().min(INFLATED_BYTES_MAX)))
+                }
+            };
+            let last = data.is_none();
+            match inflating.undo(data) {
+                Err(reason) => return Poll::Ready(Some(Err(self.fail(reason)))),
+                Ok(decoded) if !decoded.is_empty() => {
+                    self.inflating = (!last).then_some(inflating);
+                    return Poll::Ready(Some(Ok(decoded)));
+                }
+                Ok(_) if last => return Poll::Ready(None),
+                Ok(_) => {}
+            }
+        }
     }
 
     /// The next piece, as it came.
@@ -477,7 +610,7 @@ impl Body for Running {
             return Poll::Ready(Some(Err(error)));
         }
         loop {
-            let piece = ready!(flow.poll_raw(context));
+            let piece = ready!(flow.poll_piece(context));
             let Some(mask) = &mut flow.mask else {
                 return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
             };
@@ -501,10 +634,15 @@ impl Body for Running {
 
     fn is_end_stream(&self) -> bool {
         let read = self.peeked.is_empty() && self.ahead.is_empty() && self.failed.is_none();
-        read && self.open.is_none() && self.mask.as_ref().is_none_or(|mask| mask.held() == 0)
+        let decoded = self.inflating.is_none();
+        let held = self.mask.as_ref().is_some_and(|mask| mask.held() > 0);
+        read && decoded && self.open.is_none() && !held
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.inflating.is_some() {
+            return SizeHint::new();
+        }
         let ahead: usize = self.ahead.iter().map(Bytes::len).sum();
         let held = self.peeked.len() + self.mask.as_ref().map_or(0, Mask::held);
         let held = (ahead + held) as u64;
@@ -516,6 +654,20 @@ impl Body for Running {
             Some(exact) => SizeHint::with_exact(exact + held),
             None => SizeHint::new(),
         }
+    }
+}
+
+// === impl Inflating ===
+
+impl Inflating {
+    /// What this piece was made of; without one, what is left at the end.
+    fn undo(&mut self, data: Option<Bytes>) -> Result<Bytes, Reason> {
+        let mut decoded = Vec::new();
+        match data {
+            Some(data) => self.inflate.push(&data, &mut decoded)?,
+            None => self.inflate.finish(&mut decoded)?,
+        }
+        Ok(decoded.into())
     }
 }
 

@@ -114,6 +114,9 @@ pub(crate) async fn head(
             .and_then(|()| check_status(response.status()))
             .map(|()| response)
             .map_err(Unanswered::Stopped),
+        Err(_) if upload.as_ref().is_some_and(Meter::refused) => {
+            Err(Unanswered::Stopped(Stop::token_in_body()))
+        }
         // Handing the request back is how hyper says that it wrote none of it.
         Err(mut failed) => match failed.take_message() {
             Some(request) => Err(Unanswered::Unsent(Box::new(request))),

@@ -21,8 +21,9 @@ use keyway_core::ids::Installation;
 use keyway_core::ports::{Clock, EgressPolicy, ExchangeLog, Outbound};
 use keyway_core::{Code, Descriptor, Fault};
 use secrecy::ExposeSecret as _;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::broker::late;
 use crate::classify::ApprovedTarget;
 use crate::config::{Config, Limits};
 use crate::dial::{self, Connection};
@@ -30,7 +31,9 @@ use crate::inject::{self, Injection};
 use crate::keep_alive;
 use crate::ledger::Sketch;
 use crate::metrics::Metrics;
+use crate::observe::{Progress, Queue};
 use crate::payload::Payload;
+use crate::places::{Place, Places};
 use crate::policy::{self, Error, Policy};
 use crate::pool::{Key, Pool};
 use crate::reason::{Reason, Stop};
@@ -49,6 +52,7 @@ pub(crate) struct Inner {
     policy: ArcSwap<Policy>,
     generation: AtomicU64,
     resolver: Arc<dyn Resolve>,
+    places: Places,
     pub(crate) pool: Pool,
     pub(crate) metrics: Metrics,
     pub(crate) log: Option<Arc<dyn ExchangeLog>>,
@@ -83,7 +87,8 @@ struct Lease {
 // === impl Wire ===
 
 impl Wire {
-    /// Compiles the configuration; reads certificate authorities from disk.
+    /// Compiles the configuration; reads certificate authorities from disk. There are as many places for connections as
+    /// it says, also once another policy is in force.
     pub fn new(
         config: Config,
         resolver: Arc<dyn Resolve>,
@@ -91,11 +96,13 @@ impl Wire {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let metrics = Metrics::new();
+        let places = Places::new(config.limits.connections_max);
         Ok(Self(Arc::new(Inner {
             policy: ArcSwap::from_pointee(Policy::compile(config, 0)?),
             generation: AtomicU64::new(0),
             resolver,
-            pool: Pool::new(metrics.pooled.clone()),
+            places: places.clone(),
+            pool: Pool::new(metrics.pooled.clone(), places),
             metrics,
             log,
             clock,
@@ -135,18 +142,16 @@ impl EgressPolicy for Wire {
 impl Outbound for Wire {
     async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
         let mut sketch = Sketch::of_host(&self.0, &request);
-        let mut sent = false;
-        let time = request.timeout;
+        let mut progress = Progress::within(request.timeout);
         let carried = {
-            let carried = pin!(self.0.fetch(request, &mut sketch, &mut sent));
-            timeout(time, carried).await
+            let until = progress.until;
+            let carried = pin!(self.0.fetch(request, &mut sketch, &mut progress));
+            timeout_at(until, carried).await
         };
-        let result = carried.unwrap_or_else(|_| {
-            Err(Stop::new(Reason::ExchangeTimeout, "the exchange's time was over"))
-        });
+        let result = carried.unwrap_or_else(|_| Err(late(&progress)));
         let stopped = result.as_ref().err().map(|stop| stop.reason.as_str());
         sketch.end(stopped);
-        result.map_err(|stop| stop.failure(sent))
+        result.map_err(|stop| stop.failure(progress.sent))
     }
 }
 
@@ -163,7 +168,7 @@ impl Inner {
         &self,
         request: HostRequest,
         sketch: &mut Sketch,
-        sent: &mut bool,
+        progress: &mut Progress,
     ) -> Result<Response, Stop> {
         let policy = self.policy();
         let limits = &policy.limits;
@@ -175,7 +180,7 @@ impl Inner {
         let placed = request.credential.as_ref().map(inject::of_host).transpose()?;
         let (injection, scrubber) = placed.unwrap_or_default();
         let parts_of = (&parts, injection.as_ref());
-        let opened = self.open(&policy, None, &target, parts_of, &mut payload, sent).await?;
+        let opened = self.open(&policy, None, &target, parts_of, &mut payload, progress).await?;
         let raw = self.finish(opened, limits).await?;
         sketch.answered(&raw, &scrubber);
         // A token endpoint's answer is made of secrets, which have to arrive as they are.
@@ -202,7 +207,7 @@ impl Inner {
     }
 
     /// Sends one request, over a connection kept from before if there is one, and waits for the head of the response.
-    /// `sent` says, also where this fails, whether anything can have reached the provider.
+    /// `progress` says, also where this fails, whether anything can have reached the provider.
     pub(crate) async fn open(
         &self,
         policy: &Policy,
@@ -210,7 +215,7 @@ impl Inner {
         target: &Target,
         (parts, injection): (&Parts, Option<&Injection>),
         payload: &mut Payload,
-        sent: &mut bool,
+        progress: &mut Progress,
     ) -> Result<Opened, Stop> {
         let limits = &policy.limits;
         let key = key(policy, owner, target);
@@ -221,14 +226,14 @@ impl Inner {
         loop {
             let began = Instant::now();
             let Lease { mut connection, reused } =
-                self.lease(policy, &key, target, kept.then_some((began, proven))).await?;
+                self.lease(policy, &key, target, kept.then_some((began, proven)), progress).await?;
             // A second try is on a fresh connection: another kept one may be as stale as the first, and of an
             // HTTP/2 connection everybody gets the same one again.
             kept = false;
             let sending = if reused { began } else { Instant::now() };
             let request =
                 parts.build(target, injection, connection.version(), payload, self.clock.now())?;
-            let sent_before = std::mem::replace(sent, true);
+            let sent_before = std::mem::replace(&mut progress.sent, true);
             let until = sending + limits.first_byte_timeout;
             match send::head(&mut connection, request, until, limits).await {
                 Ok(response) => {
@@ -249,14 +254,14 @@ impl Inner {
                 }
                 Err(Unanswered::Unsent(request)) => {
                     payload.give_back(request.into_body());
-                    *sent = sent_before;
+                    progress.sent = sent_before;
                     // The other side closed it while it was idle. A fresh one is not idle, so this ends.
                     if !reused || !payload.again() {
                         return lost("the connection took no request");
                     }
                 }
                 Err(Unanswered::Refused) => {
-                    *sent = sent_before;
+                    progress.sent = sent_before;
                     // It was not looked at, whatever it does. Once, so that nobody is refused without end.
                     if std::mem::replace(&mut refused_before, true) || !payload.again() {
                         return lost("the upstream refused to look at the request");
@@ -277,6 +282,7 @@ impl Inner {
         key: &Key,
         target: &Target,
         kept: Option<(Instant, bool)>,
+        progress: &mut Progress,
     ) -> Result<Lease, Stop> {
         let limits = &policy.limits;
         while let Some(mut connection) =
@@ -287,7 +293,7 @@ impl Inner {
             }
         }
         // Boxed: looking up and shaking hands need room that most exchanges would carry about for nothing.
-        let connection = Box::pin(self.connect(policy, target)).await?;
+        let connection = Box::pin(self.connect(policy, target, progress)).await?;
         self.metrics.dials.inc();
         if let Some(shared) = connection.share() {
             self.pool.put(key.clone(), shared, limits);
@@ -296,13 +302,20 @@ impl Inner {
     }
 
     /// A new connection, to an address that was approved now.
-    async fn connect(&self, policy: &Policy, target: &Target) -> Result<Connection, Stop> {
+    async fn connect(
+        &self,
+        policy: &Policy,
+        target: &Target,
+        progress: &mut Progress,
+    ) -> Result<Connection, Stop> {
         let limits = &policy.limits;
+        // Before its name is looked up: that takes sockets too.
+        let place = self.place(progress).await;
         match policy.stand_in(target) {
             // The operator named the address. The allowlist has been passed all the same.
             Some(stand_in) => {
                 let tls = stand_in.tls.then_some(&policy.tls);
-                dial::dial(&stand_in.target, &target.host, tls, limits).await
+                dial::dial(&stand_in.target, &target.host, tls, limits, place).await
             }
             None => {
                 let answers = resolve::resolve(&*self.resolver, &target.host, limits).await?;
@@ -312,9 +325,23 @@ impl Inner {
                     &policy.networks,
                     limits.addresses_tried_max,
                 )?;
-                dial::dial(&approved, &target.host, Some(&policy.tls), limits).await
+                dial::dial(&approved, &target.host, Some(&policy.tls), limits, place).await
             }
         }
+    }
+
+    /// A place for a new connection: one that is free, that of an unused connection, or whichever comes free.
+    async fn place(&self, progress: &mut Progress) -> Place {
+        if let Some(place) = self.places.free() {
+            return place;
+        }
+        let wanting = self.places.want();
+        while self.pool.give_way() {
+            if let Some(place) = self.places.free() {
+                return place;
+            }
+        }
+        progress.wait(Queue::Place, wanting.wait()).await
     }
 }
 

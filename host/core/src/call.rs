@@ -241,9 +241,10 @@ impl Failure {
     }
 }
 
-/// What the broker says where a credential cannot be had; the host tells it from one that was rejected. All of them
-/// mean that nothing was sent.
-const CONNECTION_CODES: [Code; 8] = [
+/// What the broker says where a credential cannot be had, which the host tells from one that was rejected, and where this
+/// host has no room for a connection, which is not the provider's fault. All of them mean that nothing was sent.
+const CONNECTION_CODES: [Code; 9] = [
+    Code::ConnectionsExhausted,
     Code::CredentialMissing,
     Code::ConnectionPaused,
     Code::NeedsReauth,

@@ -215,6 +215,8 @@ codes! {
     CallAbandoned = "call-abandoned", 499, Tenant, Yes;
     /// Too many calls of this tenant, or of all, are under way.
     Overloaded = "overloaded", 503, Host, Yes;
+    /// The host has as many connections to providers open as it may, and none came free in the call's time.
+    ConnectionsExhausted = "connections-exhausted", 503, Host, Yes;
 
     // --- the host ---
     /// The host has not loaded everything yet that it has to serve.

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use crate::credential::Credential;
 use crate::descriptor::{Descriptor, HostPattern, SlotSpec};
 use crate::ids::{CallId, Environment, Installation, Slot, User};
+use crate::ports::IssuedTokens;
 use crate::quota::LimitMet;
 use crate::release::ReleaseRef;
 
@@ -96,6 +97,8 @@ pub struct Relayed {
     pub body: Streamed,
     /// The credential slot to use.
     pub slot: Option<Slot>,
+    /// Tokens of this host, none of which may be in the body. None where there is no body to look through.
+    pub tokens: Option<Arc<dyn IssuedTokens>>,
     /// How the caller sees the proxy of this installation: what a path on the base URL is appended to. Links to declared
     /// hosts then lead there. None leaves them as the provider wrote them.
     pub links: Option<Arc<str>>,

@@ -25,6 +25,7 @@ pub mod release;
 pub mod schema;
 mod scheme;
 mod sign;
+pub mod token;
 pub mod transient;
 
 pub use code::Code;

@@ -212,6 +212,12 @@ pub trait InUse: Send + Sync {
 /// One that nobody cuts.
 impl InUse for () {}
 
+/// Knows the tokens of this host.
+pub trait IssuedTokens: std::fmt::Debug + Send + Sync {
+    /// Whether this text, which [looks](crate::token) like a token, is one that this host has issued.
+    fn has(&self, text: &[u8]) -> bool;
+}
+
 /// What is held for a proxied request until the last byte of its answer is through, and given back then, however it ends:
 /// also where nobody asks for more of the answer.
 pub type Keeps = Box<dyn Any + Send>;

@@ -144,8 +144,11 @@ fn refused(mut fault: Fault) -> Fault {
     if !matches!(fault.code, Code::Denied | Code::RequestTooLarge) {
         return fault;
     }
-    if matches!(fault.provider_code.as_deref(), Some("url-malformed" | "url-ambiguous")) {
-        fault.code = Code::UrlMalformed;
+    match fault.provider_code.as_deref() {
+        Some("url-malformed" | "url-ambiguous") => fault.code = Code::UrlMalformed,
+        // As it is for a token in the path.
+        Some("token-in-body") => fault.code = Code::InvalidRequest,
+        _ => {}
     }
     fault.blame(Whose::Tenant)
 }
@@ -205,6 +208,7 @@ mod tests {
         for code in ["url-malformed", "url-ambiguous"] {
             assert_eq!(told(code), (Code::UrlMalformed, Whose::Tenant, false), "{code}");
         }
+        assert_eq!(told("token-in-body"), (Code::InvalidRequest, Whose::Tenant, false));
         assert_eq!(told("undeclared-host"), (Code::Denied, Whose::Tenant, false));
     }
 

@@ -34,8 +34,9 @@ await summarize(async (holds) => {
   const missing = await failure(octokit.rest.issues.get({ ...REPO, issue_number: 123_456 }))
   holds('what is missing is an error with its status', missing?.name === 'HttpError' && missing?.status === 404)
   const refused = await failure(octokitWith('of-somebody').rest.repos.get(REPO))
-  // It reads a message from `application/json` alone, and not from a problem document.
   holds('a refusal of the host is an error with its status', refused?.status === 401)
+  // It reads a message from `application/json` alone, and not from a problem document.
+  holds('it says what the host says', /did not issue/.test(refused?.message ?? ''))
 
   const known = await octokit.rest.repos.get(REPO)
   const unchanged = await failure(octokit.rest.repos.get({ ...REPO, headers: { 'if-none-match': known.headers.etag } }))

@@ -33,6 +33,15 @@ await summarize(async (holds) => {
   holds('the answer says that it was replayed', again.lastResponse.headers['idempotent-replayed'] === 'true')
   holds('the answer says which call it was', /^call_/.test(again.lastResponse.headers['keyway-call']))
 
+  // The client has no word for conditions, and takes an answer without a body for a broken one.
+  let status
+  stripe.on('response', (event) => (status = event.status))
+  const ask = (additionalHeaders) => stripe.rawRequest('GET', '/v1/customers/cus_1', {}, { additionalHeaders })
+  const { etag } = (await ask({})).lastResponse.headers
+  const unchanged = await failure(ask({ 'If-None-Match': etag }))
+  holds('what has not changed is not sent again', etag !== undefined && status === 304 && unchanged !== undefined)
+  holds('what has changed is sent', (await ask({ 'If-None-Match': '"other"' })).id === 'cus_1' && status === 200)
+
   const missing = await failure(stripe.customers.retrieve('cus_none'))
   holds('what is missing is an error of its type', missing instanceof Stripe.errors.StripeInvalidRequestError)
   holds('it has its code', missing?.code === 'resource_missing' && missing?.statusCode === 404)

@@ -48,10 +48,18 @@ await summarize(async (holds) => {
   const [first, again] = [await create(), await create()]
   holds('the same key makes one user', first.id !== undefined && first.id === again.id)
 
+  const { response, result } = await client.users.show(1)
+  const etag = response.headers.get('etag')
+  const ask = (known) => createClient({ ...base, token: options.token, customHeaders: { 'If-None-Match': known } }).users.show(1)
+  holds('what has not changed is not sent again', result.id === 1 && etag !== null && (await ask(etag)).response.status === 304)
+  holds('what has changed is sent', (await ask('"other"')).result.id === 1)
+
   const missing = await failure(client.users.show(123_456))
   holds('what is missing is an error with its status', missing?.statusCode === 404 || /404/.test(missing?.message ?? ''))
   const refused = await failure(createClient({ ...base, token: 'of-somebody' }).users.list())
   holds('a refusal of the host is an error with its status', refused?.statusCode === 401 || /401/.test(refused?.message ?? ''))
+  // It reads bodies that are labelled `application/json` alone, and not a problem document.
+  holds('it has what the host says', /did not issue/.test(refused?.result?.message ?? ''))
 
   await upload(client, holds)
   holds(`nothing goes elsewhere: ${triedElsewhere()}`, triedElsewhere().length === 0)

@@ -9,8 +9,8 @@ use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use keyway_core::token::stands_in;
 use keyway_core::{Code, Fault};
-use keyway_vault::tokens::stands_in;
 use zeroize::Zeroizing;
 
 /// What a request brings.

@@ -2,7 +2,9 @@
 //! token of this host does not leave ([`own`]), and links that lead to the provider lead through here, unless the caller wants
 //! them raw.
 
-use axum::body::Body;
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::header::{HeaderName, HeaderValue, UPGRADE};
 use axum::http::{HeaderMap, Uri};
@@ -11,7 +13,7 @@ use http_body_util::BodyExt as _;
 use keyway_core::descriptor::HostPattern;
 use keyway_core::exchange::{self, Relayed};
 use keyway_core::ids::{Slot, User};
-use keyway_core::ports::RelayCall;
+use keyway_core::ports::{IssuedTokens, RelayCall};
 use keyway_core::{Code, Fault};
 use serde::Deserialize;
 
@@ -62,6 +64,10 @@ pub(crate) async fn relay(
         (None, Some(host)) => format!("https://{}{rest}", other_host(&host)?),
         (None, None) => rest.into_owned(),
     };
+    let tokens: Option<Arc<dyn IssuedTokens>> = match body.is_end_stream() {
+        true => None,
+        false => Some(api.auth.issued().await?),
+    };
     let body = body.map_err(std::io::Error::other).boxed_unsync();
     let call = RelayCall {
         installation,
@@ -74,6 +80,7 @@ pub(crate) async fn relay(
             url,
             headers: head.headers,
             body,
+            tokens,
             links,
         },
     };

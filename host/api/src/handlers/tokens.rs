@@ -33,8 +33,7 @@ pub(crate) async fn issue(
     Json(body): Json<contract::IssueToken>,
 ) -> Answer {
     let grant = grant(&api, body)?;
-    let (tokens, actor) = (api.auth.tokens().clone(), who.actor().clone());
-    let issued = finish(async move { tokens.issue(grant, &actor).await }).await?;
+    let issued = finish(async move { api.auth.issue(grant, who.actor()).await }).await?;
     let answer = contract::IssuedToken {
         secret: issued.secret.expose_secret().to_owned(),
         token: render(issued.token),

@@ -4,16 +4,21 @@
 //! for those who have shown one, and where a place is needed, the stranger goes that has been silent for longest.
 //! So a crowd that connects and says nothing, or asks and does not read, takes places from itself alone. Of
 //! those who are known, only one that has asked for nothing for a while goes, as any HTTP connection may. Whoever is being
-//! answered stays.
+//! answered stays. No token makes more than its part of the connections known: with one more, another of its own has to go,
+//! or the request is refused.
 //!
 //! How long a stranger may be silent while there is room is not decided here, but in [`super::pace`].
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use keyway_core::Digest;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -29,7 +34,13 @@ pub(super) struct Bounds {
     pub(super) known_min: usize,
     /// From one address.
     pub(super) peer_max: usize,
+    /// Known by one token.
+    pub(super) token_max: usize,
 }
+
+/// A token, as far as one is told from another here: the beginning of its hash, which is never zero.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct TokenMark(NonZeroU64);
 
 /// All connections. Shared.
 pub(super) struct Crowd {
@@ -44,6 +55,7 @@ pub(super) struct Crowd {
 struct Table {
     members: HashMap<u64, Arc<Member>>,
     peers: HashMap<Peer, usize>,
+    tokens: HashMap<TokenMark, usize>,
     strangers: usize,
     next: u64,
     /// Members that were told to go and have not gone yet.
@@ -60,7 +72,8 @@ pub(crate) struct Member {
     crowd: Arc<Crowd>,
     id: u64,
     peer: Peer,
-    known: AtomicBool,
+    /// The token that was shown last; zero for a stranger.
+    token: AtomicU64,
     /// Told to go.
     leaving: AtomicBool,
     /// [`BUSY`], [`TAKING`] and [`ANSWERING`].
@@ -123,7 +136,7 @@ impl Crowd {
 
     /// Whether there is room, made if need be.
     fn turn(&self, peer: Peer) -> Turn {
-        let Bounds { connections_max, known_min, peer_max } = self.bounds;
+        let Bounds { connections_max, known_min, peer_max, token_max: _ } = self.bounds;
         let mut table = self.table();
         if table.leaving > 0 {
             return Turn::Wait;
@@ -147,7 +160,8 @@ impl Crowd {
     /// Who goes first: strangers before others, and of equals who has been silent for longest.
     fn victim(&self, table: &Table, may: impl Fn(&Member) -> bool) -> Option<Arc<Member>> {
         let now = self.millis();
-        let ranked = table.members.values().filter(|member| may(member));
+        let stays = |member: &Member| !member.leaving.load(Ordering::Relaxed);
+        let ranked = table.members.values().filter(|member| stays(member) && may(member));
         let ranked = ranked.filter_map(|member| Some((member.rank(now)?, member)));
         ranked.min_by_key(|(rank, member)| (*rank, member.id)).map(|(_, member)| Arc::clone(member))
     }
@@ -159,7 +173,7 @@ impl Crowd {
             crowd: Arc::clone(self),
             id: table.next,
             peer,
-            known: AtomicBool::new(false),
+            token: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             doing: AtomicU8::new(0),
             moved_at: AtomicU64::new(self.millis()),
@@ -176,11 +190,9 @@ impl Crowd {
         table.members.remove(&member.id);
         table.strangers -= usize::from(!member.is_known());
         table.leaving -= usize::from(member.leaving.load(Ordering::Relaxed));
-        if let Some(count) = table.peers.get_mut(&member.peer) {
-            *count -= 1;
-            if *count == 0 {
-                table.peers.remove(&member.peer);
-            }
+        one_less(&mut table.peers, member.peer);
+        if let Some(token) = member.token() {
+            one_less(&mut table.tokens, token);
         }
         drop(table);
         self.freed.notify_one();
@@ -207,6 +219,26 @@ impl Table {
     }
 }
 
+/// Forgets what there is none of.
+fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
+
+// === impl TokenMark ===
+
+impl TokenMark {
+    pub(crate) fn of(hash: &Digest) -> Self {
+        let mut beginning = [0; 8];
+        beginning.copy_from_slice(&hash.as_bytes()[..8]);
+        Self(NonZeroU64::new(u64::from_be_bytes(beginning)).unwrap_or(NonZeroU64::MIN))
+    }
+}
+
 // === impl Peer ===
 
 impl Peer {
@@ -224,20 +256,38 @@ impl Peer {
 // === impl Member ===
 
 impl Member {
-    /// A token was shown that this host knows.
-    pub(crate) fn know(&self) {
-        if self.known.swap(true, Ordering::Relaxed) {
-            return;
+    /// A token was shown that this host knows. False if so many connections are known by it that it gets no other, and
+    /// all of them are busy; then this one is what it was before.
+    pub(crate) fn know(&self, token: TokenMark) -> bool {
+        let before = self.token();
+        // Nearly always: it is the same for the whole connection.
+        if before == Some(token) {
+            return true;
         }
         let mut table = self.crowd.table();
-        table.strangers -= 1;
+        if table.tokens.get(&token).is_some_and(|count| *count >= self.crowd.bounds.token_max) {
+            let own = |member: &Member| member.token() == Some(token);
+            let Some(victim) = self.crowd.victim(&table, own) else { return false };
+            table.send_away(&victim);
+        }
+        *table.tokens.entry(token).or_default() += 1;
+        match before {
+            Some(before) => one_less(&mut table.tokens, before),
+            None => table.strangers -= 1,
+        }
+        self.token.store(token.0.get(), Ordering::Relaxed);
         drop(table);
         // A stranger may have waited for this.
         self.crowd.freed.notify_one();
+        true
+    }
+
+    fn token(&self) -> Option<TokenMark> {
+        NonZeroU64::new(self.token.load(Ordering::Relaxed)).map(TokenMark)
     }
 
     fn is_known(&self) -> bool {
-        self.known.load(Ordering::Relaxed)
+        self.token().is_some()
     }
 
     /// Bytes went one way or the other.
@@ -308,7 +358,11 @@ impl Drop for Doing {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { connections_max: 4, known_min: 1, peer_max: 3 };
+    const BOUNDS: Bounds = Bounds { connections_max: 4, known_min: 1, peer_max: 3, token_max: 4 };
+
+    fn token(name: &str) -> TokenMark {
+        TokenMark::of(&Digest::of(name.as_bytes()))
+    }
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
@@ -348,8 +402,7 @@ mod tests {
         let mut known = Vec::new();
         for last in 0..4 {
             let seat = seat(&crowd, last).await;
-            seat.0.know();
-            seat.0.know();
+            assert!(seat.0.know(token("one")) && seat.0.know(token("one")));
             known.push((seat.0.begin(BUSY | ANSWERING), seat));
         }
         tokio::time::advance(Duration::from_secs(3_600)).await;
@@ -365,7 +418,7 @@ mod tests {
     async fn one_that_was_just_answered_is_spared() {
         let crowd = Crowd::new(Bounds { connections_max: 1, ..BOUNDS });
         let seats = [seat(&crowd, 0).await];
-        seats[0].0.know();
+        assert!(seats[0].0.know(token("one")));
         tokio::time::advance(KNOWN_IDLE_MIN - Duration::from_millis(1)).await;
         assert_eq!(crowd.turn(Peer::of(address(9))), Turn::Wait);
         assert!(leaving(&seats).is_empty());
@@ -403,6 +456,31 @@ mod tests {
         assert!(crowd.seat(address(0)).await.is_none(), "all of its own are busy");
         drop((busy, seats));
         assert!(crowd.table().peers.is_empty());
+    }
+
+    /// Catches one token that takes all places, and with them those of everybody else.
+    #[tokio::test(start_paused = true)]
+    async fn a_token_has_its_bound_and_pays_for_it_itself() {
+        let crowd = Crowd::new(Bounds { connections_max: 100, token_max: 2, ..BOUNDS });
+        let (one, two) = (token("one"), token("two"));
+        let mut seats = Vec::new();
+        for last in 0..4 {
+            seats.push(seat(&crowd, last).await);
+        }
+        let busy: Vec<_> = seats[..2].iter().map(|seat| seat.0.begin(BUSY)).collect();
+        assert!(seats[0].0.know(one) && seats[1].0.know(one) && seats[0].0.know(one));
+        assert!(!seats[2].0.know(one), "both are busy");
+        assert_eq!((crowd.table().strangers, leaving(&seats)), (2, vec![]));
+        assert!(seats[2].0.know(two), "another token's bound is its own");
+        drop(busy);
+        assert!(!seats[3].0.know(one), "just answered, so the next request may be on its way");
+        tokio::time::advance(KNOWN_IDLE_MIN).await;
+        assert!(seats[3].0.know(one));
+        assert_eq!(leaving(&seats), [1], "the one that has been silent for longest");
+        // A connection that shows another token, as a proxy's does, counts for that one.
+        assert!(seats[1].0.know(two) && crowd.table().tokens[&two] == 2);
+        drop(seats);
+        assert!(crowd.table().tokens.is_empty() && crowd.table().strangers == 0);
     }
 
     #[test]

@@ -208,7 +208,8 @@ mod tests {
 
     /// Writes this much to a peer that takes `piece` bytes every so often; whether all of it went through.
     async fn written(bytes: usize, piece: usize, every: Duration) -> bool {
-        let crowd = Crowd::new(Bounds { connections_max: 1, known_min: 0, peer_max: 1 });
+        let crowd =
+            Crowd::new(Bounds { connections_max: 1, known_min: 0, peer_max: 1, token_max: 1 });
         let seat = crowd.seat([192, 0, 2, 1].into()).await.unwrap();
         let (near, mut far) = tokio::io::duplex(64 << 10);
         let mut paced = Paced::new(near, Arc::clone(seat.member()), PACE);

@@ -87,6 +87,7 @@ impl World {
             method: Method::GET,
             url: url.to_owned(),
             headers: HeaderMap::new(),
+            tokens: None,
             links: None,
             body: Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync(),
         };

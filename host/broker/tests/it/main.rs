@@ -4,13 +4,17 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
+mod ahead;
 mod base_urls;
 mod deny;
 mod frames;
 mod framing;
 mod handshake;
 mod http2;
+mod led;
 mod limits;
+mod own_tokens;
+mod places;
 mod pool;
 mod redirects;
 mod relay;

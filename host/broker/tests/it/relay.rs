@@ -188,6 +188,7 @@ pub(crate) fn get(url: &str) -> Relayed {
         method: Method::GET,
         url: url.to_owned(),
         headers: HeaderMap::new(),
+        tokens: None,
         links: None,
         body: whole(""),
     }

@@ -4,6 +4,7 @@
 const CUSTOMERS = 230
 const customers = Array.from({ length: CUSTOMERS }, (_, index) => ({ id: `cus_${index + 1}`, object: 'customer', email: `c${index + 1}@example.com` }))
 const made = new Map()
+const ETAG = '"cus_1 as it is"'
 
 const failed = (reply, status, type, code, message) => reply(status, { error: { type, code, message } }, { 'request-id': 'req_1' })
 
@@ -12,6 +13,10 @@ export async function stripe({ request, response, url, body, authorized, reply, 
   const what = `${request.method} ${url.pathname}`
   if (what === 'GET /v1/customers') return list(url, reply)
   if (what === 'POST /v1/customers') return create(request, body, reply)
+  if (what === 'GET /v1/customers/cus_1') {
+    if (request.headers['if-none-match'] === ETAG) return response.writeHead(304, { etag: ETAG }).end()
+    return reply(200, customers[0], { etag: ETAG })
+  }
   if (what === 'GET /v1/customers/cus_none') {
     return failed(reply, 404, 'invalid_request_error', 'resource_missing', "No such customer: 'cus_none'")
   }

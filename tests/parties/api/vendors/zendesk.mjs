@@ -4,6 +4,7 @@
 const USERS = 250
 const users = Array.from({ length: USERS }, (_, index) => ({ id: index + 1, name: `User ${index + 1}` }))
 const made = new Map()
+const ETAG = 'W/"user 1 as it is"'
 const HERE = 'https://acme.zendesk.example'
 
 export async function zendesk({ request, response, url, body, authorized, reply, sha256 }) {
@@ -11,6 +12,10 @@ export async function zendesk({ request, response, url, body, authorized, reply,
   const what = `${request.method} ${url.pathname.replace(/\.json$/, '')}`
   if (what === 'GET /api/v2/users') return pages(response, url)
   if (what === 'GET /api/v2/tickets') return cursors(reply, url)
+  if (what === 'GET /api/v2/users/1') {
+    if (request.headers['if-none-match'] === ETAG) return response.writeHead(304, { etag: ETAG }).end()
+    return reply(200, { user: users[0] }, { etag: ETAG })
+  }
   if (what === 'POST /api/v2/users') {
     const key = request.headers['idempotency-key']
     if (!made.has(key)) {
