@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn the_public_url_is_no_address_of_an_installation() {
         let check = |name: &str| {
-            let text = format!("[connect]\npublic-url = \"http://{name}.localhost:8700\"");
+            let text = format!("[connect]\npublic-url = \"https://{name}.localhost\"");
             toml::from_str::<Config>(&text).unwrap().check().map(drop).map_err(|e| e.to_string())
         };
         assert_eq!(check("keyway"), Ok(()));

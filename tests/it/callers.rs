@@ -1,12 +1,19 @@
 //! Call tokens: taken in each way that clients send a key, bound to what they are for, and never sent to a provider in any
 //! form, whatever a token may do.
 
+use std::net::SocketAddr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::Method;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
-use crate::proxy::{Got, ask_at, mirrored, proxy};
+use crate::proxy::{Got, ask_at, mirrored, proxy, with_pages};
 use crate::setup::{Setup, path};
 
 const PAGES: &str = "fixtures/pages";
@@ -86,10 +93,28 @@ async fn no_token_of_this_host_leaves_in_any_form() {
     }
 }
 
+/// A provider that answers with what it was sent, once all of it is there.
+async fn whole_echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(async |request: Request<Incoming>| {
+                let body = request.into_body().collect().await?.to_bytes();
+                Ok::<_, hyper::Error>(Response::new(Full::new(body)))
+            });
+            let server = hyper::server::conn::http1::Builder::new();
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    address
+}
+
 /// Catches a key that a client puts into its forms, its JSON or its files.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_of_this_host_leaves_in_a_body() {
-    let (_mirror, mut setup) = mirrored("acme").await;
+    let provider = whole_echo().await;
+    let mut setup = with_pages("acme", provider, "canary").await;
     let token = issue(&mut setup, caller("app")).await;
     let bearer = format!("Bearer {token}");
     let headers = [("host", "x"), ("authorization", &*bearer)];

@@ -144,13 +144,25 @@ async fn with_silent_provider(config: &str) -> (Setup, String) {
     (setup, token)
 }
 
-/// A request through the proxy, on a connection of its own.
-async fn proxied(address: SocketAddr, token: &str) -> TcpStream {
+/// A request through the proxy, on a connection of its own and with so much time.
+async fn proxied(address: SocketAddr, token: &str, millis: u32) -> TcpStream {
     let mut stream = connect(address).await;
     let target = path("acme", "fixtures/pages", "/proxy/x");
-    let ask = format!("GET {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    let ask = format!(
+        "GET {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nkeyway-timeout-ms: {millis}\r\n\r\n"
+    );
     stream.write_all(ask.as_bytes()).await.expect("it listens");
     stream
+}
+
+/// Waits until so many requests are under way.
+async fn under_way(setup: &mut Setup, count: usize) {
+    let waiting = async {
+        while setup.metric("keyway_broker_in_flight", &[]).await < count as f64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("they are let in");
 }
 
 /// What comes on a connection until it has a whole head and the beginning of a body.
@@ -167,23 +179,25 @@ async fn one_token_does_not_take_all_connections() {
     let config = "[api]\npeer-connections-max = 4096\n[calls]\ntime-max = \"60s\"\n";
     let (mut setup, token) = with_silent_provider(config).await;
     let address = setup.host.address;
-    let mut greedy = Vec::new();
-    for _ in 0..40 {
-        greedy.push(proxied(address, &token).await);
-    }
     // Of 64 places, half are this token's.
-    let mut refused = answered(&mut greedy[32]).await;
-    for stream in &mut greedy[33..] {
-        refused.push_str(&answered(stream).await);
+    let mut greedy = Vec::new();
+    for count in 1..=32 {
+        greedy.push(proxied(address, &token, 60_000).await);
+        under_way(&mut setup, count).await;
     }
-    assert_eq!(refused.matches("HTTP/1.1 503 ").count(), 8, "{refused}");
-    assert!(refused.contains("token `app` has as many connections"), "{refused}");
+    for _ in 0..8 {
+        let mut stream = proxied(address, &token, 60_000).await;
+        let refused = answered(&mut stream).await;
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+        assert!(refused.contains("token `app` has as many connections"), "{refused}");
+        greedy.push(stream);
+    }
     is_served(&mut setup).await;
     // Where some are done, there is room again.
-    greedy.truncate(31);
+    greedy.truncate(20);
     let room = async {
         loop {
-            let mut stream = proxied(address, &token).await;
+            let mut stream = proxied(address, &token, 60_000).await;
             let mut byte = [0];
             let waits = tokio::time::timeout(Duration::from_millis(300), stream.read(&mut byte));
             if waits.await.is_err() {
@@ -198,22 +212,27 @@ async fn one_token_does_not_take_all_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_to_providers_are_bounded_by_the_files_there_are() {
     let config = "[api]\npeer-connections-max = 4096\ntoken-connections-max = 4096\n\
-        [egress.limits]\nconnections-max = 20\nexchange-timeout = \"3s\"\n";
+        [egress.limits]\nconnections-max = 20\n";
     let (mut setup, token) = with_silent_provider(config).await;
     let address = setup.host.address;
     let mut all = Vec::new();
-    for _ in 0..40 {
-        all.push(proxied(address, &token).await);
+    // The first have time to outlast those who wait for their places.
+    for millis in [[12_000; 20], [2_000; 20]].concat() {
+        all.push(proxied(address, &token, millis).await);
+        let count = all.len().min(20);
+        under_way(&mut setup, count).await;
     }
-    let before = open_files(setup.host.id());
+    let open = open_files(setup.host.id());
     let mut ends = Vec::new();
     for stream in &mut all {
         ends.push(answered(stream).await);
     }
     let count = |code: &str| ends.iter().filter(|end| end.contains(code)).count();
-    assert_eq!(count("\"connections-exhausted\""), 20, "{}", ends[39]);
-    assert_eq!(count("\"exchange-timeout\""), 20, "{}", ends[0]);
-    assert!(before < FILES, "{before} files");
+    let exhausted = r#""provider_code":"connections-exhausted","request_sent":false"#;
+    assert_eq!(count(exhausted), 20, "{}", ends[39]);
+    assert!(ends[39].starts_with("HTTP/1.1 503 "), "{}", ends[39]);
+    assert_eq!(count(r#""provider_code":"exchange-timeout""#), 20, "{}", ends[0]);
+    assert!(open < FILES, "{open} files");
     is_served(&mut setup).await;
 }
 

@@ -197,7 +197,7 @@ pub(crate) async fn mirrored_with(tenant: &str, config: &str) -> (Mirror, Setup)
     (mirror, setup)
 }
 
-async fn with_pages(tenant: &str, provider: SocketAddr, credential: &str) -> Setup {
+pub(crate) async fn with_pages(tenant: &str, provider: SocketAddr, credential: &str) -> Setup {
     with_config(tenant, provider, credential, "").await
 }
 

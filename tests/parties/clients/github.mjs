@@ -36,7 +36,7 @@ await summarize(async (holds) => {
   const refused = await failure(octokitWith('of-somebody').rest.repos.get(REPO))
   holds('a refusal of the host is an error with its status', refused?.status === 401)
   // It reads a message from `application/json` alone, and not from a problem document.
-  holds('it says what the host says', /did not issue/.test(refused?.message ?? ''))
+  holds('it says what the host says', /authorization.*is needed/.test(refused?.message ?? ''))
 
   const known = await octokit.rest.repos.get(REPO)
   const unchanged = await failure(octokit.rest.repos.get({ ...REPO, headers: { 'if-none-match': known.headers.etag } }))

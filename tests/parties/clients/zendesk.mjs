@@ -59,7 +59,7 @@ await summarize(async (holds) => {
   const refused = await failure(createClient({ ...base, token: 'of-somebody' }).users.list())
   holds('a refusal of the host is an error with its status', refused?.statusCode === 401 || /401/.test(refused?.message ?? ''))
   // It reads bodies that are labelled `application/json` alone, and not a problem document.
-  holds('it has what the host says', /did not issue/.test(refused?.result?.message ?? ''))
+  holds('it has what the host says', /authorization.*is needed/.test(refused?.result?.message ?? ''))
 
   await upload(client, holds)
   holds(`nothing goes elsewhere: ${triedElsewhere()}`, triedElsewhere().length === 0)

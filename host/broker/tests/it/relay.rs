@@ -227,8 +227,6 @@ pub(crate) async fn until(stream: &mut TcpStream, end: &str) -> String {
     String::from_utf8(seen).unwrap()
 }
 
-// --- streaming ---
-
 /// Catches a body that is collected before it goes on: the provider then writes all of it while nobody reads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gibibyte_comes_through_and_is_not_held() {
