@@ -85,6 +85,7 @@ fn options(url: &str, token: &str) -> Vec<String> {
 
 /// Where a client connects to, as the system sees it: below `strace`, whatever in it connects. None where there is no
 /// `strace`, or no tracing.
+#[expect(clippy::print_stderr, reason = "the test says what it leaves out")]
 async fn connects(script: &'static str, options: Vec<String>) -> Option<Vec<String>> {
     let folder = tempfile::tempdir().expect("a folder");
     let trace = folder.path().join("trace");
