@@ -85,6 +85,8 @@ pub struct Assertion {
     scope_claim: bool,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     claims: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    key_id: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -292,14 +294,14 @@ impl Oauth {
         self
     }
 
-    /// One more parameter for the page of consent.
+    /// One more parameter for the page of consent, with variables.
     #[must_use]
     pub fn authorize_param(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.authorize_params.insert(name.into(), value.into());
         self
     }
 
-    /// One more parameter for the token endpoint.
+    /// One more parameter for the token endpoint, with variables.
     #[must_use]
     pub fn token_param(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.token_params.insert(name.into(), value.into());
@@ -322,7 +324,7 @@ impl Oauth {
         self
     }
 
-    /// A text that each connection fills into the subject of an assertion, such as a user's name at the provider.
+    /// A text that each connection fills into an assertion or a parameter, such as a user's name at the provider.
     #[must_use]
     pub fn text_variable(mut self, name: impl Into<String>, summary: impl Into<String>) -> Self {
         let variable = Variable { summary: summary.into(), suffixes: Vec::new(), text: true };
@@ -452,10 +454,11 @@ impl Assertion {
             algorithm,
             scope_claim: false,
             claims: BTreeMap::new(),
+            key_id: false,
         }
     }
 
-    /// For whom it is. The token endpoint unless stated.
+    /// For whom it is, with variables. The token endpoint unless stated.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
@@ -483,10 +486,17 @@ impl Assertion {
         self
     }
 
-    /// One more claim.
+    /// One more claim, with variables.
     #[must_use]
     pub fn claim(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.claims.insert(name.into(), value.into());
+        self
+    }
+
+    /// The provider tells keys by an id, `kid` of the head: whoever gives a key gives its id too.
+    #[must_use]
+    pub fn key_id(mut self) -> Self {
+        self.key_id = true;
         self
     }
 }
@@ -505,11 +515,24 @@ mod tests {
 
     use super::*;
 
+    /// As it is written; the host's own type reads it, and knows every word of it.
+    fn held(oauth: Oauth) -> serde_json::Value {
+        let own = serde_json::to_value(oauth).unwrap();
+        let read: keyway_core::descriptor::Oauth = serde_json::from_value(own.clone()).unwrap();
+        let again = serde_json::to_value(read).unwrap();
+        for (name, value) in own.as_object().unwrap() {
+            if name != "assertion" {
+                assert_eq!(again.get(name), Some(value), "{name}");
+            }
+        }
+        own
+    }
+
     #[test]
     fn the_least_is_two_urls() {
         let oauth = Oauth::authorization_code("https://a.example/go", "https://a.example/token");
         assert_eq!(
-            serde_json::to_value(oauth).unwrap(),
+            held(oauth),
             json!({
                 "grant": "authorization-code",
                 "authorize-url": "https://a.example/go",
@@ -518,7 +541,7 @@ mod tests {
         );
         let machine = Oauth::client_credentials("https://a.example/token");
         assert_eq!(
-            serde_json::to_value(machine).unwrap(),
+            held(machine),
             json!({"grant": "client-credentials", "token-url": "https://a.example/token"})
         );
     }
@@ -533,7 +556,7 @@ mod tests {
             .json_requests()
             .own_base_url("https://{sub}.a.example/api");
         assert_eq!(
-            serde_json::to_value(oauth).unwrap(),
+            held(oauth),
             json!({
                 "grant": "authorization-code",
                 "authorize-url": "https://{sub}.a.example/go",
@@ -554,11 +577,13 @@ mod tests {
     fn an_assertion_is_what_is_signed() {
         let assertion =
             Assertion::rs256().subject("{username}").audience("https://a.example").scope_claim();
-        let oauth =
-            Oauth::jwt_bearer("https://a.example/token", assertion.lifetime(180).claim("a", "b"))
-                .text_variable("username", "Who");
+        let oauth = Oauth::jwt_bearer(
+            "https://a.example/token",
+            assertion.lifetime(180).claim("a", "b").key_id(),
+        )
+        .text_variable("username", "Who");
         assert_eq!(
-            serde_json::to_value(oauth).unwrap(),
+            held(oauth),
             json!({
                 "grant": "jwt-bearer",
                 "token-url": "https://a.example/token",
@@ -569,6 +594,7 @@ mod tests {
                     "algorithm": "RS256",
                     "scope-claim": true,
                     "claims": {"a": "b"},
+                    "key-id": true,
                 },
                 "variables": {"username": {"summary": "Who", "text": true}},
             })
@@ -598,7 +624,7 @@ mod tests {
             .scope_at("/data/scopes")
             .error("/status", ["DEAD"], ErrorMeaning::NeedsReauth);
         assert_eq!(
-            serde_json::to_value(oauth).unwrap(),
+            held(oauth),
             json!({
                 "grant": "token-exchange",
                 "token-url": "https://a.example/token",

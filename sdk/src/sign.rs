@@ -7,6 +7,8 @@ use serde::Serialize;
 #[serde(rename_all = "kebab-case")]
 pub struct Hmac {
     algorithm: Algorithm,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_encoding: Option<KeyEncoding>,
     encoding: Encoding,
     parts: Vec<Part>,
     separator: String,
@@ -16,6 +18,8 @@ pub struct Hmac {
     timestamp: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id_header: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce_header: Option<String>,
 }
 
 /// AWS Signature Version 4.
@@ -29,6 +33,8 @@ pub struct Sigv4 {
     region_label: Option<u8>,
     content_sha256_header: bool,
     path_as_sent: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signed_headers: Vec<String>,
     unsigned_payload: bool,
 }
 
@@ -36,10 +42,24 @@ pub struct Sigv4 {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
+    /// SHA-1, for a provider that knows no other.
+    Sha1,
     /// SHA-256.
     Sha256,
+    /// SHA-384.
+    Sha384,
     /// SHA-512.
     Sha512,
+}
+
+/// How a key is written. Unless stated, its letters are its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyEncoding {
+    /// RFC 4648 section 4 or 5, with padding or without.
+    Base64,
+    /// Digits, small or large.
+    Hex,
 }
 
 /// How a signature is written.
@@ -55,7 +75,7 @@ pub enum Encoding {
 }
 
 /// What is signed of a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
     /// In capitals.
@@ -72,10 +92,18 @@ pub enum Part {
     Body,
     /// Their hash, written as the signature is.
     BodyDigest,
+    /// How many bytes it has.
+    BodyLength,
     /// As its header has it.
     Timestamp,
+    /// As its header has it.
+    Nonce,
     /// The id of the key.
     KeyId,
+    /// The value of a header of this name; nothing where a request has none.
+    Header(String),
+    /// This text, such as the provider's own name of the scheme.
+    Text(String),
 }
 
 /// How the time of a signature is written.
@@ -88,6 +116,8 @@ pub enum TimeFormat {
     UnixMs,
     /// To the second, in UTC.
     Rfc3339,
+    /// As HTTP has it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+    HttpDate,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -103,6 +133,7 @@ impl Hmac {
     pub fn new(header: impl Into<String>, parts: impl IntoIterator<Item = Part>) -> Self {
         Self {
             algorithm: Algorithm::Sha256,
+            key_encoding: None,
             encoding: Encoding::Hex,
             parts: parts.into_iter().collect(),
             separator: "\n".to_owned(),
@@ -110,6 +141,7 @@ impl Hmac {
             value: "{signature}".to_owned(),
             timestamp: None,
             key_id_header: None,
+            nonce_header: None,
         }
     }
 
@@ -117,6 +149,13 @@ impl Hmac {
     #[must_use]
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = algorithm;
+        self
+    }
+
+    /// With a key that is written so: what is signed with are the bytes that it stands for.
+    #[must_use]
+    pub fn key_encoding(mut self, encoding: KeyEncoding) -> Self {
+        self.key_encoding = Some(encoding);
         self
     }
 
@@ -134,7 +173,7 @@ impl Hmac {
         self
     }
 
-    /// What stands in the header: `{signature}`, `{key-id}` and `{timestamp}` are filled in.
+    /// What stands in the header: `{signature}`, `{key-id}`, `{timestamp}` and `{nonce}` are filled in.
     #[must_use]
     pub fn value(mut self, template: impl Into<String>) -> Self {
         self.value = template.into();
@@ -152,6 +191,13 @@ impl Hmac {
     #[must_use]
     pub fn key_id_header(mut self, name: impl Into<String>) -> Self {
         self.key_id_header = Some(name.into());
+        self
+    }
+
+    /// With a value that no other request has in a header of this name: 32 digits by chance.
+    #[must_use]
+    pub fn nonce_header(mut self, name: impl Into<String>) -> Self {
+        self.nonce_header = Some(name.into());
         self
     }
 }
@@ -176,6 +222,13 @@ impl Sigv4 {
         self
     }
 
+    /// With these headers signed where a request has them, beside `host`, `content-type` and all of AWS's own.
+    #[must_use]
+    pub fn signed_headers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.signed_headers.extend(names.into_iter().map(Into::into));
+        self
+    }
+
     /// Without the bodies, which then go through the proxy as they come. S3 takes that.
     #[must_use]
     pub fn unsigned_payload(mut self) -> Self {
@@ -190,7 +243,81 @@ impl Sigv4 {
             region_label: None,
             content_sha256_header: false,
             path_as_sent: false,
+            signed_headers: Vec::new(),
             unsigned_payload: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyway_core::descriptor as host;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Everything that can be stated of an HMAC.
+    fn hmac(algorithm: Algorithm, encoding: Encoding, format: TimeFormat) -> Hmac {
+        let parts = [
+            Part::Method,
+            Part::Host,
+            Part::Path,
+            Part::Query,
+            Part::PathAndQuery,
+            Part::Body,
+            Part::BodyDigest,
+            Part::BodyLength,
+            Part::Timestamp,
+            Part::Nonce,
+            Part::KeyId,
+            Part::Header("content-type".to_owned()),
+            Part::Text("v1".to_owned()),
+        ];
+        Hmac::new("X-Sign", parts)
+            .algorithm(algorithm)
+            .encoding(encoding)
+            .separator("|")
+            .value("v1 {key-id} {timestamp} {nonce} {signature}")
+            .timestamp("X-Time", format)
+            .key_id_header("X-Key")
+            .nonce_header("X-Nonce")
+    }
+
+    /// The host's own type reads what is written here, and writes the same again: neither side has a word that the other
+    /// lacks, and none means something else there.
+    #[test]
+    fn the_host_reads_what_is_stated_as_it_is_written() {
+        for (number, algorithm) in
+            [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512]
+                .into_iter()
+                .enumerate()
+        {
+            for encoding in [Encoding::Hex, Encoding::Base64, Encoding::Base64Url] {
+                for format in [
+                    TimeFormat::Unix,
+                    TimeFormat::UnixMs,
+                    TimeFormat::Rfc3339,
+                    TimeFormat::HttpDate,
+                ] {
+                    let key = [KeyEncoding::Base64, KeyEncoding::Hex][number % 2];
+                    let own = hmac(algorithm, encoding, format).key_encoding(key);
+                    let own = serde_json::to_value(own).unwrap();
+                    let read: host::Hmac = serde_json::from_value(own.clone()).unwrap();
+                    assert_eq!(serde_json::to_value(&read).unwrap(), own);
+                }
+            }
+        }
+        let plain = serde_json::to_value(Hmac::new("X-Sign", [Part::Body])).unwrap();
+        let read: host::Hmac = serde_json::from_value(plain).unwrap();
+        let least = json!({"header": "X-Sign", "parts": ["body"]});
+        assert_eq!(read, serde_json::from_value(least).unwrap(), "the same unless stated");
+        for own in [
+            Sigv4::new("s3", "eu-west-1").like_s3().unsigned_payload().signed_headers(["range"]),
+            Sigv4::of_host("execute-api", 2),
+        ] {
+            let own = serde_json::to_value(own).unwrap();
+            let read: host::Sigv4 = serde_json::from_value(own.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), own);
         }
     }
 }

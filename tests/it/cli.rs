@@ -33,7 +33,7 @@ const UNREACHABLE: i32 = 5;
 const CALL_FAILED: i32 = 6;
 
 /// A person at a terminal, with a folder to keep files in.
-struct Cli<'s> {
+pub(crate) struct Cli<'s> {
     setup: &'s Setup,
     folder: TempDir,
     /// Further variables of its environment.
@@ -42,16 +42,16 @@ struct Cli<'s> {
 
 /// What a command came to.
 #[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 // === impl Cli ===
 
 impl<'s> Cli<'s> {
-    fn new(setup: &'s Setup) -> Self {
+    pub(crate) fn new(setup: &'s Setup) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         Self { setup, folder, variables: Vec::new() }
     }
@@ -63,7 +63,7 @@ impl<'s> Cli<'s> {
     }
 
     /// Runs a command with this on its standard input.
-    fn with_input(&self, args: &[&str], input: &str) -> Said {
+    pub(crate) fn with_input(&self, args: &[&str], input: &str) -> Said {
         let mut child = Command::new(harness::binary("keyway"))
             .args(args)
             .current_dir(self.folder.path())
@@ -86,7 +86,7 @@ impl<'s> Cli<'s> {
 
     /// Standard output of a command that must succeed.
     #[track_caller]
-    fn ok(&self, args: &[&str]) -> String {
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
         let said = self.run(args);
         assert_eq!(said.code, 0, "{args:?}: {said:?}");
         said.out
@@ -105,7 +105,7 @@ impl<'s> Cli<'s> {
     /// A command that must fail with this exit code, say why on standard error, and print no data. For programs it says so
     /// in one line of JSON.
     #[track_caller]
-    fn fails(&self, args: &[&str], exit: i32, why: &str) {
+    pub(crate) fn fails(&self, args: &[&str], exit: i32, why: &str) {
         let said = self.run(args);
         assert_eq!((said.code, said.out.as_str()), (exit, ""), "{args:?}: {said:?}");
         assert!(said.err.starts_with(&format!("keyway: {why}")), "{args:?}: {}", said.err);
@@ -120,7 +120,7 @@ impl<'s> Cli<'s> {
     }
 
     /// A file with this in it; its path.
-    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+    pub(crate) fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let file = self.folder.path().join(name);
         std::fs::write(&file, bytes).expect("writable");
         file.to_string_lossy().into_owned()

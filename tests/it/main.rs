@@ -34,3 +34,4 @@ mod store;
 mod transit;
 mod upstream;
 mod watch;
+mod ways;

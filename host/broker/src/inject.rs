@@ -232,22 +232,25 @@ fn place(spec: &SlotSpec, credential: &Credential) -> Option<(Option<Injection>,
             (Injection::Parameter { name: name.clone(), encoded }, secrets)
         }
         (scheme, credential) => {
-            let (key_id, key) = match credential {
-                Credential::Basic { user, password } => {
-                    (user.expose_secret(), password.expose_secret())
-                }
-                Credential::Token(key) => ("", key.expose_secret()),
-                Credential::None => return None,
-            };
-            if scheme.takes_pair() == key_id.is_empty() {
-                return None;
-            }
-            // The id of a key is a name: it is sent in the clear, and signatures are worth nothing elsewhere.
-            let signer = Signer::new(scheme, key_id, key)?;
-            (Injection::Signature(signer), Secrets::default().secret(key))
+            let signer = Signer::new(scheme, credential)?;
+            (Injection::Signature(signer), signing_secrets(credential))
         }
     };
     Some((Some(injection), secrets.scrubber()))
+}
+
+/// What must not come back of a key. Its id is a name that is sent in the clear, and signatures are worth nothing elsewhere.
+fn signing_secrets(credential: &Credential) -> Secrets {
+    let secrets = Secrets::default();
+    match credential {
+        Credential::None => secrets,
+        Credential::Token(key) | Credential::Basic { password: key, .. } => {
+            secrets.secret(key.expose_secret())
+        }
+        Credential::Session { key, token, .. } => {
+            secrets.secret(key.expose_secret()).secret(token.expose_secret())
+        }
+    }
 }
 
 /// The user is a name, which stands all over a tenant's data: it is no secret, unless there is no password, or only a

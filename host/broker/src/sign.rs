@@ -9,24 +9,23 @@ use bytes::Bytes;
 use hmac::{Hmac, Mac as _};
 use http::header::HeaderMap;
 use http::{HeaderName, HeaderValue, Method};
+use keyway_core::credential::Credential;
 use keyway_core::descriptor::{Hmac as Parts, MacHash, Scheme, Sigv4};
-use secrecy::{ExposeSecret as _, SecretString};
-use sha2::{Digest as _, Sha256, Sha512};
+use secrecy::ExposeSecret as _;
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 use crate::reason::{Reason, Stop};
 use crate::target::Target;
 
 /// A key, and what is signed with it.
-pub(crate) struct Signer {
-    rules: Rules,
-    key_id: String,
-    key: SecretString,
-}
-
-enum Rules {
-    Parts(Box<Parts>),
-    Sigv4(Box<Sigv4>),
+pub(crate) enum Signer {
+    /// An HMAC over parts.
+    Parts { rules: Box<Parts>, key_id: String, key: Zeroizing<Vec<u8>> },
+    /// As AWS does.
+    Sigv4 { rules: Box<Sigv4>, key: sigv4::Key },
 }
 
 /// A request that is about to be sent.
@@ -45,30 +44,46 @@ type Signed = Vec<(HeaderName, HeaderValue)>;
 // === impl Signer ===
 
 impl Signer {
-    /// None for a scheme that signs nothing.
-    pub(crate) fn new(scheme: &Scheme, key_id: &str, key: &str) -> Option<Self> {
-        let rules = match scheme {
-            Scheme::Hmac(rules) => Rules::Parts(rules.clone()),
-            Scheme::AwsSigv4(rules) => Rules::Sigv4(rules.clone()),
-            _ => return None,
+    /// None for a scheme that signs nothing, and for a credential that it cannot sign with.
+    pub(crate) fn new(scheme: &Scheme, credential: &Credential) -> Option<Self> {
+        let (key_id, key, session) = match credential {
+            Credential::Basic { user, password } => (user.expose_secret(), password, None),
+            Credential::Session { id, key, token } => (id.expose_secret(), key, Some(token)),
+            Credential::Token(key) => ("", key, None),
+            Credential::None => return None,
         };
-        Some(Self { rules, key_id: key_id.to_owned(), key: key.to_owned().into() })
+        if scheme.takes_pair() == key_id.is_empty()
+            || (session.is_some() && !scheme.takes_session())
+        {
+            return None;
+        }
+        let key_id = key_id.to_owned();
+        match scheme {
+            Scheme::Hmac(rules) => {
+                let key = rules.key_encoding.bytes(key.expose_secret())?.into();
+                Some(Self::Parts { rules: rules.clone(), key_id, key })
+            }
+            Scheme::AwsSigv4(rules) => {
+                let key = sigv4::Key { id: key_id, secret: key.clone(), session: session.cloned() };
+                Some(Self::Sigv4 { rules: rules.clone(), key })
+            }
+            _ => None,
+        }
     }
 
     /// Whether the body is signed, and so has to be there before anything is sent.
     pub(crate) fn signs_body(&self) -> bool {
-        match &self.rules {
-            Rules::Parts(rules) => rules.signs_body(),
-            Rules::Sigv4(rules) => !rules.unsigned_payload,
+        match self {
+            Self::Parts { rules, .. } => rules.signs_body(),
+            Self::Sigv4 { rules, .. } => !rules.unsigned_payload,
         }
     }
 
     /// The headers that a request is signed with.
     pub(crate) fn sign(&self, request: &Unsigned<'_>) -> Result<Signed, Stop> {
-        let key = self.key.expose_secret();
-        let made = match &self.rules {
-            Rules::Parts(rules) => parts::sign(rules, &self.key_id, key, request),
-            Rules::Sigv4(rules) => sigv4::sign(rules, &self.key_id, key, request),
+        let made = match self {
+            Self::Parts { rules, key_id, key } => parts::sign(rules, (key_id, key), request),
+            Self::Sigv4 { rules, key } => sigv4::sign(rules, key, request),
         };
         made.ok_or_else(|| {
             Stop::new(Reason::CredentialUnfit, "the request cannot be signed with this key")
@@ -78,26 +93,29 @@ impl Signer {
 
 /// RFC 2104.
 fn mac(digest: MacHash, key: &[u8], text: &[u8]) -> Vec<u8> {
-    const ANY: &str = "a key of any length will do";
+    macro_rules! of {
+        ($hash:ty) => {
+            Hmac::<$hash>::new_from_slice(key)
+                .expect("a key of any length will do")
+                .chain_update(text)
+                .finalize()
+                .into_bytes()
+                .to_vec()
+        };
+    }
     match digest {
-        MacHash::Sha256 => Hmac::<Sha256>::new_from_slice(key)
-            .expect(ANY)
-            .chain_update(text)
-            .finalize()
-            .into_bytes()
-            .to_vec(),
-        MacHash::Sha512 => Hmac::<Sha512>::new_from_slice(key)
-            .expect(ANY)
-            .chain_update(text)
-            .finalize()
-            .into_bytes()
-            .to_vec(),
+        MacHash::Sha1 => of!(Sha1),
+        MacHash::Sha256 => of!(Sha256),
+        MacHash::Sha384 => of!(Sha384),
+        MacHash::Sha512 => of!(Sha512),
     }
 }
 
 fn hash(digest: MacHash, text: &[u8]) -> Vec<u8> {
     match digest {
+        MacHash::Sha1 => Sha1::digest(text).to_vec(),
         MacHash::Sha256 => Sha256::digest(text).to_vec(),
+        MacHash::Sha384 => Sha384::digest(text).to_vec(),
         MacHash::Sha512 => Sha512::digest(text).to_vec(),
     }
 }

@@ -23,6 +23,15 @@ pub enum Credential {
         /// May be empty where the user is the secret.
         password: SecretString,
     },
+    /// A key that signs for as long as a session lasts.
+    Session {
+        /// What the provider calls the key.
+        id: SecretString,
+        /// Signs, and is sent nowhere.
+        key: SecretString,
+        /// Sent with each signature.
+        token: SecretString,
+    },
 }
 
 /// A credential that is open, shared by all who use it at the same time. With the last of them it is gone, and so is what

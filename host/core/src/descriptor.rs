@@ -22,7 +22,9 @@ use crate::rate_limits;
 pub use crate::rate_limits::{RateLimit, RateLimitError, RateLimitHeaders};
 use crate::schema::{Allowance, Document, NotRead, Schema};
 pub use crate::scheme::{Probe, Scheme, SlotSpec};
-pub use crate::sign::{Encoding, Hmac, MacHash, Part, Sigv4, TimeFormat, Timestamp, TokenHeader};
+pub use crate::sign::{
+    Encoding, Hmac, KeyEncoding, MacHash, Part, Sigv4, TimeFormat, Timestamp, TokenHeader,
+};
 
 /// The one format there is.
 const FORMAT: u32 = 1;

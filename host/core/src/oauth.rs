@@ -116,10 +116,10 @@ pub struct Oauth {
     /// Seconds that an access token lives where the response does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<u32>,
-    /// Sent to `authorize-url` besides.
+    /// Sent to `authorize-url` besides; with variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub authorize_params: BTreeMap<String, String>,
-    /// Sent to `token-url` besides.
+    /// Sent to `token-url` besides; with variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub token_params: BTreeMap<String, String>,
     /// Parameter of `token-url` that names the user whose token is asked for, such as `requested_subject`: the user as
@@ -221,7 +221,7 @@ pub enum Grant {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Assertion {
-    /// For whom it is. Absent: `token-url`.
+    /// For whom it is, with variables. Absent: `token-url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
     /// Of whom it speaks, with variables: `{username}`, and `{user}` for the user of the connection as calls name it.
@@ -236,8 +236,22 @@ pub struct Assertion {
     /// Whether it has the scopes itself; else the request has them.
     #[serde(default)]
     pub scope_claim: bool,
-    /// What it says besides.
+    /// What it says besides, with variables.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, String>,
+    /// Whether the provider tells keys by an id, `kid` of the head (RFC 7515 section 4.1.4): then a key is given with its id.
+    #[serde(default)]
+    pub key_id: bool,
+}
+
+/// An assertion, filled in for a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Said {
+    /// For whom it is.
+    pub audience: String,
+    /// Of whom it speaks; none where nothing is said of one.
+    pub subject: Option<String>,
+    /// What it says besides.
     pub claims: BTreeMap<String, String>,
 }
 
@@ -310,25 +324,40 @@ impl Oauth {
         self.base_url_suffixes.iter().any(|suffix| template::below(host, suffix))
     }
 
-    /// The subject of an assertion, filled in; none where nothing is said of one.
-    pub fn subject(
+    /// What an assertion says, filled in; none for a grant without one.
+    pub fn said(
         &self,
         values: &BTreeMap<String, String>,
         user: Option<&str>,
-    ) -> Result<Option<String>, String> {
-        let subject = self.assertion.as_ref().and_then(|assertion| assertion.subject.as_deref());
-        let value = |name: &str| match (name, user) {
-            ("user", Some(user)) => Some(user.to_owned()),
-            _ => self.variables.get(name)?.read(values.get(name)?).ok(),
+    ) -> Result<Option<Said>, String> {
+        let Some(assertion) = &self.assertion else { return Ok(None) };
+        let fill = |text: &String| {
+            template::filled(text, |name| match (name, user) {
+                ("user", Some(user)) => Some(user.to_owned()),
+                _ => self.value(values, name),
+            })
         };
-        subject.map(|subject| template::filled(subject, value)).transpose()
+        Ok(Some(Said {
+            audience: match &assertion.audience {
+                Some(audience) => fill(audience)?,
+                None => template::fill(&self.token_url, &self.variables, values)?,
+            },
+            subject: assertion.subject.as_ref().map(fill).transpose()?,
+            claims: filled_map(&assertion.claims, fill)?,
+        }))
+    }
+
+    /// The value of a variable, by the rules for it.
+    fn value(&self, values: &BTreeMap<String, String>, name: &str) -> Option<String> {
+        self.variables.get(name)?.read(values.get(name)?).ok()
     }
 
     /// Whether a request for a token names the user whose token it is.
     pub fn names_user(&self) -> bool {
-        let subject = self.assertion.as_ref().and_then(|assertion| assertion.subject.as_deref());
-        let said = subject.is_some_and(|subject| template::names(subject).contains(&"user"));
-        self.user_param.is_some() || said
+        let said = |(field, text): (&str, &str)| {
+            is_signed(field) && template::names(text).contains(&"user")
+        };
+        self.user_param.is_some() || self.texts().any(said)
     }
 
     /// The variables that a connection needs values for.
@@ -342,7 +371,10 @@ impl Oauth {
             return Ok(self.clone());
         }
         let fill = |url: &String| template::fill(url, &self.variables, values);
+        let text = |text: &String| template::filled(text, |name| self.value(values, name));
         Ok(Self {
+            authorize_params: filled_map(&self.authorize_params, text)?,
+            token_params: filled_map(&self.token_params, text)?,
             authorize_url: self.authorize_url.as_ref().map(fill).transpose()?,
             token_url: fill(&self.token_url)?,
             revoke_url: self.revoke_url.as_ref().map(fill).transpose()?,
@@ -372,6 +404,10 @@ impl Oauth {
             if !named {
                 return Err(invalid(field("variables"), "has a name that is not of `a-z0-9_`"));
             }
+            if name == "user" {
+                let problem = "has `user`, which in an assertion is the user of the connection";
+                return Err(invalid(field("variables"), problem));
+            }
             variable.check().map_err(|problem| invalid(field("variables"), problem))?;
         }
         let template = self.base_url.as_deref().filter(|base_url| !base_url.starts_with('/'));
@@ -398,16 +434,45 @@ impl Oauth {
             self.revoke_url.as_deref(),
             template,
         ];
-        let subject = self.assertion.as_ref().and_then(|assertion| assertion.subject.as_deref());
-        let urls = urls.into_iter().chain([subject]);
-        let used: Vec<_> = urls.into_iter().flatten().flat_map(template::names).collect();
+        let texts = self.texts().map(|(_, text)| text);
+        let used: Vec<_> =
+            urls.into_iter().flatten().chain(texts).flat_map(template::names).collect();
         let unused = self.variables.keys().find(|name| !used.contains(&name.as_str()));
         match unused {
             Some(name) => {
-                Err(invalid(field("variables"), format!("states `{name}`, which no URL has")))
+                Err(invalid(field("variables"), format!("states `{name}`, which nothing has")))
             }
             None => Ok(()),
         }
+    }
+
+    /// What may have variables and is no URL, with the field that it stands in.
+    fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let assertion = self.assertion.iter().flat_map(|assertion| {
+            let Assertion { audience, subject, claims, .. } = assertion;
+            let audience = audience.iter().map(|text| ("assertion.audience", text.as_str()));
+            let subject = subject.iter().map(|text| ("assertion.subject", text.as_str()));
+            audience.chain(subject).chain(texts_of("assertion.claims", claims))
+        });
+        texts_of("authorize-params", &self.authorize_params)
+            .chain(texts_of("token-params", &self.token_params))
+            .chain(assertion)
+    }
+
+    /// Refuses a text with a placeholder that nothing fills in. `{user}` is of an assertion: its user is known.
+    fn check_texts(&self, field: &impl Fn(&str) -> String) -> Result<(), InvalidDescriptor> {
+        for (name, text) in self.texts() {
+            template::filled(text, |_| Some(String::new()))
+                .map_err(|problem| invalid(field(name), problem))?;
+            let is_known = |variable: &&str| {
+                self.variables.contains_key(*variable) || (*variable == "user" && is_signed(name))
+            };
+            if let Some(unknown) = template::names(text).iter().find(|name| !is_known(name)) {
+                let problem = format!("has `{{{unknown}}}`, which `variables` does not state");
+                return Err(invalid(field(name), problem));
+            }
+        }
+        Ok(())
     }
 
     fn check_assertion(&self, field: &impl Fn(&str) -> String) -> Result<(), InvalidDescriptor> {
@@ -425,14 +490,7 @@ impl Oauth {
             let problem = format!("has the host's own claim `{taken}`");
             return Err(invalid(field("assertion.claims"), problem));
         }
-        let names = assertion.subject.as_deref().map(template::names).unwrap_or_default();
-        match names.iter().find(|name| **name != "user" && !self.variables.contains_key(**name)) {
-            Some(name) => {
-                let problem = format!("has `{{{name}}}`, which `variables` does not state");
-                Err(invalid(field("assertion.subject"), problem))
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn check_parameters(&self, field: &impl Fn(&str) -> String) -> Result<(), InvalidDescriptor> {
@@ -469,6 +527,7 @@ impl Oauth {
         let field = |name: &str| format!("slots.{slot}.scheme.{name}");
         self.check_urls(&field)?;
         self.check_parameters(&field)?;
+        self.check_texts(&field)?;
         self.check_assertion(&field)?;
         if self.grant == Grant::AuthorizationCode && self.authorize_url.is_none() {
             return Err(invalid(field("authorize-url"), "is needed for an authorization code"));
@@ -521,6 +580,25 @@ impl Oauth {
     }
 }
 
+fn texts_of<'t>(
+    field: &'static str,
+    texts: &'t BTreeMap<String, String>,
+) -> impl Iterator<Item = (&'static str, &'t str)> {
+    texts.values().map(move |text| (field, text.as_str()))
+}
+
+/// Whether a field is of what is signed.
+fn is_signed(field: &str) -> bool {
+    field.starts_with("assertion.")
+}
+
+fn filled_map(
+    texts: &BTreeMap<String, String>,
+    fill: impl Fn(&String) -> Result<String, String>,
+) -> Result<BTreeMap<String, String>, String> {
+    texts.iter().map(|(name, text)| Ok((name.clone(), fill(text)?))).collect()
+}
+
 /// Whether a name is one of these to some server: case is no matter to all of them, and some take `a.b` and `a[]` for `a_b`
 /// and `a`.
 fn is_reserved(name: &str, reserved: &[&str]) -> bool {
@@ -561,188 +639,4 @@ pub(crate) fn pointer(
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::scheme::SlotSpec;
-
-    fn spec(json: &str) -> Result<(), String> {
-        let spec: SlotSpec = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        spec.check(&"login".parse().unwrap()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn an_authorization_server_is_described_by_two_urls() {
-        let least = r#"{"scheme":{"kind":"oauth2","authorize-url":"https://a.com/authorize",
-            "token-url":"https://a.com/token"}}"#;
-        assert_eq!(spec(least), Ok(()));
-        let idle = least.replace("\"}}", "\",\"refresh-idle\":1800}}");
-        assert_eq!(spec(&idle), Ok(()));
-        let machine = r#"{"scheme":{"kind":"oauth2","grant":"client-credentials","token-url":"https://a.com/token"}}"#;
-        assert_eq!(spec(machine), Ok(()));
-    }
-
-    #[test]
-    fn what_contradicts_itself_is_refused_by_name() {
-        for (rest, field) in [
-            (r#""token-url":"http://a.com/t""#, "token-url"),
-            (r#""token-url":"https://a.com/t#x""#, "token-url"),
-            (r#""token-url":"https://a.com/t","grant":"authorization-code""#, "authorize-url"),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url":"/instance_url""#,
-                "base-url-suffixes",
-            ),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url-suffixes":["com"]"#,
-                "base-url-suffixes",
-            ),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","account":"hub_id""#,
-                "account",
-            ),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","scope-separator":"""#,
-                "scope-separator",
-            ),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","user-param":"for""#,
-                "user-param",
-            ),
-            (
-                r#""token-url":"https://a.com/t","grant":"token-exchange","user-param":"""#,
-                "user-param",
-            ),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","refresh-idle":1799"#,
-                "refresh-idle",
-            ),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","refresh":"none","refresh-idle":1800"#,
-                "refresh-idle",
-            ),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","errors":[{"pointer":"status","values":["x"]}]"#,
-                "errors.pointer",
-            ),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","errors":[{"pointer":"/status","values":[]}]"#,
-                "errors.values",
-            ),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","answer":{"expires":"x"}"#,
-                "answer.expires",
-            ),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://{sub}.a.com/a","variables":{"sub":{},"more":{}}"#,
-                "variables",
-            ),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url":"https://{sub}.a.com""#,
-                "base-url",
-            ),
-            (
-                r#""token-url":"https://{sub}.a.com/t?x=1&{sub}=y","authorize-url":"https://a.com/a","variables":{"sub":{}}"#,
-                "token-url",
-            ),
-            (r#""token-url":"https://a.com/t","authorise-url":"https://a.com/a""#, "unknown field"),
-        ] {
-            let refused = spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{rest}}}}}"#));
-            assert!(
-                refused.as_ref().is_err_and(|text| text.contains(field)),
-                "{rest}: {refused:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_url_that_can_only_fail_is_refused_by_name() {
-        for (urls, field) in [
-            (r#""token-url":"https://127.0.0.1/t","authorize-url":"https://a.com/a""#, "token-url"),
-            (r#""token-url":"https://u:p@a.com/t","authorize-url":"https://a.com/a""#, "token-url"),
-            (
-                r#""token-url":"https://a.com/t","authorize-url":"https://a.com/{x}""#,
-                "authorize-url",
-            ),
-        ] {
-            let refused = spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{urls}}}}}"#));
-            assert!(
-                refused.as_ref().is_err_and(|text| text.contains(field)),
-                "{urls}: {refused:?}"
-            );
-        }
-    }
-
-    /// Names of the host's own parameters, as servers spell them.
-    const OWN: [&str; 13] = [
-        "client_id",
-        "redirect_uri",
-        "scope",
-        "response_type",
-        "state",
-        "code_challenge",
-        "code_challenge_method",
-        "request_uri",
-        "Client_Id",
-        "client_id[]",
-        "client[id",
-        "client.id",
-        " state",
-    ];
-
-    #[test]
-    fn parameters_of_the_host_s_own_are_refused_wherever_they_stand() {
-        let usual = r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a""#;
-        let refused = |rest: &str, field: &str| {
-            let refused = spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{rest}}}}}"#)).unwrap_err();
-            assert!(refused.contains(field) && refused.contains("host's own"), "{rest}: {refused}");
-        };
-        for name in OWN {
-            refused(&format!(r#"{usual},"authorize-params":{{"{name}":"x"}}"#), "authorize-params");
-            let url = format!("https://a.com/a?{}=x", name.replace('[', "%5b").replace(' ', "+"));
-            refused(
-                &format!(r#""token-url":"https://a.com/t","authorize-url":"{url}""#),
-                "authorize-url",
-            );
-        }
-        for name in [
-            "grant_type",
-            "code",
-            "client_id",
-            "client_secret",
-            "refresh_token",
-            "scope",
-            "GRANT_TYPE",
-        ] {
-            refused(&format!(r#"{usual},"token-params":{{"{name}":"x"}}"#), "token-params");
-            let machine = r#""grant":"client-credentials""#;
-            refused(&format!(r#"{machine},"token-url":"https://a.com/t?{name}=x""#), "token-url");
-            refused(
-                &format!(
-                    r#"{machine},"token-url":"https://a.com/t","revoke-url":"https://a.com/r?{name}""#
-                ),
-                "revoke-url",
-            );
-            refused(
-                &format!(r#"{machine},"token-url":"https://a.com/t","user-param":"{name}""#),
-                "user-param",
-            );
-        }
-        refused(&format!(r#"{usual},"callback-facts":["state"]"#), "callback-facts");
-        for fine in [
-            "prompt",
-            "access_type",
-            "audience",
-            "resource",
-            "user_scope",
-            "response_mode",
-            "nonce",
-        ] {
-            let stated = format!(
-                r#"{usual},"authorize-params":{{"{fine}":"x"}},"token-params":{{"{fine}":"x"}}"#
-            );
-            assert_eq!(
-                spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{stated}}}}}"#)),
-                Ok(()),
-                "{fine}"
-            );
-        }
-    }
-}
+mod tests;

@@ -63,7 +63,8 @@ pub enum Scheme {
     },
     /// An HMAC over parts of the request. The credential is a key, with its id as the user where it has one.
     Hmac(Box<Hmac>),
-    /// AWS Signature Version 4. The credential is an access key: its id as the user, the secret as the password.
+    /// AWS Signature Version 4. The credential is an access key: its id as the user, the secret as the password, and the
+    /// session's token where it is good for hours only.
     AwsSigv4(Box<Sigv4>),
     /// A bearer token that an authorization server issues (RFC 6749). One that an operator has made by
     /// hand at the provider may be set instead.
@@ -100,6 +101,7 @@ impl SlotSpec {
                 headers.extend(rules.headers().map(|(field, name)| match field {
                     "timestamp.header" => ("scheme.timestamp.header", name),
                     "key-id-header" => ("scheme.key-id-header", name),
+                    "nonce-header" => ("scheme.nonce-header", name),
                     _ => ("scheme.header", name),
                 }))
             }
@@ -173,6 +175,11 @@ impl Scheme {
         }
     }
 
+    /// Whether the credential may have a third part beside the pair: the token of a session.
+    pub const fn takes_session(&self) -> bool {
+        matches!(self, Self::AwsSigv4(_))
+    }
+
     /// The authorization server, for a slot that has one.
     pub fn oauth(&self) -> Option<&Oauth> {
         match self {
@@ -201,6 +208,23 @@ mod tests {
             (r#""kind":"hmac","header":"X-S","parts":["timestamp"]"#, "", "timestamp"),
             (r#""kind":"hmac","header":"X-S","parts":["path"],"value":"v1""#, "", "value"),
             (r#""kind":"hmac","header":"X-S","parts":["everything"]"#, "", "unknown variant"),
+            (r#""kind":"hmac","header":"X-S","parts":[{"header":"a b"}]"#, "", "parts"),
+            (r#""kind":"hmac","header":"X-S","parts":["nonce"]"#, "", "nonce-header"),
+            (
+                r#""kind":"hmac","header":"X-S","parts":["path"],"nonce-header":"a b""#,
+                "",
+                "nonce-header",
+            ),
+            (
+                r#""kind":"hmac","header":"X-S","parts":["path"],"algorithm":"md5""#,
+                "",
+                "unknown variant",
+            ),
+            (
+                r#""kind":"aws-sigv4","service":"s3","region":"eu-west-1","signed-headers":["User-Agent"]"#,
+                "",
+                "signed-headers",
+            ),
             (r#""kind":"aws-sigv4","service":"s3""#, "", "region"),
             (r#""kind":"aws-sigv4","service":"s3/x","region":"eu-west-1""#, "", "service"),
             (

@@ -1,6 +1,7 @@
 //! How requests are signed, and where a token stands that is not put where tokens usually are: facts about a provider, as a
 //! descriptor states them.
 
+use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD};
 use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{InvalidDescriptor, invalid};
@@ -8,6 +9,10 @@ use crate::descriptor::{InvalidDescriptor, invalid};
 /// The headers that a signature of AWS brings along, beside `Authorization`.
 pub(crate) const AWS_HEADERS: [&str; 3] =
     ["x-amz-date", "x-amz-content-sha256", "x-amz-security-token"];
+
+/// Headers that are set or changed behind a signature.
+const UNSIGNED_HEADERS: [&str; 5] =
+    ["authorization", "connection", "expect", "transfer-encoding", "user-agent"];
 
 /// A header that a token goes into, and what stands before it there.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -28,6 +33,9 @@ pub struct Hmac {
     /// The hash.
     #[serde(default)]
     pub algorithm: MacHash,
+    /// How the key is written: what is signed with are the bytes that it stands for.
+    #[serde(default)]
+    pub key_encoding: KeyEncoding,
     /// How the signature, and a digest among the parts, are written.
     #[serde(default)]
     pub encoding: Encoding,
@@ -38,7 +46,7 @@ pub struct Hmac {
     pub separator: String,
     /// The header that the signature goes into.
     pub header: String,
-    /// What stands in there: `{signature}`, `{key-id}` and `{timestamp}` are filled in.
+    /// What stands in there: `{signature}`, `{key-id}`, `{timestamp}` and `{nonce}` are filled in.
     #[serde(default = "signature")]
     pub value: String,
     /// The header that says when it was signed.
@@ -47,6 +55,9 @@ pub struct Hmac {
     /// The header that says whose key it is, where one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id_header: Option<String>,
+    /// The header for a value that no other request has: 32 digits by chance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce_header: Option<String>,
 }
 
 /// AWS Signature Version 4.
@@ -67,6 +78,9 @@ pub struct Sigv4 {
     /// Whether the path is signed as it is sent, as S3 wants it, and not encoded once more.
     #[serde(default)]
     pub path_as_sent: bool,
+    /// Headers that are signed where a request has them, beside `host`, `content-type` and all of AWS's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed_headers: Vec<String>,
     /// Whether bodies are left out of the signature (`UNSIGNED-PAYLOAD`), which S3 takes: then they go through the proxy as
     /// they come. All others are held until they are there, up to `request-body-bytes-max`.
     #[serde(default)]
@@ -77,11 +91,28 @@ pub struct Sigv4 {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MacHash {
+    /// SHA-1, for a provider that knows no other. Nobody has forged an HMAC with it.
+    Sha1,
     /// SHA-256.
     #[default]
     Sha256,
+    /// SHA-384.
+    Sha384,
     /// SHA-512.
     Sha512,
+}
+
+/// How a key is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyEncoding {
+    /// Its letters are its bytes.
+    #[default]
+    Text,
+    /// RFC 4648 section 4 or 5, with padding or without.
+    Base64,
+    /// Digits, small or large.
+    Hex,
 }
 
 /// How bytes are written.
@@ -98,7 +129,7 @@ pub enum Encoding {
 }
 
 /// What can be signed of a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
     /// In capitals.
@@ -115,10 +146,18 @@ pub enum Part {
     Body,
     /// Their hash.
     BodyDigest,
+    /// How many there are.
+    BodyLength,
     /// As the header has it.
     Timestamp,
+    /// As the header has it.
+    Nonce,
     /// The id of the key.
     KeyId,
+    /// The value of a header of this name, without white space around it; nothing where a request has none.
+    Header(String),
+    /// This text, such as the provider's own name of the scheme.
+    Text(String),
 }
 
 /// A header that says when a request was signed.
@@ -143,6 +182,8 @@ pub enum TimeFormat {
     UnixMs,
     /// To the second, in UTC.
     Rfc3339,
+    /// As HTTP has it (RFC 9110 section 5.6.7), such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+    HttpDate,
 }
 
 fn authorization() -> String {
@@ -181,12 +222,34 @@ impl TokenHeader {
     }
 }
 
+// === impl KeyEncoding ===
+
+impl KeyEncoding {
+    /// The bytes of a key; none where it is not written so, or has no bytes.
+    pub fn bytes(self, text: &str) -> Option<Vec<u8>> {
+        let bytes = match self {
+            Self::Text => text.as_bytes().to_vec(),
+            Self::Hex => hex::decode(text).ok()?,
+            Self::Base64 => {
+                // Padding comes and goes as people copy it.
+                let text = text.trim_end_matches('=');
+                let url = text.contains(['-', '_']);
+                let alphabet = if url { BASE64URL_NOPAD } else { BASE64_NOPAD };
+                alphabet.decode(text.as_bytes()).ok()?
+            }
+        };
+        Some(bytes).filter(|bytes| !bytes.is_empty())
+    }
+}
+
 // === impl Hmac ===
 
 impl Hmac {
     /// Whether the body has to be there before it can be signed.
     pub fn signs_body(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Body | Part::BodyDigest))
+        let of_body =
+            |part: &Part| matches!(part, Part::Body | Part::BodyDigest | Part::BodyLength);
+        self.parts.iter().any(of_body)
     }
 
     /// Whether the key has an id.
@@ -200,7 +263,9 @@ impl Hmac {
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let timestamp = self.timestamp.iter().map(|own| ("timestamp.header", own.header.as_str()));
         let key_id = self.key_id_header.iter().map(|name| ("key-id-header", name.as_str()));
-        [("header", self.header.as_str())].into_iter().chain(timestamp).chain(key_id)
+        let nonce = self.nonce_header.iter().map(|name| ("nonce-header", name.as_str()));
+        let signature = [("header", self.header.as_str())].into_iter();
+        signature.chain(timestamp).chain(key_id).chain(nonce)
     }
 
     pub(crate) fn check(&self, field: &str) -> Result<(), InvalidDescriptor> {
@@ -216,9 +281,19 @@ impl Hmac {
                 "has no `{signature}`, or is not printable ASCII",
             ));
         }
-        let timed = self.parts.contains(&Part::Timestamp) || self.value.contains("{timestamp}");
-        if timed && self.timestamp.is_none() {
+        let uses = |part: Part, name: &str| self.parts.contains(&part) || self.value.contains(name);
+        if uses(Part::Timestamp, "{timestamp}") && self.timestamp.is_none() {
             return Err(invalid(format!("{field}.timestamp"), "is needed where the time is used"));
+        }
+        if uses(Part::Nonce, "{nonce}") && self.nonce_header.is_none() {
+            return Err(invalid(
+                format!("{field}.nonce-header"),
+                "is needed where a nonce is used",
+            ));
+        }
+        let named = |part: &Part| matches!(part, Part::Header(name) if !token(name));
+        if self.parts.iter().any(named) {
+            return Err(invalid(format!("{field}.parts"), "has a header whose name is no token"));
         }
         Ok(())
     }
@@ -249,6 +324,15 @@ impl Sigv4 {
         }
         if self.region.as_deref().is_some_and(|region| !token(region)) {
             return Err(invalid(format!("{field}.region"), "is not a token"));
+        }
+        // A proxy, or the library beneath, may change these on the way, and nobody would take the signature.
+        let fixed = |name: &String| {
+            token(name) && !UNSIGNED_HEADERS.contains(&name.to_ascii_lowercase().as_str())
+        };
+        if !self.signed_headers.iter().all(fixed) {
+            let problem =
+                format!("has what is no token, or one of {}", UNSIGNED_HEADERS.join(", "));
+            return Err(invalid(format!("{field}.signed-headers"), problem));
         }
         Ok(())
     }

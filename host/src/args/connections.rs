@@ -43,6 +43,9 @@ pub(crate) enum ConnectionCommand {
         /// The file that holds the secret; default: standard input. A trailing line break is not part.
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
+        /// The file that holds the token of the session that an access key of AWS is good for.
+        #[arg(long, value_name = "FILE", requires = "user")]
+        session_token_file: Option<PathBuf>,
         /// The slot takes no secret: set only what paths are joined to.
         #[arg(long, conflicts_with_all = ["user", "secret_file"])]
         no_secret: bool,
@@ -132,6 +135,9 @@ pub(crate) enum ConnectionCommand {
         /// The file that holds it; `-` reads standard input.
         #[arg(long, value_name = "FILE", requires = "client_id")]
         client_secret_file: Option<PathBuf>,
+        /// What the provider calls the key that the connection's own client signs with.
+        #[arg(long, value_name = "ID", requires = "client_id")]
+        key_id: Option<String>,
     },
     /// Take tokens from another system, each tried first. One JSON object a line: `tenant`, `connector`, `slot`,
     /// `access_token`, and as known `user`, `refresh_token`, `subject_token`, `expires_at`, `obtained_at`,
@@ -164,7 +170,8 @@ pub(crate) enum ConnectionCommand {
 /// `keyway client`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum ClientCommand {
-    /// Set the client of a connector. Its secret is read from standard input, or from `--secret-file`.
+    /// Set the client of a connector. Its secret is read from standard input, or from `--secret-file`: for a slot whose
+    /// tokens an assertion is signed for, the private key in PEM.
     Set {
         /// The connector, `publisher/name`.
         connector: String,
@@ -177,6 +184,9 @@ pub(crate) enum ClientCommand {
         /// The file that holds the secret; default: standard input. A trailing line break is not part.
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
+        /// What the provider calls the key that it signs with.
+        #[arg(long, value_name = "ID")]
+        key_id: Option<String>,
         /// A public client: it has no secret.
         #[arg(long, conflicts_with = "secret_file")]
         public: bool,

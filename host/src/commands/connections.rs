@@ -40,9 +40,19 @@ pub(crate) async fn connection(
             set_all(session, installation, for_user.as_deref(), &file, no_test).await
         }
         ConnectionCommand::Test(which) => test(session, &which).await,
-        ConnectionCommand::Set { which, user, secret_file, no_secret, base_url, no_test } => {
-            let secret_file = secret_file.as_deref();
-            let body = credential(no_secret, user, secret_file, base_url)?;
+        ConnectionCommand::Set {
+            which,
+            user,
+            secret_file,
+            session_token_file,
+            no_secret,
+            base_url,
+            no_test,
+        } => {
+            let mut body = credential(no_secret, user, secret_file.as_deref(), base_url)?;
+            if let Some(file) = session_token_file {
+                body["session_token"] = secret(Some(&file))?.into();
+            }
             set(session, &which, &body, no_test).await
         }
         ConnectionCommand::Remove(which) => {
@@ -87,8 +97,10 @@ pub(crate) async fn connection(
             variables,
             client_id,
             client_secret_file,
+            key_id,
         } => {
             let client = client_id.zip(client_secret_file);
+            let client = client.map(|(id, file)| Own { id, file, key_id });
             let wanted = Obtain { subject_file, base_url, variables, client };
             obtain(session, &which, wanted).await
         }
@@ -197,8 +209,14 @@ struct Obtain {
     subject_file: Option<PathBuf>,
     base_url: Option<String>,
     variables: Vec<(String, String)>,
-    /// Id of the tenant's own client, and the file with its secret.
-    client: Option<(String, PathBuf)>,
+    client: Option<Own>,
+}
+
+/// The tenant's own client, and the file with its secret.
+struct Own {
+    id: String,
+    file: PathBuf,
+    key_id: Option<String>,
 }
 
 async fn obtain(
@@ -207,8 +225,11 @@ async fn obtain(
     Obtain { subject_file, base_url, variables, client }: Obtain,
 ) -> anyhow::Result<Exit> {
     let mut body = json!({});
-    if let Some((id, file)) = client {
+    if let Some(Own { id, file, key_id }) = client {
         body["client_id"] = id.into();
+        if let Some(key_id) = key_id {
+            body["key_id"] = key_id.into();
+        }
         body["client_secret"] = secret((file != Path::new("-")).then_some(&file))?.into();
     }
     let variables: BTreeMap<_, _> = variables.into_iter().collect();
@@ -462,8 +483,11 @@ pub(crate) async fn client(session: &Session, command: ClientCommand) -> anyhow:
         format!("/v1/environments/{environment}/connectors/{connector}/clients/{slot}")
     };
     match command {
-        ClientCommand::Set { connector, slot, id, secret_file, public } => {
+        ClientCommand::Set { connector, slot, id, secret_file, key_id, public } => {
             let mut body = json!({ "client_id": id });
+            if let Some(key_id) = key_id {
+                body["key_id"] = key_id.into();
+            }
             if !public {
                 body["client_secret"] = secret(secret_file.as_deref())?.into();
             }

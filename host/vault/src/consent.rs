@@ -9,6 +9,7 @@
 //! **Invariant:** tokens that were issued and do not become the connection's are revoked at the provider, whatever went
 //! wrong in between: nobody else knows of them.
 
+mod posted;
 mod refused;
 mod sessions;
 
@@ -185,7 +186,8 @@ impl Vault {
             expires_at: session.expires_at.min(self.shared.clock.now() + STATE_TIME),
         };
         self.keep_state(&state, &pending).await?;
-        let mut url = authorize_url(&facts::filled(&session.of, oauth, &pending.facts)?)?;
+        let filled = facts::filled(&session.of, oauth, &pending.facts)?;
+        let mut url = authorize_url(&filled)?;
         {
             let mut query = url.query_pairs_mut();
             query
@@ -202,7 +204,7 @@ impl Vault {
                     .append_pair("code_challenge", &URL_SAFE_NO_PAD.encode(challenge))
                     .append_pair("code_challenge_method", "S256");
             }
-            query.extend_pairs(&oauth.authorize_params);
+            query.extend_pairs(&filled.authorize_params);
         }
         spaced(&mut url);
         Ok(Begun { authorize_url: url, state, binding })

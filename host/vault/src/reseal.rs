@@ -102,7 +102,7 @@ mod tests {
     use crate::connections::{Parts, Setting};
     use crate::keys::tests::Fixed;
     use crate::keys::{KeyRing, Keys, Which};
-    use crate::oauth::client::{ClientRef, ClientSetting};
+    use crate::oauth::client::{Accepted, ClientRef, ClientSetting};
     use crate::oauth::confirmed;
     use crate::{Sealer, SecretInput};
 
@@ -244,11 +244,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_changes_over_when_it_is_used() {
+        // The longer one is in a cell of its own.
+        for canary in ["canary".to_owned(), "canary".repeat(150)] {
+            a_client_changes_over(&canary).await;
+        }
+    }
+
+    async fn a_client_changes_over(canary: &str) {
         let world = World::new();
         let of = ClientRef::of(&world.of);
         let setting = || ClientSetting {
+            key_id: None,
+            accepted: Accepted::TEXT,
             id: "shop".into(),
-            secret: Some("canary".into()),
+            secret: Some(canary.into()),
             hosts: confirmed::hosts(&server()),
         };
         world.vault.set_client(&of, setting(), &actor()).await.unwrap();
@@ -261,7 +270,7 @@ mod tests {
             client.secret.unwrap().expose_secret().to_owned()
         };
         for _ in 0..3 {
-            assert_eq!(secret().await, "canary");
+            assert_eq!(secret().await, canary);
         }
         assert_eq!(world.done().await, ["oauth-client.reseal"], "once");
         let clients = world.vault.clients(&of.environment).await.unwrap();
@@ -274,6 +283,8 @@ mod tests {
         let world = World::new();
         let of = ClientRef::of(&world.of);
         let setting = || ClientSetting {
+            key_id: None,
+            accepted: Accepted::TEXT,
             id: "shop".into(),
             secret: Some("canary".into()),
             hosts: confirmed::hosts(&server()),

@@ -15,6 +15,10 @@ pub const SECRET_BYTES_MAX: usize = TOKEN_BYTES_MAX;
 /// its own, as one that is issued.
 const ROW_BYTES_MAX: usize = 2 << 10;
 
+/// Bytes of all parts of a credential that has several: a row takes 3 KiB of what is sealed, which is a little longer than
+/// what was sealed. An access key with the token of its session has some 600 to 1,500.
+const PARTS_BYTES_MAX: usize = 2_900;
+
 /// Bytes of the shortest secret: a shorter one would be found all over a response that it is scrubbed from.
 pub const SECRET_BYTES_MIN: usize = 4;
 
@@ -32,11 +36,24 @@ pub enum SecretInput {
         /// Anything printable.
         password: SecretString,
     },
+    /// A key that signs for as long as a session lasts.
+    Session {
+        /// What the provider calls the key.
+        id: SecretString,
+        /// The key.
+        key: SecretString,
+        /// The session's token.
+        token: SecretString,
+    },
 }
 
 const NONE: u8 = 0;
 const TOKEN: u8 = 1;
 const BASIC: u8 = 2;
+const SESSION: u8 = 3;
+
+/// Ends the key of a session in what is sealed. No part of a secret has a control character.
+const KEY_END: &str = "\n";
 
 /// A token that is too long for a row.
 pub(crate) fn long_token(secret: &SecretInput) -> Option<&SecretString> {
@@ -62,24 +79,28 @@ pub(crate) fn encode(scheme: &Scheme, secret: &SecretInput) -> Result<Zeroizing<
         (Scheme::None, _) => Err(refuse("slot takes no secret".to_owned())),
         (scheme, SecretInput::Basic { user, password }) if scheme.takes_pair() => {
             let (user, password) = (user.expose_secret(), password.expose_secret());
-            check_part("user", user)?;
-            check_part("password", password)?;
-            check_length(&[user, password])?;
-            if user.is_empty() {
-                return Err(refuse("user is empty".to_owned()));
-            }
-            if user.contains(':') {
-                return Err(refuse("user must not contain a colon (RFC 7617)".to_owned()));
-            }
-            Ok(joined(BASIC, &[user.as_bytes(), b":", password.as_bytes()]))
+            check_pair(user, password)?;
+            check_key(scheme, password)?;
+            Ok(joined(BASIC, &[user, ":", password]))
         }
+        (scheme, SecretInput::Session { id, key, token }) if scheme.takes_session() => {
+            let (id, key, token) = (id.expose_secret(), key.expose_secret(), token.expose_secret());
+            check_pair(id, key)?;
+            // It goes into a header.
+            check_text("session token", token, ROW_BYTES_MAX)?;
+            check_length(&[token])?;
+            check_sum(&[id, key, token])?;
+            Ok(joined(SESSION, &[id, ":", key, KEY_END, token]))
+        }
+        (_, SecretInput::Session { .. }) => Err(refuse("slot takes no `session_token`".to_owned())),
         (scheme, SecretInput::Token(_) | SecretInput::None) if scheme.takes_pair() => {
             Err(refuse("slot takes `user` and `password`".to_owned()))
         }
-        (_, SecretInput::Token(token)) => {
+        (scheme, SecretInput::Token(token)) => {
             check_text("token", token.expose_secret(), SECRET_BYTES_MAX)?;
             check_length(&[token.expose_secret()])?;
-            Ok(joined(TOKEN, &[token.expose_secret().as_bytes()]))
+            check_key(scheme, token.expose_secret())?;
+            Ok(joined(TOKEN, &[token.expose_secret()]))
         }
         (scheme, SecretInput::Basic { .. } | SecretInput::None) => {
             Err(refuse(format!("slot takes a `token` ({})", scheme.kind())))
@@ -87,12 +108,12 @@ pub(crate) fn encode(scheme: &Scheme, secret: &SecretInput) -> Result<Zeroizing<
     }
 }
 
-fn joined(kind: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+fn joined(kind: u8, parts: &[&str]) -> Zeroizing<Vec<u8>> {
     // Sized up front: a buffer that grew would leave a copy of the secret behind.
     let mut bytes =
         Zeroizing::new(Vec::with_capacity(1 + parts.iter().map(|p| p.len()).sum::<usize>()));
     bytes.push(kind);
-    parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
     bytes
 }
 
@@ -106,6 +127,12 @@ pub(crate) fn decode(plain: &[u8]) -> Option<Credential> {
             user: user.to_owned().into(),
             password: password.to_owned().into(),
         }),
+        SESSION => {
+            let (pair, token) = text.rsplit_once(KEY_END)?;
+            let (id, key) = pair.split_once(':')?;
+            let [id, key, token] = [id, key, token].map(|part| part.to_owned().into());
+            Some(Credential::Session { id, key, token })
+        }
         _ => None,
     }
 }
@@ -120,6 +147,42 @@ fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<(), Fault> {
         return Ok(());
     };
     Err(Fault::new(Code::CredentialInvalid, format!("{what} {problem}")))
+}
+
+/// A user or a key's id, and what goes with it.
+fn check_pair(user: &str, password: &str) -> Result<(), Fault> {
+    let refuse = |detail: &str| Err(Fault::new(Code::CredentialInvalid, detail));
+    check_part("user", user)?;
+    check_part("password", password)?;
+    check_length(&[user, password])?;
+    check_sum(&[user, password])?;
+    if user.is_empty() {
+        return refuse("user is empty");
+    }
+    if user.contains(':') {
+        return refuse("user must not contain a colon (RFC 7617)");
+    }
+    Ok(())
+}
+
+/// A key that signs is written as the release says.
+fn check_key(scheme: &Scheme, key: &str) -> Result<(), Fault> {
+    match scheme {
+        Scheme::Hmac(rules) if rules.key_encoding.bytes(key).is_none() => {
+            let detail = "the key is not written as the slot's `key-encoding` says";
+            Err(Fault::new(Code::CredentialInvalid, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// All parts are sealed into one row.
+fn check_sum(parts: &[&str]) -> Result<(), Fault> {
+    if parts.iter().map(|part| part.len()).sum::<usize>() <= PARTS_BYTES_MAX {
+        return Ok(());
+    }
+    let detail = format!("the parts of the credential are over {PARTS_BYTES_MAX} bytes together");
+    Err(Fault::new(Code::CredentialInvalid, detail))
 }
 
 /// RFC 7617 section 2.1: user and password are UTF-8, without control characters. They are sent in base64, or not at all.

@@ -22,7 +22,7 @@ use keyway_vault::consent::{
 };
 use keyway_vault::facts::Facts;
 use keyway_vault::import::Trial;
-use keyway_vault::oauth::client::{ClientRef, ClientSetting};
+use keyway_vault::oauth::client::{Accepted, ClientRef, ClientSetting};
 use keyway_vault::{KeyRing, Keys, Parts, Sealer, Vault};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -179,6 +179,8 @@ impl World {
         let Installation { environment, connector, .. } = installation;
         let of = ClientRef { environment, connector, slot };
         let setting = ClientSetting {
+            key_id: None,
+            accepted: Accepted::TEXT,
             id: "client".to_owned(),
             secret: None,
             hosts: ["login.example.com".to_owned(), "*.eu.example.com".to_owned()].into(),

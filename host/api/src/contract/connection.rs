@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::json::present;
 
 /// A credential, wanted: `token`, or `user` and `password`, as the slot's scheme asks; neither for a slot of
-/// scheme `none`.
+/// scheme `none`. Of a slot that signs, the user is the key's id and the password the key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetConnection {
@@ -28,6 +28,10 @@ pub struct SetConnection {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, nullable = false, format = Password)]
     pub password: Option<SecretString>,
+    /// The token of the session that a key of `aws-sigv4` is good for.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, nullable = false, format = Password)]
+    pub session_token: Option<SecretString>,
     /// What the connector's paths are joined to instead of the descriptor's base URL.
     #[serde(default, deserialize_with = "present")]
     #[schema(nullable = false)]
@@ -255,6 +259,10 @@ pub struct ObtainConnection {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, nullable = false, format = Password)]
     pub client_secret: Option<SecretString>,
+    /// What the provider calls that key.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub key_id: Option<String>,
 }
 
 /// Tokens of another system.
@@ -443,10 +451,14 @@ pub struct ExportedConnection {
 pub struct SetClient {
     /// What the provider calls it.
     pub client_id: String,
-    /// Absent for a public client.
+    /// Absent for a public client. Of a slot with an assertion (RFC 7523), its private key in PEM.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, nullable = false, format = Password)]
     pub client_secret: Option<SecretString>,
+    /// What the provider calls that key.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false)]
+    pub key_id: Option<String>,
 }
 
 /// An OAuth client. Its secret never comes back.
@@ -462,7 +474,11 @@ pub struct Client {
     pub client_id: String,
     /// Whether it has a secret.
     pub has_secret: bool,
-    /// 1 for the first, one more with each.
+    /// What the provider calls the key that it signs with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub key_id: Option<String>,
+    /// 1 for the first, one more with each that differs.
     pub generation: u64,
     /// Where its secret, and refresh tokens, may go: what the releases named that were published when it was set. One
     /// that names another host is refused until the client is set again.

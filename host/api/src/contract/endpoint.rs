@@ -405,11 +405,12 @@ endpoints! {
     CONNECT_CALLBACK = Get "/connect/callback", Open,
         "Where a provider sends the person back to",
         [text("state", "Whose answer it is"), text("code", "What is exchanged for tokens"),
-         text("iss", "Whose answer it says it is"), text("error", "Why there is no code")],
+         text("iss", "Whose answer it says it is"), text("error", "Why there is no code"),
+         text("answer", "The name under which an answer is kept that came as a form")],
         Body::Nothing, [page("It is done"), elsewhere("To the session's `return_url`")];
     CONNECT_CALLBACK_FORM = Post "/connect/callback", Open,
         "The same, from a provider that has the browser send a form",
-        [], Body::Nothing, [elsewhere("To the callback, with the form in its query")];
+        [], Body::Nothing, [elsewhere("To the callback, with the name under which the form is kept")];
 
     ACTION_INVOKE = Post installation!("/actions/{action}"), Call,
         "Run an action: its input is the body, its output the answer",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use keyway_core::ids::{Connector, Environment, Slot};
 use keyway_core::{Code, Fault};
-use keyway_vault::oauth::client::{ClientInfo, ClientRef, ClientSetting};
+use keyway_vault::oauth::client::{Accepted, ClientInfo, ClientRef, ClientSetting};
 use keyway_vault::oauth::confirmed;
 
 use super::releases::unknown_connector;
@@ -26,10 +26,13 @@ pub(crate) async fn set(
     let of = named(&names, connector)?;
     // A parser's complaint quotes what it complains about, which here may be the secret.
     let body: contract::SetClient = crate::json::object(&text).map_err(|_| {
-        Fault::new(Code::InvalidRequest, "the body is `client_id` and `client_secret`, both text")
+        let detail =
+            "the body is `client_id`, `client_secret` and `key_id`, as there are such, all text";
+        Fault::new(Code::InvalidRequest, detail)
     })?;
-    let hosts = declared(&api, &of).await?;
-    let setting = ClientSetting { id: body.client_id, secret: body.client_secret, hosts };
+    let (hosts, accepted) = declared(&api, &of).await?;
+    let contract::SetClient { client_id: id, client_secret: secret, key_id } = body;
+    let setting = ClientSetting { id, secret, key_id, accepted, hosts };
     let actor = who.actor().clone();
     let info = finish(async move { api.vault.set_client(&of, setting, &actor).await }).await?;
     json(&render(info))
@@ -67,19 +70,18 @@ fn named(names: &Names, connector: Connector) -> Result<ClientRef, Fault> {
     Ok(ClientRef { environment: names.get("environment")?, connector, slot: names.get("slot")? })
 }
 
-/// Where the releases of the connector would have a client presented. Refuses one that none of them would ever use. It
-/// is set before anything is pinned, so any release will do.
-async fn declared(api: &Host, of: &ClientRef) -> Result<BTreeSet<String>, Fault> {
+/// Where the releases of the connector would have a client presented, and what they would have it present. Refuses one that
+/// none of them would ever use. It is set before anything is pinned, so any release will do.
+async fn declared(api: &Host, of: &ClientRef) -> Result<(BTreeSet<String>, Accepted), Fault> {
     let releases = api.reads.releases(Some(&of.connector)).await?;
     if releases.is_empty() {
         let detail = format!("no release of {} is published", of.connector);
         return Err(unknown_connector(api, detail).await);
     }
     let specs = releases.iter().filter_map(|release| release.descriptor.slots.get(&of.slot));
-    let hosts: BTreeSet<_> =
-        specs.filter_map(|spec| spec.scheme.oauth()).flat_map(confirmed::hosts).collect();
-    if !hosts.is_empty() {
-        return Ok(hosts);
+    let servers: Vec<_> = specs.filter_map(|spec| spec.scheme.oauth()).collect();
+    if let Some(accepted) = servers.iter().map(|oauth| Accepted::of(oauth)).reduce(Accepted::or) {
+        return Ok((servers.into_iter().flat_map(confirmed::hosts).collect(), accepted));
     }
     let detail =
         format!("no release of {} declares a slot `{}` of scheme `oauth2`", of.connector, of.slot);
@@ -112,7 +114,7 @@ pub(super) fn shared(with: &[Environment]) -> Option<String> {
 }
 
 fn render(info: ClientInfo) -> contract::Client {
-    let ClientInfo { of, id, secret, generation, at, hosts, shared_with } = info;
+    let ClientInfo { of, id, secret, key_id, generation, at, hosts, shared_with } = info;
     let warning = shared(&shared_with);
     let shared_with: Vec<_> = shared_with.iter().map(ToString::to_string).collect();
     contract::Client {
@@ -121,6 +123,7 @@ fn render(info: ClientInfo) -> contract::Client {
         slot: of.slot.to_string(),
         client_id: id,
         has_secret: secret,
+        key_id,
         generation,
         hosts: hosts.into_iter().collect(),
         shared_with,

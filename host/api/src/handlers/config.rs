@@ -43,9 +43,7 @@ pub(crate) async fn set(
     let (releases, actor) = (api.releases.clone(), who.actor().clone());
     // Kept as it was written, but for what stands between its parts: connectors are given every digit.
     let text = crate::json::compact(&text);
-    let config =
-        finish(async move { releases.set_config(installation, &text, actor).await }).await?;
-    json(&render(Some(config))?)
+    make(async move { releases.set_config(installation, &text, actor).await.map(Some) }).await
 }
 
 pub(crate) async fn get(
@@ -70,8 +68,7 @@ pub(crate) async fn get(
 pub(crate) async fn remove(State(api): State<Host>, At(installation): At, who: Identity) -> Answer {
     state(&api, &installation).await?;
     let (releases, actor) = (api.releases.clone(), who.actor().clone());
-    let config = finish(async move { releases.remove_config(installation, actor).await }).await?;
-    json(&render(config)?)
+    make(async move { releases.remove_config(installation, actor).await }).await
 }
 
 pub(crate) async fn revert(
@@ -88,8 +85,7 @@ pub(crate) async fn revert(
         seen_generation: body.generation,
     };
     let releases = api.releases.clone();
-    let config = finish(async move { releases.revert_config(request).await }).await?;
-    json(&render(Some(config))?)
+    make(async move { releases.revert_config(request).await.map(Some) }).await
 }
 
 pub(crate) async fn history(
@@ -111,6 +107,13 @@ pub(crate) async fn history(
         .collect();
     let next = turn(&mut page, query.limit, |about| about.generation);
     json(&contract::ConfigHistory { configs: page, next })
+}
+
+/// Makes a change of a configuration, and says which there is now.
+async fn make(
+    change: impl Future<Output = Result<Option<Config>, Fault>> + Send + 'static,
+) -> Answer {
+    json(&render(finish(change).await?)?)
 }
 
 /// What the store knows of an installation.

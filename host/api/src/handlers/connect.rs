@@ -3,6 +3,7 @@
 //! ```text
 //!   operator ──POST connect-sessions──> link ──person──> page ──button──> start ──303──> provider
 //!   provider ──303──> callback: state, browser and issuer are checked ──> done, failed, or the operator's page
+//!   provider ──form─> callback: kept under a name ──303──> callback, with the name
 //! ```
 //!
 //! Whether an answer is believed is the vault's business; here a browser is told apart by its cookie, and spoken to in
@@ -38,6 +39,9 @@ use crate::site::{Site, site};
 
 /// Where providers send people back to.
 const CALLBACK: &str = "/connect/callback";
+
+/// The parameter of the callback's query that names an answer which came as a form.
+const ANSWER: &str = "answer";
 
 /// The query of a callback, as pairs.
 type Pairs = axum::extract::Query<Vec<(String, String)>>;
@@ -231,21 +235,35 @@ pub(crate) async fn callback(
     pairs: Result<Pairs, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     let pairs = pairs.map(|axum::extract::Query(pairs)| pairs).unwrap_or_default();
-    came_back(api, &headers, pairs).await
+    let returned = match pairs.as_slice() {
+        [(name, answer)] if name == ANSWER => api.vault.kept_answer(answer).await,
+        _ => returned(pairs),
+    };
+    came_back(api, &headers, returned).await
 }
 
 /// The same, where the provider has the browser send it as a form (OAuth 2.0 Form Post Response Mode). The browser does not
-/// show its cookie to a form of another site, so it is sent on to the address that it shows it to.
+/// show its cookie to a form of another site, so the answer is kept, and the browser sent to where it shows it.
 pub(crate) async fn callback_form(State(api): State<Host>, FormText(pairs): FormText) -> Response {
-    let known = returned(pairs.clone()).and_then(|_| public_url(&api));
-    match known {
-        Ok(public) => browser::again(&public.join(CALLBACK), &pairs),
+    match kept(&api, pairs).await {
+        Ok(url) => browser::see(&url),
         Err(fault) => failed(brand(&api, None), &fault),
     }
 }
 
-async fn came_back(api: Host, headers: &HeaderMap, pairs: Vec<(String, String)>) -> Response {
-    let read = returned(pairs).and_then(|returned| Ok((returned, public_url(&api)?)));
+/// Keeps what came as a form; gives where it is come for.
+async fn kept(api: &Host, pairs: Vec<(String, String)>) -> Result<String, Fault> {
+    let returned = returned(pairs)?;
+    let public = public_url(api)?;
+    let of = api.vault.session_of(&returned.state).await?.of;
+    let release = api.releases.declared(&of.installation).await?;
+    let spec = slot_spec(&release.descriptor, &of.slot)?;
+    let name = api.vault.keep_answer(&returned, spec).await?;
+    Ok(public.join(&format!("{CALLBACK}?{ANSWER}={name}")))
+}
+
+async fn came_back(api: Host, headers: &HeaderMap, returned: Result<Returned, Fault>) -> Response {
+    let read = returned.and_then(|returned| Ok((returned, public_url(&api)?)));
     let (mut returned, public) = match read {
         Ok(read) => read,
         Err(fault) => return failed(brand(&api, None), &fault),

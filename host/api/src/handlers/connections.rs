@@ -417,8 +417,8 @@ pub(super) fn check_base_url(
 
 /// A parser's complaint quotes what it complains about, which here may be the secret.
 fn refusal() -> Fault {
-    let detail = "the body is `token`, or `user` and `password`, all text, and `base_url` if wanted; \
-                  `{}` for a slot of scheme `none`";
+    let detail = "the body is `token`, or `user` and `password` (and `session_token`, for an access key that has one), \
+                  all text, and `base_url` if wanted; `{}` for a slot of scheme `none`";
     Fault::new(Code::InvalidRequest, detail)
 }
 
@@ -427,10 +427,12 @@ fn parse(text: &str) -> Result<contract::SetConnection, Fault> {
 }
 
 fn secret(body: contract::SetConnection, scheme: &Scheme) -> Result<SecretInput, Fault> {
-    match (body.token, body.user, body.password) {
-        (Some(token), None, None) => Ok(SecretInput::Token(token)),
-        (None, Some(user), Some(password)) => Ok(SecretInput::Basic { user, password }),
-        (None, None, None) if *scheme == Scheme::None => Ok(SecretInput::None),
+    let contract::SetConnection { token, user, password, session_token, base_url: _ } = body;
+    match (token, user, password, session_token) {
+        (Some(token), None, None, None) => Ok(SecretInput::Token(token)),
+        (None, Some(user), Some(password), None) => Ok(SecretInput::Basic { user, password }),
+        (None, Some(id), Some(key), Some(token)) => Ok(SecretInput::Session { id, key, token }),
+        (None, None, None, None) if *scheme == Scheme::None => Ok(SecretInput::None),
         _ => Err(refusal()),
     }
 }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use keyway_core::{Code, Fault};
 use keyway_vault::import::Trial;
-use keyway_vault::oauth::obtain::Obtain;
+use keyway_vault::oauth::obtain::{Given, Obtain};
 
 use super::connections::{UserQuery, check_base_url, declared, reference_of, render};
 use super::{Answer, finish, json};
@@ -24,14 +24,14 @@ pub(crate) async fn obtain(
     let of = reference_of(installation, &names, query.user())?;
     // A parser's complaint quotes what it complains about, which here may be the subject token.
     let body: contract::ObtainConnection = crate::json::object(&text).map_err(|_| {
-        let detail = "the body is `subject_token` and `base_url`, both text, and `variables`, where there are such";
+        let detail = "the body is `subject_token`, `base_url`, `client_id`, `client_secret` and `key_id`, all text, and `variables`, as there are such";
         Fault::new(Code::InvalidRequest, detail)
     })?;
-    let client = match (body.client_id, body.client_secret) {
-        (Some(id), Some(secret)) => Some((id, secret)),
-        (None, None) => None,
+    let client = match (body.client_id, body.client_secret, body.key_id) {
+        (Some(id), Some(secret), key_id) => Some(Given { id, secret, key_id }),
+        (None, None, None) => None,
         _ => {
-            let detail = "`client_id` and `client_secret` go together";
+            let detail = "`client_id` and `client_secret` go together, and `key_id` with both";
             return Err(Fault::new(Code::InvalidRequest, detail).into());
         }
     };

@@ -52,14 +52,10 @@ pub(crate) async fn set(
         actor: who.actor().clone(),
         reason: body.reason,
         seen_generation: body.generation,
-        allowed: Allowed {
-            missing_scopes: body.allow_missing_scopes,
-            other_schemes: body.allow_other_scheme,
-        },
+        allowed: allowed(body.allow_missing_scopes, body.allow_other_scheme),
     };
     let releases = api.releases.clone();
-    let moved = finish(async move { releases.pin(request).await }).await?;
-    json(&changed(&api, moved).await)
+    make(&api, async move { releases.pin(request).await }).await
 }
 
 pub(crate) async fn revert(
@@ -76,8 +72,7 @@ pub(crate) async fn revert(
         seen_generation: body.generation,
     };
     let releases = api.releases.clone();
-    let moved = finish(async move { releases.revert(request).await }).await?;
-    json(&changed(&api, moved).await)
+    make(&api, async move { releases.revert(request).await }).await
 }
 
 pub(crate) async fn unpin(
@@ -91,14 +86,10 @@ pub(crate) async fn unpin(
         actor: who.actor().clone(),
         reason: body.reason,
         seen_generation: body.generation,
-        allowed: Allowed {
-            missing_scopes: body.allow_missing_scopes,
-            other_schemes: body.allow_other_scheme,
-        },
+        allowed: allowed(body.allow_missing_scopes, body.allow_other_scheme),
     };
     let releases = api.releases.clone();
-    let moved = finish(async move { releases.unpin(request).await }).await?;
-    json(&changed(&api, moved).await)
+    make(&api, async move { releases.unpin(request).await }).await
 }
 
 pub(crate) async fn get(State(api): State<Host>, At(installation): At) -> Answer {
@@ -163,10 +154,7 @@ pub(crate) async fn set_default(
         release: body.release.parse()?,
         actor: who.actor().clone(),
         reason: body.reason,
-        allowed: Allowed {
-            missing_scopes: body.allow_missing_scopes,
-            other_schemes: body.allow_other_scheme,
-        },
+        allowed: allowed(body.allow_missing_scopes, body.allow_other_scheme),
     };
     let releases = api.releases.clone();
     let done = finish(async move { releases.set_default(request).await }).await?;
@@ -216,6 +204,20 @@ pub(crate) async fn get_default(
         Fault::new(Code::NotPinned, detail)
     })?;
     json(&render_default(default))
+}
+
+/// What a caller takes upon itself.
+const fn allowed(missing_scopes: bool, other_schemes: bool) -> Allowed {
+    Allowed { missing_scopes, other_schemes }
+}
+
+/// Makes a change of what an installation runs, and says what it came to.
+async fn make(
+    api: &Host,
+    change: impl Future<Output = Result<Moved, Fault>> + Send + 'static,
+) -> Answer {
+    let moved = finish(change).await?;
+    json(&changed(api, moved).await)
 }
 
 /// What a change came to, with what to think about.

@@ -61,6 +61,12 @@ fn state(sent: &Reply) -> String {
     state.split('&').next().unwrap().to_owned()
 }
 
+/// What the store keeps there, as text.
+async fn cells(world: &World, space: &str) -> Vec<String> {
+    let cells = world.store.cells(space).await.unwrap().into_iter();
+    cells.map(|(_, cell)| String::from_utf8_lossy(&cell.value).into_owned()).collect()
+}
+
 async fn connection(world: &World, slot: &str) -> Value {
     let list = world.get(&format!("{AT}/connections")).await.ok();
     let found = list["connections"].as_array().unwrap().iter().find(|of| of["slot"] == slot);
@@ -83,16 +89,25 @@ async fn a_person_says_the_address_that_is_theirs_and_comes_back_with_a_form() {
     let sent = submit(&world, &start, "variable.sub=acme").await;
     assert_eq!(sent.status, 303, "{}", text(&sent));
     assert!(sent.header("location").starts_with("https://acme.example.com/authorize?"));
-    // The browser shows no cookie to a form of another site: it is sent on.
-    let answer = format!("code=c&realmId=4711&state={}", state(&sent));
+    // The browser shows no cookie to a form of another site: it is sent on, and its address says nothing.
+    let answer = format!("code=c0de&realmId=4711&id_token=eyJ&user=%7B%7D&state={}", state(&sent));
     let again = submit(&world, "/connect/callback", &answer).await;
     assert_eq!(again.status, 303);
     let to = again.header("location").strip_prefix("http://127.0.0.1:8700").unwrap().to_owned();
-    assert!(to.starts_with("/connect/callback?code=c&realmId=4711&state="), "{to}");
+    let name = to.strip_prefix("/connect/callback?answer=").unwrap_or_else(|| panic!("{to}"));
+    assert!(name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()), "{to}");
+    assert_ne!(name, state(&sent));
+    let kept = cells(&world, "vault/connect-answer").await;
+    assert!(kept.len() == 1 && !kept[0].contains("c0de"), "sealed: {kept:?}");
+    assert_eq!(submit(&world, "/connect/callback", &answer).await.status, 400, "once");
     let cookie = sent.header("set-cookie").split(';').next().unwrap();
     let done =
-        world.send(Request::get(to).header(COOKIE, cookie).body(Body::empty()).unwrap()).await;
+        world.send(Request::get(&to).header(COOKIE, cookie).body(Body::empty()).unwrap()).await;
     assert_eq!(done.status, 200, "{}", text(&done));
+    assert!(cells(&world, "vault/connect-answer").await.is_empty());
+    let twice =
+        world.send(Request::get(&to).header(COOKIE, cookie).body(Body::empty()).unwrap()).await;
+    assert_eq!(twice.status, 400, "{}", text(&twice));
     let made = connection(&world, "login").await;
     assert_eq!(made["facts"], json!({"sub": "acme", "realmId": "4711"}));
     assert_eq!(made["base_url"], "https://acme.example.com");
@@ -106,6 +121,28 @@ async fn a_person_says_the_address_that_is_theirs_and_comes_back_with_a_form() {
     assert!(sent.header("location").starts_with("https://other.example.com/authorize?"));
     let unknown = json!({"slot": "login", "variables": {"tenant": "acme"}});
     world.post(&format!("{AT}/connect-sessions"), unknown).await.refused(400, "invalid-request");
+}
+
+/// Fails if a form is believed that no browser of ours comes for, or if one that belongs to nothing is kept.
+#[tokio::test]
+async fn a_form_is_good_only_in_the_browser_that_was_sent() {
+    let world = world().await;
+    for form in ["", "code=c", "code=c&state=unknown", "state=a&state=b"] {
+        assert_eq!(submit(&world, "/connect/callback", form).await.status, 400, "{form}");
+    }
+    let path = link(&world, json!({"slot": "login", "variables": {"sub": "acme"}})).await;
+    let sent = submit(&world, &format!("{path}/start"), "").await;
+    let long = format!("code={}&state={}", "c".repeat(2 << 10), state(&sent));
+    assert_eq!(submit(&world, "/connect/callback", &long).await.status, 400, "too long");
+    assert!(cells(&world, "vault/connect-answer").await.is_empty());
+    let again =
+        submit(&world, "/connect/callback", &format!("code=c&state={}", state(&sent))).await;
+    let to = again.header("location").strip_prefix("http://127.0.0.1:8700").unwrap().to_owned();
+    let other = world.ask("GET", &to, "", None).await;
+    assert_eq!(other.status, 400, "without its cookie: {}", text(&other));
+    assert_eq!(connection(&world, "login").await, Value::Null);
+    let unknown = format!("/connect/callback?answer={}", "0".repeat(64));
+    assert_eq!(world.ask("GET", &unknown, "", None).await.status, 400);
 }
 
 /// Fails if nobody learns why a consent came to nothing, or if the wrong one is blamed.

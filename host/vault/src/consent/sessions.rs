@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::Returned;
+use super::posted::ANSWERS;
 use crate::connections::Vault;
 use crate::facts::Facts;
 
@@ -51,7 +52,7 @@ const ROUNDS: u32 = 8;
 const RANDOM_BYTES: usize = 32;
 
 const SESSIONS: &str = "vault/connect-session";
-const STATES: &str = "vault/connect-state";
+pub(super) const STATES: &str = "vault/connect-state";
 
 /// What a connect session is for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -125,13 +126,9 @@ impl Vault {
 
     /// The session that an answer would complete, for finding its release; takes nothing.
     pub async fn session_of(&self, state: &str) -> Result<Session, Fault> {
-        let refuse = || {
-            let detail = "the answer belongs to no consent that was begun here";
-            Fault::new(Code::ConnectStateInvalid, detail)
-        };
         let key = Digest::of(state.as_bytes()).hex();
-        let cell = self.shared.store.cell(STATES, key.as_bytes()).await?.ok_or_else(refuse)?;
-        let pending: Pending = serde_json::from_slice(&cell.value).map_err(|_| refuse())?;
+        let cell = self.shared.store.cell(STATES, key.as_bytes()).await?.ok_or_else(foreign)?;
+        let pending: Pending = serde_json::from_slice(&cell.value).map_err(|_| foreign())?;
         Ok(self.live_session(&pending.session).await?.0)
     }
 
@@ -161,7 +158,7 @@ impl Vault {
     /// Removes sessions and states whose time is over. What cannot be read is left to whoever can.
     pub async fn sweep_consents(&self) -> Result<(), Fault> {
         let now = self.shared.clock.now();
-        for space in [SESSIONS, STATES] {
+        for space in [SESSIONS, STATES, ANSWERS] {
             let cells = self.shared.store.cells(space).await?;
             let over = cells.into_iter().filter(|(_, cell)| {
                 serde_json::from_slice(&cell.value)
@@ -291,8 +288,7 @@ impl Vault {
         let refuse = |detail: &str| Fault::new(Code::ConnectStateInvalid, detail);
         let key = Digest::of(returned.state.as_bytes()).hex();
         let cell = self.shared.store.cell(STATES, key.as_bytes()).await?;
-        let cell =
-            cell.ok_or_else(|| refuse("the answer belongs to no consent that was begun here"))?;
+        let cell = cell.ok_or_else(foreign)?;
         let taken = self.shared.store.batch().remove_cell(STATES, key.as_bytes(), cell.version);
         taken.commit().await.map_err(|_| refuse("the answer was used already"))?;
         let pending: Pending = serde_json::from_slice(&cell.value)
@@ -337,7 +333,7 @@ impl Vault {
         }
     }
 
-    async fn live_session(&self, key: &str) -> Result<(Session, u64), Fault> {
+    pub(super) async fn live_session(&self, key: &str) -> Result<(Session, u64), Fault> {
         let refuse = |detail: &str| Fault::new(Code::ConnectSessionInvalid, detail);
         let cell = self.shared.store.cell(SESSIONS, key.as_bytes()).await?;
         let cell = cell.ok_or_else(|| refuse("there is no such session"))?;
@@ -382,6 +378,11 @@ impl Swept {
     }
 }
 
+pub(super) fn foreign() -> Fault {
+    let detail = "the answer belongs to no consent that was begun here";
+    Fault::new(Code::ConnectStateInvalid, detail)
+}
+
 fn busy() -> Fault {
     let detail = "another answer to the session is being looked at";
     Fault::new(Code::ConnectSessionInvalid, detail)
@@ -399,7 +400,7 @@ pub(super) fn random() -> Result<SecretString, Fault> {
     Ok(URL_SAFE_NO_PAD.encode(bytes).into())
 }
 
-fn json(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
+pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, Fault> {
     serde_json::to_vec(value)
         .map_err(|error| Fault::new(Code::Internal, "not written as JSON").caused_by(error))
 }

@@ -8,9 +8,9 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use keyway_core::descriptor::{Algorithm, Oauth};
+use keyway_core::descriptor::{Algorithm, Assertion, Oauth};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -45,31 +45,42 @@ pub(crate) fn sign(
     let assertion = oauth.assertion.as_ref().ok_or("states nothing to be signed")?;
     let secret = client.secret.as_ref().ok_or("needs a key to sign with")?;
     let key = Key::read(secret, assertion.algorithm).ok_or("has a key that cannot sign so")?;
+    let said = oauth.said(stated.facts, stated.user)?.ok_or("states nothing to be signed")?;
     let mut claims: serde_json::Map<_, _> =
-        assertion.claims.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        said.claims.into_iter().map(|(name, value)| (name, value.into())).collect();
     let issued = stated.now.unix_timestamp();
-    let audience = assertion.audience.as_ref().unwrap_or(&oauth.token_url);
     claims.insert("iss".to_owned(), client.id.clone().into());
-    claims.insert("aud".to_owned(), audience.clone().into());
+    claims.insert("aud".to_owned(), said.audience.into());
     claims.insert("iat".to_owned(), issued.into());
     claims.insert("exp".to_owned(), (issued + i64::from(assertion.lifetime)).into());
     claims.insert("jti".to_owned(), format!("{:032x}", rand::random::<u128>()).into());
-    if let Some(subject) = oauth.subject(stated.facts, stated.user)? {
+    if let Some(subject) = said.subject {
         claims.insert("sub".to_owned(), subject.into());
     }
     if assertion.scope_claim && !stated.scopes.is_empty() {
         let scopes = stated.scopes.join(&oauth.scope_separator);
         claims.insert("scope".to_owned(), scopes.into());
     }
+    let message = format!("{}.{}", part(&head(assertion, client)?), part(&claims.into()));
+    let signature = key.sign(message.as_bytes()).ok_or("could not be signed")?;
+    Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)).into())
+}
+
+/// RFC 7515 section 4.1.
+fn head(assertion: &Assertion, client: &Client) -> Result<Value, String> {
     let name = match assertion.algorithm {
         Algorithm::RS256 => "RS256",
         Algorithm::ES256 => "ES256",
     };
-    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let head = part(json!({"alg": name, "typ": "JWT"}));
-    let message = format!("{head}.{}", part(claims.into()));
-    let signature = key.sign(message.as_bytes()).ok_or("could not be signed")?;
-    Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)).into())
+    match &client.key_id {
+        Some(id) => Ok(json!({"alg": name, "kid": id, "typ": "JWT"})),
+        None if assertion.key_id => Err("needs the id of the key that signs".to_owned()),
+        None => Ok(json!({"alg": name, "typ": "JWT"})),
+    }
+}
+
+fn part(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
 // === impl Key ===
@@ -109,10 +120,8 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, KeyPair as _, UnparsedPublicKey};
-    use serde_json::Value;
-
     use super::*;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, KeyPair as _, UnparsedPublicKey};
 
     fn pem() -> (SecretString, Vec<u8>) {
         let random = SystemRandom::new();
@@ -128,14 +137,18 @@ mod tests {
     fn an_assertion_says_what_the_release_states_and_is_signed_by_the_key() {
         let oauth: Oauth = serde_json::from_value(json!({
             "grant": "jwt-bearer", "token-url": "https://login.example.com/token",
-            "variables": {"username": {"text": true}},
-            "assertion": {"algorithm": "ES256", "subject": "{username}", "audience": "https://login.example.com",
-                "lifetime": 180, "scope-claim": true, "claims": {"box_sub_type": "enterprise"}},
+            "variables": {"username": {"text": true}, "place": {}},
+            "assertion": {"algorithm": "ES256", "subject": "{username}", "audience": "https://{place}.example.com",
+                "lifetime": 180, "scope-claim": true, "key-id": true,
+                "claims": {"box_sub_type": "enterprise", "place": "at {place}"}},
         }))
         .unwrap();
         let (key, public) = pem();
-        let client = Client { id: "consumer".to_owned(), secret: Some(key) };
-        let facts = [("username".to_owned(), "ann@example.com".to_owned())].into();
+        let key_id = Some("key-7".to_owned());
+        let client = Client { id: "consumer".to_owned(), secret: Some(key), key_id };
+        let facts = [("username", "ann@example.com"), ("place", "login")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
         let scopes = ["read".to_owned(), "write".to_owned()];
         let now = time::macros::datetime!(2026-03-01 12:00 UTC);
         let stated = Stated { facts: &facts, user: None, scopes: &scopes, now };
@@ -149,19 +162,63 @@ mod tests {
         let read = |part: &str| -> Value {
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
         };
-        assert_eq!(read(head), json!({"alg": "ES256", "typ": "JWT"}));
+        assert_eq!(read(head), json!({"alg": "ES256", "kid": "key-7", "typ": "JWT"}));
         let mut claims = read(claims);
         assert!(claims["jti"].take().as_str().is_some_and(|id| id.len() == 32));
         let expected = json!({
             "iss": "consumer", "sub": "ann@example.com", "aud": "https://login.example.com",
             "iat": 1_772_366_400, "exp": 1_772_366_580, "scope": "read write",
-            "box_sub_type": "enterprise", "jti": null,
+            "box_sub_type": "enterprise", "place": "at login", "jti": null,
         });
         assert_eq!(claims, expected);
         // A key of the other kind, and what is no key.
         assert!(!is_key(client.secret.as_ref().unwrap(), Algorithm::RS256));
         assert!(!is_key(&"secret".into(), Algorithm::ES256));
         let none = Stated { facts: &Facts::new(), user: None, scopes: &[], now };
-        assert!(sign(&oauth, &client, &none).unwrap_err().contains("username"));
+        assert!(sign(&oauth, &client, &none).unwrap_err().contains("a value for"));
+        let nameless = Client { key_id: None, ..client };
+        assert!(sign(&oauth, &nameless, &stated).unwrap_err().contains("id of the key"));
+    }
+
+    /// What `openssl` says, with its standard input.
+    fn openssl(args: &[&str], input: &str) -> Vec<u8> {
+        use std::io::Write as _;
+        use std::process::{Command, Stdio};
+        let (stdin, stdout) = (Stdio::piped(), Stdio::piped());
+        let mut child = Command::new("openssl")
+            .args(args)
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let done = child.wait_with_output().unwrap();
+        assert!(done.status.success(), "{args:?}");
+        done.stdout
+    }
+
+    /// By another library: a key of openssl's own making, in both forms that there are, and what it signs with it.
+    #[test]
+    fn a_key_of_rsa_signs_as_openssl_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.pem");
+        let path = file.to_str().unwrap();
+        let rsa = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", path];
+        openssl(&[&["genpkey"], &rsa[..]].concat(), "");
+        let text = "what is signed";
+        let expected = openssl(&["dgst", "-sha256", "-sign", path, "-binary"], text);
+        let traditional = openssl(&["rsa", "-traditional", "-in", path], "");
+        for (pem, label) in [
+            (std::fs::read(&file).unwrap(), "BEGIN PRIVATE KEY"),
+            (traditional, "BEGIN RSA PRIVATE KEY"),
+        ] {
+            let pem = String::from_utf8(pem).unwrap();
+            assert!(pem.contains(label));
+            let pem = SecretString::from(pem);
+            assert!(is_key(&pem, Algorithm::RS256) && !is_key(&pem, Algorithm::ES256));
+            let signed = Key::read(&pem, Algorithm::RS256).unwrap().sign(text.as_bytes()).unwrap();
+            assert_eq!(signed, expected, "{label}");
+        }
     }
 }

@@ -3,19 +3,23 @@
 //! The operator owns the client; a connector's publisher never sees it. Its secret is sealed for the environment and
 //! goes only to the token endpoint. One client in two environments means that each can revoke the other's tokens,
 //! which is said when it is configured.
+//!
+//! A secret of usual length is in the client's own cell. A longer one, such as a key that signs assertions, is in cells
+//! beside it that are named after the generation: they are written with it, and go with it.
 
 use std::collections::BTreeSet;
 
-use keyway_core::descriptor::Oauth;
+use keyway_core::descriptor::{Algorithm, Oauth};
 use keyway_core::ids::{Actor, ConnectionRef, Connector, Environment, Slot};
 use keyway_core::{Code, Fault};
-use keyway_store::model::Entry;
-use keyway_store::{Cell, Store};
+use keyway_store::model::{Entry, PAYLOAD_BYTES_MAX};
+use keyway_store::{Cell, Store, Tx};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::connections::{Vault, host};
+use crate::oauth::assertion;
 use crate::oauth::confirmed;
 use crate::oauth::record::OwnClient;
 use crate::seal::{Field, Place, Sealer};
@@ -23,8 +27,23 @@ use crate::seal::{Field, Place, Sealer};
 /// Bytes of a client's id or secret.
 pub const CLIENT_BYTES_MAX: usize = 1 << 10;
 
+/// Bytes of a key that signs, in PEM. One of RSA with 4,096 bits has 3,300, with 8,192 twice that.
+pub const KEY_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of a key's id. The longest that a provider is known to give is a thumbprint of 64.
+const KEY_ID_BYTES_MAX: usize = 256;
+
+/// Bytes of a sealed secret that stands in the client's own cell, in hex, beside an id of the greatest length.
+const INLINE_BYTES_MAX: usize = 512;
+
+/// Reads that meet a writer before that is reported as trouble. Clients are set by people.
+const READ_ROUNDS: u32 = 3;
+
 /// The store's name for these cells.
 const SPACE: &str = "vault/oauth-client";
+
+/// And for those that long secrets are in.
+const PARTS: &str = "vault/oauth-client-part";
 
 /// What is said of a secret that cannot be had.
 const CLOSED: &str = "the secret of an OAuth client does not open";
@@ -47,8 +66,23 @@ pub struct ClientSetting {
     pub id: String,
     /// None for a public client.
     pub secret: Option<SecretString>,
+    /// What the provider calls the key that it signs with.
+    pub key_id: Option<String>,
+    /// What its secret may be.
+    pub accepted: Accepted,
     /// Where it may be presented: [`confirmed::hosts`] of the releases that there are.
     pub hosts: BTreeSet<String>,
+}
+
+/// What the secret of a client may be, as the releases of its connector have it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Accepted {
+    /// A text, which is sent.
+    text: bool,
+    /// A key of one of these, which signs.
+    keys: Vec<Algorithm>,
+    /// A key comes with its id.
+    key_id: bool,
 }
 
 /// A client that is set.
@@ -60,6 +94,8 @@ pub struct ClientInfo {
     pub id: String,
     /// Whether it has a secret.
     pub secret: bool,
+    /// What the provider calls the key that it signs with.
+    pub key_id: Option<String>,
     /// 1 for the first, one more with each.
     pub generation: u64,
     /// When it was set.
@@ -75,6 +111,7 @@ pub struct ClientInfo {
 pub(crate) struct Client {
     pub(crate) id: String,
     pub(crate) secret: Option<SecretString>,
+    pub(crate) key_id: Option<String>,
 }
 
 /// Keeps clients.
@@ -90,8 +127,13 @@ struct Row {
     connector: Connector,
     slot: Slot,
     id: String,
-    /// Hex.
+    /// Hex, of a secret that is not in cells of its own.
     sealed: Option<String>,
+    /// How many cells of its own it is in.
+    #[serde(default)]
+    parts: usize,
+    #[serde(default)]
+    key_id: Option<String>,
     #[serde(default)]
     hosts: BTreeSet<String>,
     #[serde(with = "time::serde::rfc3339")]
@@ -114,6 +156,10 @@ impl ClientRef {
         format!("{} {} {}", self.environment, self.connector, self.slot).into_bytes()
     }
 
+    fn part_key(&self, generation: u64, part: usize) -> Vec<u8> {
+        [self.key(), format!(" {generation} {part}").into_bytes()].concat()
+    }
+
     /// What the audit calls it.
     fn object(&self) -> String {
         format!("{} {} slot {}", self.environment, self.connector, self.slot)
@@ -132,6 +178,66 @@ impl ClientRef {
     }
 }
 
+// === impl Accepted ===
+
+impl Accepted {
+    /// A text, and no key.
+    pub const TEXT: Self = Self { text: true, keys: Vec::new(), key_id: false };
+
+    /// What a slot wants.
+    pub fn of(oauth: &Oauth) -> Self {
+        match &oauth.assertion {
+            None => Self::TEXT,
+            Some(assertion) => {
+                Self { text: false, keys: vec![assertion.algorithm], key_id: assertion.key_id }
+            }
+        }
+    }
+
+    /// What one or the other wants.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        self.keys.extend(other.keys);
+        Self { text: self.text || other.text, key_id: self.key_id || other.key_id, ..self }
+    }
+
+    /// Refuses a client that no release has a use for.
+    pub(crate) fn check(
+        &self,
+        id: &str,
+        secret: Option<&SecretString>,
+        key_id: Option<&str>,
+    ) -> Result<(), Fault> {
+        let refuse = |detail: String| Err(Fault::new(Code::CredentialInvalid, detail));
+        let rule = format!("1 to {CLIENT_BYTES_MAX} printable ASCII letters");
+        if !is_client_text(id) {
+            return refuse(format!("`client_id` is not {rule}"));
+        }
+        if key_id.is_some_and(|id| !is_client_text(id) || id.len() > KEY_ID_BYTES_MAX) {
+            return refuse(format!(
+                "`key_id` is not 1 to {KEY_ID_BYTES_MAX} printable ASCII letters"
+            ));
+        }
+        let signs = secret.is_some_and(|secret| {
+            let fits = secret.expose_secret().len() <= KEY_BYTES_MAX;
+            fits && self.keys.iter().any(|algorithm| assertion::is_key(secret, *algorithm))
+        });
+        let text = secret.is_none_or(|secret| is_client_text(secret.expose_secret()));
+        match (signs, key_id) {
+            (true, None) if self.key_id => {
+                refuse("`key_id` is needed: the provider tells keys by it".to_owned())
+            }
+            (true, _) => Ok(()),
+            (false, Some(_)) => refuse("`key_id` goes with a key that signs".to_owned()),
+            (false, None) if self.text && text => Ok(()),
+            (false, None) if self.text => refuse(format!("`client_secret` is not {rule}")),
+            (false, None) => refuse(format!(
+                "`client_secret` is no private key in PEM, of {KEY_BYTES_MAX} bytes at most, that the slot's assertions are signed with"
+            )),
+        }
+    }
+}
+
 // === impl Row ===
 
 impl Row {
@@ -142,6 +248,24 @@ impl Row {
             connector: connector.clone(),
             slot: slot.clone(),
         }
+    }
+
+    fn has_secret(&self) -> bool {
+        self.sealed.is_some() || self.parts > 0
+    }
+
+    /// Takes a sealed secret: itself, or with cells that are added to the change.
+    fn keep(&mut self, mut tx: Tx, of: &ClientRef, generation: u64, sealed: &[u8]) -> Tx {
+        (self.sealed, self.parts) = (None, 0);
+        if sealed.len() <= INLINE_BYTES_MAX {
+            self.sealed = Some(hex::encode(sealed));
+            return tx;
+        }
+        for (part, bytes) in sealed.chunks(PAYLOAD_BYTES_MAX).enumerate() {
+            tx = tx.put_cell(PARTS, &of.part_key(generation, part), None, bytes.to_vec());
+            self.parts = part + 1;
+        }
+        tx
     }
 
     /// Whether the provider knows both as one. An id says so at one server only; clients of one connector are taken to
@@ -165,11 +289,11 @@ impl Vault {
         oauth: &Oauth,
     ) -> Result<Client, Fault> {
         let by = ClientRef::of(of);
-        let Some(OwnClient { id, secret, hosts }) = own else {
+        let Some(OwnClient { id, secret, hosts, key_id }) = own else {
             return self.shared.clients.open(&by, oauth).await;
         };
         confirmed::check(&by, hosts, oauth)?;
-        Ok(Client { id: id.clone(), secret: Some(secret.clone()) })
+        Ok(Client { id: id.clone(), secret: Some(secret.clone()), key_id: key_id.clone() })
     }
 }
 
@@ -180,7 +304,7 @@ impl Clients {
         Self { store, sealer }
     }
 
-    /// Seals a client and stores it, in one audited change.
+    /// Seals a client and stores it, in one audited change. One that is set as it is already changes nothing.
     pub(crate) async fn set(
         &self,
         of: &ClientRef,
@@ -188,43 +312,102 @@ impl Clients {
         actor: &Actor,
         at: OffsetDateTime,
     ) -> Result<ClientInfo, Fault> {
-        check(&setting)?;
+        setting.accepted.check(&setting.id, setting.secret.as_ref(), setting.key_id.as_deref())?;
         let cell = self.store.cell(SPACE, &of.key()).await?;
         let expected = cell.as_ref().map(|cell| cell.version);
-        let before = cell.filter(|cell| !cell.value.is_empty()).map(|cell| cell.version);
+        let before = cell.filter(|cell| !cell.value.is_empty());
+        if let Some(before) = &before
+            && let Some(row) = self.unchanged(of, before, &setting).await?
+        {
+            let shared_with = self.shared_with(&row).await?;
+            return Ok(info(row, before.version, shared_with));
+        }
         let generation = expected.unwrap_or(0) + 1;
-        let sealed = match &setting.secret {
-            None => None,
-            Some(secret) => {
-                let sealed = self
-                    .sealer
-                    .seal(of.place(generation), secret.expose_secret().as_bytes())
-                    .await
-                    .map_err(|error| error.fault("client not sealed"))?;
-                Some(hex::encode(sealed))
-            }
-        };
-        let row = Row {
+        let mut row = Row {
             environment: of.environment.clone(),
             connector: of.connector.clone(),
             slot: of.slot.clone(),
             id: setting.id,
-            sealed,
+            sealed: None,
+            parts: 0,
+            key_id: setting.key_id,
             hosts: setting.hosts,
             at,
         };
+        let mut tx = self.without_parts(self.store.tx(), of, before.as_ref()).await?;
+        if let Some(secret) = &setting.secret {
+            let plain = secret.expose_secret().as_bytes();
+            let sealed = self.sealer.seal(of.place(generation), plain).await;
+            let sealed = sealed.map_err(|error| error.fault("client not sealed"))?;
+            tx = row.keep(tx, of, generation, &sealed);
+        }
         let value = encode(&row)?;
         let entry = Entry {
             actor: actor.clone(),
             action: "oauth-client.set".to_owned(),
             object: of.object(),
             reason: None,
-            before: before.map(|generation| format!("generation {generation}")),
+            before: before.map(|before| format!("generation {}", before.version)),
             after: Some(format!("{} generation {generation} for {}", row.id, listed(&row.hosts))),
         };
-        self.store.tx().put_cell(SPACE, &of.key(), expected, value).commit(entry).await?;
+        tx.put_cell(SPACE, &of.key(), expected, value).commit(entry).await?;
         let shared_with = self.shared_with(&row).await?;
         Ok(info(row, generation, shared_with))
+    }
+
+    /// The row of a client that is as it is to be set. One whose secret does not open is not.
+    async fn unchanged(
+        &self,
+        of: &ClientRef,
+        cell: &Cell,
+        setting: &ClientSetting,
+    ) -> Result<Option<Row>, Fault> {
+        let row = decode(&cell.value)?;
+        let said = row.id == setting.id && row.key_id == setting.key_id;
+        if !said || row.hosts != setting.hosts || row.has_secret() != setting.secret.is_some() {
+            return Ok(None);
+        }
+        let Some(wanted) = &setting.secret else { return Ok(Some(row)) };
+        let Ok(Some(sealed)) = self.sealed(of, &row, cell.version).await else { return Ok(None) };
+        let Ok(secret) = self.unseal(of, cell.version, &sealed).await else { return Ok(None) };
+        let same = secret.expose_secret() == wanted.expose_secret();
+        Ok(same.then_some(row))
+    }
+
+    /// Takes away the cells that the secret of a generation is in.
+    async fn without_parts(
+        &self,
+        mut tx: Tx,
+        of: &ClientRef,
+        cell: Option<&Cell>,
+    ) -> Result<Tx, Fault> {
+        let Some(cell) = cell else { return Ok(tx) };
+        for part in 0..decode(&cell.value)?.parts {
+            let key = of.part_key(cell.version, part);
+            if let Some(part) = self.store.cell(PARTS, &key).await? {
+                tx = tx.remove_cell(PARTS, &key, part.version);
+            }
+        }
+        Ok(tx)
+    }
+
+    /// The secret of a generation as it is sealed; none of a public client.
+    async fn sealed(
+        &self,
+        of: &ClientRef,
+        row: &Row,
+        generation: u64,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        if row.parts == 0 {
+            return row.sealed.as_deref().map(unhexed).transpose();
+        }
+        let mut sealed = Vec::new();
+        for part in 0..row.parts {
+            let cell = self.store.cell(PARTS, &of.part_key(generation, part)).await?;
+            let cell = cell.ok_or_else(|| Fault::new(Code::Conflict, CLOSED))?;
+            sealed.extend_from_slice(&cell.value);
+        }
+        Ok(Some(sealed))
     }
 
     /// Every client of an environment.
@@ -253,12 +436,24 @@ impl Clients {
             after: None,
         };
         let (key, version) = (of.key(), Some(cell.version));
-        self.store.tx().put_cell(SPACE, &key, version, Vec::new()).commit(entry).await?;
+        let tx = self.without_parts(self.store.tx(), of, Some(&cell)).await?;
+        tx.put_cell(SPACE, &key, version, Vec::new()).commit(entry).await?;
         Ok(true)
     }
 
     /// The client, opened to be presented to this server.
     pub(crate) async fn open(&self, of: &ClientRef, oauth: &Oauth) -> Result<Client, Fault> {
+        let mut round = 1;
+        loop {
+            match self.open_once(of, oauth).await {
+                // Set anew between two of the reads: what was read does not belong together.
+                Err(fault) if fault.code == Code::Conflict && round < READ_ROUNDS => round += 1,
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn open_once(&self, of: &ClientRef, oauth: &Oauth) -> Result<Client, Fault> {
         let Some(cell) = self.cell(of).await? else {
             let detail = format!(
                 "environment {} has no OAuth client for {} slot `{}`",
@@ -268,10 +463,9 @@ impl Clients {
         };
         let row = decode(&cell.value)?;
         confirmed::check(of, &row.hosts, oauth)?;
-        let secret = match &row.sealed {
+        let secret = match self.sealed(of, &row, cell.version).await? {
             None => None,
             Some(sealed) => {
-                let sealed = unhexed(sealed)?;
                 let secret = self.unseal(of, cell.version, &sealed).await?;
                 if !self.sealer.is_current(&of.place(cell.version), &sealed) {
                     self.change_over(of.clone());
@@ -279,7 +473,7 @@ impl Clients {
                 Some(secret)
             }
         };
-        Ok(Client { id: row.id, secret })
+        Ok(Client { id: row.id, secret, key_id: row.key_id })
     }
 
     /// Opens every secret once. Ends with the first fault that is `fatal`; others are only said.
@@ -302,8 +496,9 @@ impl Clients {
             return Ok(());
         }
         let row = decode(&cell.value)?;
-        let Some(sealed) = &row.sealed else { return Ok(()) };
-        self.unseal(&row.of(), cell.version, &unhexed(sealed)?).await.map(drop)
+        let of = row.of();
+        let Some(sealed) = self.sealed(&of, &row, cell.version).await? else { return Ok(()) };
+        self.unseal(&of, cell.version, &sealed).await.map(drop)
     }
 
     async fn unseal(
@@ -331,16 +526,15 @@ impl Clients {
     async fn reseal(&self, of: &ClientRef) -> Result<(), Fault> {
         let Some(cell) = self.cell(of).await? else { return Ok(()) };
         let mut row = decode(&cell.value)?;
-        let Some(sealed) = row.sealed.as_deref().and_then(|sealed| hex::decode(sealed).ok()) else {
-            return Ok(());
-        };
+        let Some(sealed) = self.sealed(of, &row, cell.version).await? else { return Ok(()) };
         let generation = cell.version + 1;
         let (from, to) = (of.place(cell.version), of.place(generation));
         let resealed = self.sealer.reseal(from, to, &sealed).await;
         let Some(sealed) = resealed.map_err(|error| error.fault("client not sealed anew"))? else {
             return Ok(());
         };
-        row.sealed = Some(hex::encode(sealed));
+        let tx = self.without_parts(self.store.tx(), of, Some(&cell)).await?;
+        let tx = row.keep(tx, of, generation, &sealed);
         let value = encode(&row)?;
         let entry = Entry {
             actor: host(),
@@ -350,7 +544,7 @@ impl Clients {
             before: Some(format!("generation {}", cell.version)),
             after: Some(format!("{} generation {generation}", row.id)),
         };
-        self.store.tx().put_cell(SPACE, &of.key(), Some(cell.version), value).commit(entry).await?;
+        tx.put_cell(SPACE, &of.key(), Some(cell.version), value).commit(entry).await?;
         Ok(())
     }
 
@@ -394,24 +588,13 @@ fn decode(value: &[u8]) -> Result<Row, Fault> {
 }
 
 fn info(row: Row, generation: u64, shared_with: Vec<Environment>) -> ClientInfo {
-    let Row { environment, connector, slot, id, sealed, hosts, at } = row;
-    let of = ClientRef { environment, connector, slot };
-    ClientInfo { of, id, secret: sealed.is_some(), generation, at, hosts, shared_with }
+    let (of, secret) = (row.of(), row.has_secret());
+    let Row { id, key_id, hosts, at, .. } = row;
+    ClientInfo { of, id, secret, key_id, generation, at, hosts, shared_with }
 }
 
 /// RFC 6749 appendix A.1 and A.2: printable ASCII.
-pub(crate) fn is_client_text(text: &str) -> bool {
+fn is_client_text(text: &str) -> bool {
     (1..=CLIENT_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
-}
-
-fn check(setting: &ClientSetting) -> Result<(), Fault> {
-    let secret = setting.secret.as_ref();
-    let secret = secret.is_none_or(|secret| is_client_text(secret.expose_secret()));
-    if is_client_text(&setting.id) && secret {
-        return Ok(());
-    }
-    let detail =
-        format!("a client's id and secret are 1 to {CLIENT_BYTES_MAX} printable ASCII letters");
-    Err(Fault::new(Code::CredentialInvalid, detail))
 }

@@ -18,14 +18,14 @@ use keyway_core::descriptor::{Grant, Oauth, SlotSpec};
 use keyway_core::ids::{Actor, ConnectionRef};
 use keyway_core::ports::{Credentials as _, InUse};
 use keyway_core::{Code, Digest, Fault};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use crate::base_url;
 use crate::connections::Vault;
 use crate::facts::{self, Facts};
 use crate::import::{Established, Trial, Tried, fits};
 use crate::oauth::assertion::{self, Stated};
-use crate::oauth::client::{Client, is_client_text};
+use crate::oauth::client::{Accepted, Client};
 use crate::oauth::confirmed;
 use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
 use crate::oauth::record::{OwnClient, State, Tokens};
@@ -51,8 +51,19 @@ pub struct Obtain {
     pub base_url: Option<String>,
     /// Values for the variables of the provider's URLs. Those that are not named stay as they were.
     pub facts: Facts,
-    /// The connection's own client, instead of the operator's: its id, and its secret or the key that it signs with.
-    pub client: Option<(String, SecretString)>,
+    /// The connection's own client, instead of the operator's.
+    pub client: Option<Given>,
+}
+
+/// A client of the connection's own.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// What the provider calls it.
+    pub id: String,
+    /// Its secret, or the key that it signs with, in PEM.
+    pub secret: SecretString,
+    /// What the provider calls the key.
+    pub key_id: Option<String>,
 }
 
 /// The tenant's own token, to be exchanged for a user's. In use for as long as this is held, which must be until the
@@ -311,6 +322,9 @@ pub(crate) const fn refused(tokens: &Tokens) -> &'static str {
     match (&tokens.refresh, &tokens.own) {
         (Some(_), _) => "the provider does not take the refresh token any more",
         (None, Some(_)) => "the provider does not take the connection's own client any more",
+        (None, None) if tokens.subject.is_none() => {
+            "the provider does not take what the operator's client presents any more"
+        }
         (None, None) => "the provider does not take the subject token any more",
     }
 }
@@ -325,17 +339,13 @@ fn check<'s>(wanted: &Obtain, spec: &'s SlotSpec) -> Result<&'s Oauth, Fault> {
         return refuse("a client of its own is for slots with client credentials or an assertion");
     }
     let named = wanted.of.user.is_none() || oauth.names_user() || wanted.client.is_some();
-    if let Some((id, secret)) = &wanted.client {
-        check_client(oauth, id, secret)?;
+    if let Some(Given { id, secret, key_id }) = &wanted.client {
+        Accepted::of(oauth).check(id, Some(secret), key_id.as_deref())?;
     }
     match (oauth.grant, &wanted.subject) {
         (Grant::JwtBearer, Some(_)) => {
             refuse("`subject_token` is for slots whose tokens are exchanged")
         }
-        (Grant::JwtBearer, None) if wanted.client.is_none() => {
-            refuse("`client_id` and `client_secret` are needed: who signs, and the key in PEM")
-        }
-        (Grant::JwtBearer, None) if named => Ok(oauth),
         (Grant::AuthorizationCode, _) => refuse("a person connects this slot"),
         (Grant::ClientCredentials, Some(_)) => {
             refuse("`subject_token` is for slots whose tokens are exchanged")
@@ -357,20 +367,6 @@ fn check<'s>(wanted: &Obtain, spec: &'s SlotSpec) -> Result<&'s Oauth, Fault> {
 
 /// The client that is the connection's own, good for the hosts that its release names now.
 fn own_client(wanted: &Obtain, oauth: &Oauth) -> Option<OwnClient> {
-    let (id, secret) = wanted.client.clone()?;
-    Some(OwnClient { id, secret, hosts: confirmed::hosts(oauth) })
-}
-
-fn check_client(oauth: &Oauth, id: &str, secret: &SecretString) -> Result<(), Fault> {
-    let refuse = |detail: &str| Err(Fault::new(Code::CredentialInvalid, detail));
-    match &oauth.assertion {
-        _ if !is_client_text(id) => refuse("`client_id` is not printable ASCII of 1 KiB at most"),
-        Some(assertion) if !assertion::is_key(secret, assertion.algorithm) => refuse(
-            "`client_secret` is no private key in PEM that the slot's assertions are signed with",
-        ),
-        None if !is_client_text(secret.expose_secret()) => {
-            refuse("`client_secret` is not printable ASCII of 1 KiB at most")
-        }
-        _ => Ok(()),
-    }
+    let Given { id, secret, key_id } = wanted.client.clone()?;
+    Some(OwnClient { id, secret, hosts: confirmed::hosts(oauth), key_id })
 }

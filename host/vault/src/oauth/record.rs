@@ -61,6 +61,9 @@ pub struct OwnClient {
     pub secret: SecretString,
     /// Where it may be presented, or what is signed with it: what the release named when it was given.
     pub hosts: BTreeSet<String>,
+    /// What the provider calls the key that it signs with.
+    #[serde(default)]
+    pub key_id: Option<String>,
 }
 
 /// Where a connection stands with its authorization server. Holds no secret.
@@ -160,6 +163,8 @@ struct PlainClient<'a> {
     id: &'a str,
     secret: &'a str,
     hosts: &'a BTreeSet<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<&'a str>,
 }
 
 /// Reads and writes records.
@@ -175,7 +180,8 @@ impl OwnClient {
     /// Letters of it, with what stands between them.
     fn bytes(&self) -> usize {
         let hosts = self.hosts.iter().map(|host| host.len() + 4).sum::<usize>();
-        self.id.len() + self.secret.expose_secret().len() + hosts + 64
+        let key_id = self.key_id.as_ref().map_or(0, String::len);
+        self.id.len() + self.secret.expose_secret().len() + hosts + key_id + 64
     }
 }
 
@@ -446,10 +452,11 @@ fn plain(tokens: &Tokens) -> Zeroizing<Vec<u8>> {
         access: tokens.access.expose_secret(),
         refresh: tokens.refresh.as_ref().map(|token| token.expose_secret()),
         subject: tokens.subject.as_ref().map(|token| token.expose_secret()),
-        own: tokens.own.as_ref().map(|OwnClient { id, secret, hosts }| PlainClient {
+        own: tokens.own.as_ref().map(|OwnClient { id, secret, hosts, key_id }| PlainClient {
             id,
             secret: secret.expose_secret(),
             hosts,
+            key_id: key_id.as_deref(),
         }),
     };
     serde_json::to_writer(&mut *text, &plain).unwrap_or_default();

@@ -35,7 +35,7 @@ use keyway_core::ports::{Clock, Credentials as _};
 use keyway_core::{Code, Fault};
 use keyway_store::{OpenError, Options, Store};
 use keyway_vault::import::{Import, Trial};
-use keyway_vault::oauth::client::{ClientRef, ClientSetting};
+use keyway_vault::oauth::client::{Accepted, ClientRef, ClientSetting};
 use keyway_vault::oauth::record::{State, Tokens};
 use keyway_vault::steps::{Listener, Step};
 use keyway_vault::{KeyRing, Keys, Parts, Sealer, Vault};
@@ -308,6 +308,8 @@ impl World {
             slot: self.of.slot.clone(),
         };
         let setting = ClientSetting {
+            key_id: None,
+            accepted: Accepted::TEXT,
             id: "client".to_owned(),
             secret: None,
             hosts: ["login.example.com".to_owned()].into(),

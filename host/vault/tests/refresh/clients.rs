@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use keyway_core::descriptor::Oauth;
 use keyway_core::ids::ConnectionRef;
 use keyway_store::model::Entry;
-use keyway_vault::oauth::client::{ClientRef, ClientSetting};
+use keyway_vault::oauth::client::{Accepted, ClientRef, ClientSetting};
+use serde_json::json;
 use tokio::time::sleep;
 
+use crate::obtain::KEY;
 use crate::seen::Log;
 use crate::support::Answer;
 use crate::world::{World, actor, call, connection, expire};
@@ -105,7 +108,13 @@ async fn a_client_is_shared_where_its_id_is_at_the_same_server() {
     ] {
         let of = elsewhere("prod", connector);
         let hosts = [host.to_owned()].into();
-        let setting = ClientSetting { id: id.to_owned(), secret: None, hosts };
+        let setting = ClientSetting {
+            key_id: None,
+            accepted: Accepted::TEXT,
+            id: id.to_owned(),
+            secret: None,
+            hosts,
+        };
         let info = world.vault.set_client(&of, setting, &actor()).await.unwrap();
         let found: Vec<_> = info.shared_with.iter().map(ToString::to_string).collect();
         let expected: &[&str] = if shared { &["dev"] } else { &[] };
@@ -116,6 +125,39 @@ async fn a_client_is_shared_where_its_id_is_at_the_same_server() {
     }
 }
 
+/// Would fail if a key that signs had no room, if what it was kept in were left lying, or if the same again were another.
+#[tokio::test(start_paused = true)]
+async fn a_long_key_is_kept_in_parts_that_go_with_it() {
+    let world = World::new().await;
+    let of = elsewhere("prod", "a/b");
+    let oauth: Oauth = serde_json::from_value(json!({"grant": "jwt-bearer",
+        "token-url": "https://login.example.com/token", "assertion": {"algorithm": "ES256"}}))
+    .unwrap();
+    let set = async |secret: &str| {
+        let setting = ClientSetting {
+            key_id: None,
+            accepted: Accepted::of(&oauth),
+            id: "app".to_owned(),
+            secret: Some(secret.into()),
+            hosts: ["login.example.com".to_owned()].into(),
+        };
+        world.vault.set_client(&of, setting, &actor()).await.map(|info| info.generation)
+    };
+    let parts = async || world.store.cells("vault/oauth-client-part").await.unwrap().len();
+    // White space is no part of a key.
+    let [long, too_long] = [1_000, 2_000].map(|lines| KEY.replace('\n', &"\n".repeat(lines)));
+    assert_eq!((set(&long).await.unwrap(), parts().await), (1, 2));
+    assert_eq!((set(&long).await.unwrap(), parts().await), (1, 2), "the same again");
+    assert_eq!(world.another("host-b").check_all().await.unwrap(), 1, "it opens elsewhere");
+    assert_eq!((set(KEY).await.unwrap(), parts().await), (2, 0));
+    assert_eq!((set(&long).await.unwrap(), parts().await), (3, 2));
+    assert_eq!(set(&too_long).await.unwrap_err().code.as_str(), "credential-invalid");
+    assert_eq!(set("a text").await.unwrap_err().code.as_str(), "credential-invalid");
+    assert!(world.vault.remove_client(&of, &actor()).await.unwrap());
+    assert_eq!(parts().await, 0);
+    assert_eq!((set(&long).await.unwrap(), parts().await), (5, 2), "generations go on");
+}
+
 /// Would fail if a host started with connections that open, and every refresh failed: clients have data keys of their own.
 #[tokio::test(start_paused = true)]
 async fn a_host_without_the_data_key_of_a_client_does_not_start() {
@@ -123,6 +165,8 @@ async fn a_host_without_the_data_key_of_a_client_does_not_start() {
     let before = data_keys(&world).await;
     let of = elsewhere("prod", "a/b");
     let setting = ClientSetting {
+        key_id: None,
+        accepted: Accepted::TEXT,
         id: "client".to_owned(),
         secret: Some("client-secret".to_owned().into()),
         hosts: ["login.example.com".to_owned()].into(),

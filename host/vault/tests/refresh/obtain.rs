@@ -16,8 +16,8 @@ use keyway_core::{Code, Fault};
 use keyway_vault::Vault;
 use keyway_vault::connections::Switch;
 use keyway_vault::import::Trial;
-use keyway_vault::oauth::client::{ClientRef, ClientSetting};
-use keyway_vault::oauth::obtain::Obtain;
+use keyway_vault::oauth::client::{Accepted, ClientRef, ClientSetting};
+use keyway_vault::oauth::obtain::{Given, Obtain};
 use keyway_vault::standing::Info;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -92,6 +92,8 @@ impl World {
             "probe": {"path": "/me", "account": "/id"}});
         let spec = serde_json::from_value(spec).unwrap();
         let setting = ClientSetting {
+            key_id: None,
+            accepted: Accepted::TEXT,
             id: "client".to_owned(),
             secret: Some("secret".into()),
             hosts: ["login.example.com".to_owned()].into(),
@@ -336,7 +338,13 @@ async fn another_host_is_refused_until_the_client_is_set_for_it() {
     }
     assert_eq!(world.asked().len(), 1, "nothing was sent there");
     let hosts = ["login.evil.example", "login.example.com"].map(str::to_owned).into();
-    let setting = ClientSetting { id: "client".to_owned(), secret: Some("secret".into()), hosts };
+    let setting = ClientSetting {
+        key_id: None,
+        accepted: Accepted::TEXT,
+        id: "client".to_owned(),
+        secret: Some("secret".into()),
+        hosts,
+    };
     world.vault.set_client(&ClientRef::of(&own), setting, &actor()).await.unwrap();
     assert_eq!(world.call(&own).await.unwrap(), "access-2");
 }
@@ -439,7 +447,11 @@ impl World {
                     self.spec.scheme.oauth().is_some_and(|oauth| !oauth.variables.is_empty())
                 })
                 .collect(),
-            client: client.map(|(id, secret)| (id.to_owned(), secret.into())),
+            client: client.map(|(id, secret)| Given {
+                id: id.to_owned(),
+                secret: secret.into(),
+                key_id: None,
+            }),
         };
         let trial = Trial { base_url: "https://api.example.com".to_owned(), hosts: vec![] };
         self.vault.obtain(wanted, &self.spec, &trial, |_| Ok(()), &actor()).await
@@ -479,6 +491,13 @@ async fn a_client_of_the_connection_s_own_is_kept_and_used() {
     assert_eq!(fault.code, Code::OauthClientUnconfirmed);
 }
 
+/// Made for these tests: it opens nothing.
+pub(crate) const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgsGUO+vqQ3gkDwmUg\n\
+    WPmRfEqEmOEg9GtouC29v264VtOhRANCAAQuEre7rd1uh93LZDlt3nLKNUbBJ5gh\n\
+    Tqi4/mw63XYaX+Q/iUJb1BIw5JwsblrGwAIgqIFeSCIIp8bvp8IHoEND\n\
+    -----END PRIVATE KEY-----\n";
+
 /// A service's key: each token is asked for with a new assertion, and the key itself is in no request.
 #[tokio::test(start_paused = true)]
 async fn a_key_signs_for_each_token_and_goes_nowhere() {
@@ -488,17 +507,11 @@ async fn a_key_signs_for_each_token_and_goes_nowhere() {
         "assertion": {"algorithm": "ES256", "subject": "{username}", "scope-claim": true},
     }))
     .await;
-    // Made for this test: it opens nothing.
-    let key = "-----BEGIN PRIVATE KEY-----\n\
-        MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgsGUO+vqQ3gkDwmUg\n\
-        WPmRfEqEmOEg9GtouC29v264VtOhRANCAAQuEre7rd1uh93LZDlt3nLKNUbBJ5gh\n\
-        Tqi4/mw63XYaX+Q/iUJb1BIw5JwsblrGwAIgqIFeSCIIp8bvp8IHoEND\n\
-        -----END PRIVATE KEY-----\n";
-    for (client, why) in [(None, "needed"), (Some(("svc", "no key")), "PEM")] {
+    for (client, why) in [(None, "cannot sign"), (Some(("svc", "no key")), "PEM")] {
         let fault = world.obtain_with(client).await.unwrap_err();
         assert!(fault.code == Code::CredentialInvalid && fault.detail.contains(why), "{fault}");
     }
-    world.obtain_with(Some(("svc", key))).await.unwrap();
+    world.obtain_with(Some(("svc", KEY))).await.unwrap();
     expire().await;
     call(&world.vault, &connection(None), &world.spec).await.unwrap();
     let asked = world.server.asked.lock().unwrap().clone();
@@ -521,4 +534,38 @@ async fn a_key_signs_for_each_token_and_goes_nowhere() {
     expire().await;
     let fault = call(&world.vault, &connection(None), &world.spec).await.unwrap_err();
     assert_eq!(fault.code, Code::NeedsReauth);
+}
+
+/// The operator's key for all of them: no connection has one of its own, and a user without a name in it gets no token.
+#[tokio::test(start_paused = true)]
+async fn the_operator_s_key_signs_for_connections_without_one() {
+    for (subject, named) in [("{user}", true), ("somebody", false)] {
+        let world = World::new(json!({
+            "grant": "jwt-bearer",
+            "assertion": {"algorithm": "ES256", "subject": subject, "key-id": true},
+        }))
+        .await;
+        let Some(oauth) = world.spec.scheme.oauth() else { panic!("it is one") };
+        let setting = |key_id: Option<&str>| ClientSetting {
+            id: "app".to_owned(),
+            secret: Some(KEY.into()),
+            key_id: key_id.map(str::to_owned),
+            accepted: Accepted::of(oauth),
+            hosts: ["login.example.com".to_owned()].into(),
+        };
+        let of = ClientRef::of(&connection(None));
+        let nameless = world.vault.set_client(&of, setting(None), &actor()).await.unwrap_err();
+        assert!(nameless.detail.contains("key_id"), "{nameless}");
+        world.vault.set_client(&of, setting(Some("key-1")), &actor()).await.unwrap();
+        let obtained = world.obtain(Some("ann"), None).await;
+        assert_eq!(obtained.is_ok(), named, "{subject}: {obtained:?}");
+        if named {
+            let asked = world.server.asked.lock().unwrap().last().cloned().unwrap();
+            let head = asked["assertion"].split('.').next().unwrap().to_owned();
+            let head =
+                base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, head);
+            let head: Value = serde_json::from_slice(&head.unwrap()).unwrap();
+            assert_eq!(head["kid"], "key-1");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use keyway_core::ids::{Actor, ConnectionRef, Installation};
 use keyway_core::ports::{Clock, Credentials as _, Held, Outbound};
 use keyway_store::Store;
 use keyway_vault::import::{Import, Trial};
-use keyway_vault::oauth::client::{ClientRef, ClientSetting};
+use keyway_vault::oauth::client::{Accepted, ClientRef, ClientSetting};
 use keyway_vault::oauth::record::{Phase, State, Tokens};
 use keyway_vault::steps::{Listener, Step};
 use keyway_vault::{KeyRing, Keys, Parts, Sealer, Vault};
@@ -102,6 +102,8 @@ impl World {
         let of = ClientRef::of(&self.of);
         let secret = Some("client-secret".to_owned().into());
         let setting = ClientSetting {
+            key_id: None,
+            accepted: Accepted::TEXT,
             id: "client".to_owned(),
             secret,
             hosts: ["login.example.com".to_owned()].into(),

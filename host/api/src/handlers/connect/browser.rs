@@ -65,13 +65,6 @@ pub(super) fn back(url: &str, failed: Option<&Fault>) -> Response {
     see(url.as_str())
 }
 
-/// To the same place, with what came in a form in the query.
-pub(super) fn again(url: &str, pairs: &[(String, String)]) -> Response {
-    let Ok(mut url) = Url::parse(url) else { return see("/") };
-    url.query_pairs_mut().extend_pairs(pairs);
-    see(url.as_str())
-}
-
 pub(super) fn set_cookie(response: &mut Response, cookie: &str) {
     // Made of letters, digits and the words below.
     response
@@ -80,7 +73,7 @@ pub(super) fn set_cookie(response: &mut Response, cookie: &str) {
 }
 
 /// RFC 9110 section 15.4.4: to be fetched with GET, whatever led here.
-fn see(url: &str) -> Response {
+pub(super) fn see(url: &str) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SEE_OTHER;
     let headers = response.headers_mut();

@@ -65,10 +65,12 @@ fn credentials_say_nothing_of_themselves() {
     let texts = [
         format!("{:?}", Credential::Token(secret())),
         format!("{:?}", Credential::Basic { user: secret(), password: secret() }),
+        format!("{:?}", Credential::Session { id: secret(), key: secret(), token: secret() }),
         format!("{:?}", Opened::new(Credential::Token(secret()))),
         format!("{:?}", SecretInput::Token(secret())),
         format!("{:?}", SecretInput::Basic { user: secret(), password: secret() }),
         format!("{:#?}", SecretInput::Basic { user: secret(), password: secret() }),
+        format!("{:?}", SecretInput::Session { id: secret(), key: secret(), token: secret() }),
     ];
     for text in texts {
         assert!(!text.contains("canary"), "{text}");

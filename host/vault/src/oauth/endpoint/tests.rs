@@ -76,7 +76,8 @@ impl Provider {
 }
 
 fn client(secret: Option<&str>) -> Client {
-    Client { id: "shop & sons".to_owned(), secret: secret.map(SecretString::from) }
+    let (id, secret) = ("shop & sons".to_owned(), secret.map(SecretString::from));
+    Client { id, secret, key_id: None }
 }
 
 fn machine<'a>() -> Ask<'a> {
