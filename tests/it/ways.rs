@@ -110,6 +110,11 @@ async fn expire() {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
 }
 
+/// Seconds since 1970, by a provider's clock.
+fn now() -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp()
+}
+
 /// What openssl says, with this on its standard input.
 fn openssl(args: &[&str], input: &[u8]) -> Vec<u8> {
     let mut child = Command::new("openssl")

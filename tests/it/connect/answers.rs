@@ -6,7 +6,7 @@ use harness::parties::consent;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{OAUTH, World, register, text};
+use super::{CLIENT, CLIENT_SECRET, OAUTH, World, register, text};
 use crate::setup::path;
 use crate::upstream::Plain;
 
@@ -103,6 +103,37 @@ async fn a_caller_who_has_the_person_hands_the_answer_in() {
     assert_eq!((&connected["slot"], &connected["account"]), (&json!("token"), &json!("account-1")));
     assert_eq!(world.called().await, 200);
     assert_eq!(world.setup.http.post(COMPLETE, answer).await.code(), "connect-state-invalid");
+}
+
+/// Catches: a browser that does not show its cookie where it comes for an answer which it has sent as a form, and an answer
+/// that stands in an address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_brings_an_answer_as_a_form() {
+    const STATED: &str = "fixtures/stated";
+    let mut world = World::new().await;
+    let descriptor = json!({
+        "format": 1, "name": STATED, "version": "1.0.0", "hosts": ["api.example.com"],
+        "base-url": "https://api.example.com",
+        "slots": {"token": {"scopes": ["contacts.read", "offline_access"], "scheme": {
+            "kind": "oauth2", "authorize-url": "https://auth.example.test/auth",
+            "token-url": "https://auth.example.test/token", "issuer": "https://auth.example.test",
+            "authorize-params": {"prompt": "consent", "response_mode": "form_post"},
+            "account": "/account_id",
+        }}},
+    });
+    world.setup.http.publish(fixtures::stating(&descriptor.to_string())).await.ok();
+    world.setup.pin("acme", STATED, "1.0.0").await;
+    let client = format!("/v1/environments/dev/connectors/{STATED}/clients/token");
+    let body = json!({"client_id": CLIENT, "client_secret": CLIENT_SECRET});
+    world.setup.http.put(&client, body).await.ok();
+    let sessions = path("acme", STATED, "/connect-sessions");
+    let session = world.setup.http.post(&sessions, json!({})).await.ok().json();
+    let seen = world.visit(&text(&session["url"]), &[]).await;
+    assert_eq!(seen.report["status"], 200, "{:#}", seen.report);
+    let ended = text(&seen.report["url"]);
+    assert!(ended.contains("/connect/callback?answer="), "{ended}");
+    let list = world.setup.http.get(&path("acme", STATED, "/connections")).await.ok().json();
+    assert_eq!(list["connections"][0]["account"], "account-1", "{list}");
 }
 
 /// Catches: a redirect URI that is not the one the provider has, letter by letter; and a host that answers at others.

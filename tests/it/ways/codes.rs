@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use harness::Http;
 use serde_json::{Value, json};
 
 use super::provider::{Answer, Asked, Pairs, Provider};
-use super::{CLIENT, CLIENT_SECRET, World, expire};
+use super::{CLIENT, CLIENT_SECRET, World, expire, now};
 
 /// What a provider issues: `access-1` and `refresh-1` for a code, the next for each refresh, each good once.
 #[derive(Clone, Default)]
@@ -239,10 +238,10 @@ async fn a_whole_host_stays_below_its_domain_and_a_token_has_its_own_prefix() {
         }
         ("POST", "/oauth/v2/token") => match issuer.issue(&asked.form()) {
             Some(number) => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-                let until = now.as_millis() + if number == 1 { 1_000 } else { 3_600_000 };
+                let lives = if number == 1 { 1 } else { 3_600 };
+                let until = (now() + lives) * 1_000;
                 Answer::json(&json!({"data": {"token": format!("access-{number}"),
-                    "renew": format!("refresh-{number}"), "until": u64::try_from(until).expect("fits")}}))
+                    "renew": format!("refresh-{number}"), "until": until}}))
             }
             None => Answer::json(&json!({"error": "invalid_code"})),
         },

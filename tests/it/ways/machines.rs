@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::provider::{Answer, Asked, Provider};
-use super::{STATED, World, expire, openssl};
+use super::{STATED, World, expire, now, openssl};
 use crate::cli::Cli;
 use crate::setup::path;
 
@@ -71,9 +70,8 @@ fn told(public: &Path, form: &super::provider::Pairs) -> Option<Told> {
     let (head, claims) = message.split_once('.')?;
     let part = |part: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
     let told = Told { head: part(head)?, claims: part(claims)? };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    let (issued, until) = (told.claims["iat"].as_u64()?, told.claims["exp"].as_u64()?);
-    (issued <= now + 1 && now < until && until <= issued + 3600).then_some(told)
+    let (issued, until) = (told.claims["iat"].as_i64()?, told.claims["exp"].as_i64()?);
+    (issued <= now() + 1 && now() < until && until <= issued + 3600).then_some(told)
 }
 
 fn bearer(asked: &Asked, issued: &AtomicU32) -> Answer {

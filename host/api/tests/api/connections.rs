@@ -500,8 +500,11 @@ async fn a_client_of_two_environments_is_said_to_be_one() {
     assert_eq!(world.delete(&elsewhere).await.status, 204);
     world.delete(&elsewhere).await.refused(409, "oauth-client-missing");
     world.get(&elsewhere).await.refused(409, "oauth-client-missing");
-    let set = world.put(path, body.clone()).await.ok();
-    assert_eq!((&set["shared_with"], &set["generation"]), (&json!([]), &json!(2)));
+    // The same again is the same; another secret is not.
+    let same = world.put(path, body.clone()).await.ok();
+    assert_eq!((&same["shared_with"], &same["generation"]), (&json!([]), &json!(1)));
+    let other = json!({"client_id": "the-client", "client_secret": "canary-another"});
+    assert_eq!(world.put(path, other).await.ok()["generation"], 2);
 
     let key = path.replace("clients/oauth", "clients/key");
     world.put(&key, body.clone()).await.refused(404, "unknown-slot");
