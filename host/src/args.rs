@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::env;
 
-pub(crate) use connections::{ClientCommand, ConnectionCommand, Scopes, Which};
+pub(crate) use connections::{ClientCommand, ConnectionCommand, Obtain, Scopes, Set, Which};
 
 /// Run connectors sandboxed, pinned by hash, and hot-swapped per tenant.
 #[derive(Parser)]

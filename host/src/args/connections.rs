@@ -32,30 +32,7 @@ pub(crate) struct Which {
 #[derive(Subcommand, Debug)]
 pub(crate) enum ConnectionCommand {
     /// Set the credential of a slot. Secrets are read from standard input, or from `--…-file`.
-    Set {
-        /// Which.
-        #[command(flatten)]
-        which: Which,
-        /// User, for a slot that takes user and password; the secret is then the password, and may be empty. Of a slot that
-        /// signs requests: the key's id.
-        #[arg(long)]
-        user: Option<String>,
-        /// The file that holds the secret; default: standard input. A trailing line break is not part.
-        #[arg(long, value_name = "FILE")]
-        secret_file: Option<PathBuf>,
-        /// The file that holds the token of the session that an access key of AWS is good for.
-        #[arg(long, value_name = "FILE", requires = "user")]
-        session_token_file: Option<PathBuf>,
-        /// The slot takes no secret: set only what paths are joined to.
-        #[arg(long, conflicts_with_all = ["user", "secret_file"])]
-        no_secret: bool,
-        /// What paths are joined to, on a host that the connector declares.
-        #[arg(long, value_name = "URL")]
-        base_url: Option<String>,
-        /// Set it without asking the provider whether it works.
-        #[arg(long)]
-        no_test: bool,
-    },
+    Set(Box<Set>),
     /// Set the credentials of several slots in one change: all of them or none.
     SetAll {
         /// The tenant.
@@ -114,31 +91,7 @@ pub(crate) enum ConnectionCommand {
     },
     /// Ask the provider for a connection that no person has to consent to: for slots with client credentials or
     /// token exchange. It is renewed by itself.
-    Obtain {
-        /// Which.
-        #[command(flatten)]
-        which: Which,
-        /// The file that holds the token to exchange; `-` reads standard input. For a user it may be left out where
-        /// the tenant has a connection of its own: then that one's token is exchanged.
-        #[arg(long, value_name = "FILE")]
-        subject_file: Option<PathBuf>,
-        /// What paths are joined to, on a host that the connector declares.
-        #[arg(long, value_name = "URL")]
-        base_url: Option<String>,
-        /// A value for a variable of the provider's URLs, such as `subdomain=acme`; once for each.
-        #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
-        variables: Vec<(String, String)>,
-        /// The connection's own client, instead of the operator's. Its secret, or the key that it signs with, is in
-        /// `--client-secret-file`.
-        #[arg(long, value_name = "ID", requires = "client_secret_file")]
-        client_id: Option<String>,
-        /// The file that holds it; `-` reads standard input.
-        #[arg(long, value_name = "FILE", requires = "client_id")]
-        client_secret_file: Option<PathBuf>,
-        /// What the provider calls the key that the connection's own client signs with.
-        #[arg(long, value_name = "ID", requires = "client_id")]
-        key_id: Option<String>,
-    },
+    Obtain(Box<Obtain>),
     /// Take tokens from another system, each tried first. One JSON object a line: `tenant`, `connector`, `slot`,
     /// `access_token`, and as known `user`, `refresh_token`, `subject_token`, `expires_at`, `obtained_at`,
     /// `scopes`, `account`, `base_url`, `hold_refresh`, `replace`.
@@ -165,6 +118,61 @@ pub(crate) enum ConnectionCommand {
         #[arg(long, conflicts_with = "recipient")]
         clear: bool,
     },
+}
+
+/// `keyway connection set`.
+#[derive(Args, Debug)]
+pub(crate) struct Set {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// User, for a slot that takes user and password; the secret is then the password, and may be empty. Of a slot that
+    /// signs requests: the key's id.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// The file that holds the secret; default: standard input. A trailing line break is not part.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// The file that holds the token of the session that an access key of AWS is good for.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub(crate) session_token_file: Option<PathBuf>,
+    /// The slot takes no secret: set only what paths are joined to.
+    #[arg(long, conflicts_with_all = ["user", "secret_file"])]
+    pub(crate) no_secret: bool,
+    /// What paths are joined to, on a host that the connector declares.
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+    /// Set it without asking the provider whether it works.
+    #[arg(long)]
+    pub(crate) no_test: bool,
+}
+
+/// `keyway connection obtain`.
+#[derive(Args, Debug)]
+pub(crate) struct Obtain {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// The file that holds the token to exchange; `-` reads standard input. For a user it may be left out where
+    /// the tenant has a connection of its own: then that one's token is exchanged.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) subject_file: Option<PathBuf>,
+    /// What paths are joined to, on a host that the connector declares.
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+    /// A value for a variable of the provider's URLs, such as `subdomain=acme`; once for each.
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) variables: Vec<(String, String)>,
+    /// The connection's own client, instead of the operator's. Its secret, or the key that it signs with, is in
+    /// `--client-secret-file`.
+    #[arg(long, value_name = "ID", requires = "client_secret_file")]
+    pub(crate) client_id: Option<String>,
+    /// The file that holds it; `-` reads standard input.
+    #[arg(long, value_name = "FILE", requires = "client_id")]
+    pub(crate) client_secret_file: Option<PathBuf>,
+    /// What the provider calls the key that the connection's own client signs with.
+    #[arg(long, value_name = "ID", requires = "client_id")]
+    pub(crate) key_id: Option<String>,
 }
 
 /// `keyway client`.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use http::Method;
@@ -40,21 +40,7 @@ pub(crate) async fn connection(
             set_all(session, installation, for_user.as_deref(), &file, no_test).await
         }
         ConnectionCommand::Test(which) => test(session, &which).await,
-        ConnectionCommand::Set {
-            which,
-            user,
-            secret_file,
-            session_token_file,
-            no_secret,
-            base_url,
-            no_test,
-        } => {
-            let mut body = credential(no_secret, user, secret_file.as_deref(), base_url)?;
-            if let Some(file) = session_token_file {
-                body["session_token"] = secret(Some(&file))?.into();
-            }
-            set(session, &which, &body, no_test).await
-        }
+        ConnectionCommand::Set(typed) => set(session, *typed).await,
         ConnectionCommand::Remove(which) => {
             let path = path(session, &which, "");
             session.send(Method::DELETE, &path, "application/json", Bytes::new()).await?;
@@ -90,20 +76,7 @@ pub(crate) async fn connection(
                 output::line(format!("{} is {}{until}", name(&which), phase(state.phase)));
             })
         }
-        ConnectionCommand::Obtain {
-            which,
-            subject_file,
-            base_url,
-            variables,
-            client_id,
-            client_secret_file,
-            key_id,
-        } => {
-            let client = client_id.zip(client_secret_file);
-            let client = client.map(|(id, file)| Own { id, file, key_id });
-            let wanted = Obtain { subject_file, base_url, variables, client };
-            obtain(session, &which, wanted).await
-        }
+        ConnectionCommand::Obtain(typed) => obtain(session, *typed).await,
         ConnectionCommand::Import { file, dry_run, replace } => {
             import(session, &file, dry_run, replace).await
         }
@@ -134,19 +107,20 @@ fn credential(
     Ok(body)
 }
 
-async fn set(
-    session: &Session,
-    which: &Which,
-    body: &Value,
-    no_test: bool,
-) -> anyhow::Result<Exit> {
+async fn set(session: &Session, typed: args::Set) -> anyhow::Result<Exit> {
+    let args::Set { which, user, secret_file, session_token_file, no_secret, base_url, no_test } =
+        typed;
+    let mut body = credential(no_secret, user, secret_file.as_deref(), base_url)?;
+    if let Some(file) = session_token_file {
+        body["session_token"] = secret(Some(&file))?.into();
+    }
     let mark = if which.for_user.is_some() { '&' } else { '?' };
     let query = if no_test { format!("{mark}test=false") } else { String::new() };
-    let path = format!("{}{query}", path(session, which, ""));
-    let json = session.value(Method::PUT, &path, body).await?;
+    let path = format!("{}{query}", path(session, &which, ""));
+    let json = session.value(Method::PUT, &path, &body).await?;
     session.show(json, |connection: Connection| {
         let Connection { kind, generation, .. } = connection;
-        output::line(format!("{} is set ({kind}), generation {generation}", name(which)));
+        output::line(format!("{} is set ({kind}), generation {generation}", name(&which)));
     })
 }
 
@@ -204,33 +178,24 @@ fn standing_row(Standing { tenant, connector, connection }: Standing) -> [String
     [tenant, connector, slot, user, generation, state, set]
 }
 
-/// What a connection is obtained with. A file called `-` is standard input.
-struct Obtain {
-    subject_file: Option<PathBuf>,
-    base_url: Option<String>,
-    variables: Vec<(String, String)>,
-    client: Option<Own>,
-}
-
-/// The tenant's own client, and the file with its secret.
-struct Own {
-    id: String,
-    file: PathBuf,
-    key_id: Option<String>,
-}
-
-async fn obtain(
-    session: &Session,
-    which: &Which,
-    Obtain { subject_file, base_url, variables, client }: Obtain,
-) -> anyhow::Result<Exit> {
+/// A file called `-` is standard input.
+async fn obtain(session: &Session, typed: args::Obtain) -> anyhow::Result<Exit> {
+    let args::Obtain {
+        which,
+        subject_file,
+        base_url,
+        variables,
+        client_id,
+        client_secret_file,
+        key_id,
+    } = typed;
     let mut body = json!({});
-    if let Some(Own { id, file, key_id }) = client {
+    if let Some((id, file)) = client_id.zip(client_secret_file) {
         body["client_id"] = id.into();
-        if let Some(key_id) = key_id {
-            body["key_id"] = key_id.into();
-        }
         body["client_secret"] = secret((file != Path::new("-")).then_some(&file))?.into();
+    }
+    if let Some(key_id) = key_id {
+        body["key_id"] = key_id.into();
     }
     let variables: BTreeMap<_, _> = variables.into_iter().collect();
     body["variables"] = json!(variables);
@@ -241,11 +206,11 @@ async fn obtain(
     if let Some(base_url) = base_url {
         body["base_url"] = base_url.into();
     }
-    let json = session.value(Method::POST, &path(session, which, "/obtain"), &body).await?;
+    let json = session.value(Method::POST, &path(session, &which, "/obtain"), &body).await?;
     session.show(json, |connection: Connection| {
         let Connection { generation, account, .. } = connection;
         let account = account.map_or(String::new(), |account| format!(" for account {account}"));
-        output::line(format!("{} is connected{account}, generation {generation}", name(which)));
+        output::line(format!("{} is connected{account}, generation {generation}", name(&which)));
     })
 }
 

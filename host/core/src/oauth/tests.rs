@@ -19,96 +19,99 @@ fn an_authorization_server_is_described_by_two_urls() {
     assert_eq!(spec(machine), Ok(()));
 }
 
+/// What is stated besides, and the field that is named.
+const CONTRADICTIONS: &[(&str, &str)] = &[
+    (r#""token-url":"http://a.com/t""#, "token-url"),
+    (r#""token-url":"https://a.com/t#x""#, "token-url"),
+    (r#""token-url":"https://a.com/t","grant":"authorization-code""#, "authorize-url"),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url":"/instance_url""#,
+        "base-url-suffixes",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url-suffixes":["com"]"#,
+        "base-url-suffixes",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","account":"hub_id""#,
+        "account",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","scope-separator":"""#,
+        "scope-separator",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","user-param":"for""#,
+        "user-param",
+    ),
+    (r#""token-url":"https://a.com/t","grant":"token-exchange","user-param":"""#, "user-param"),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","refresh-idle":1799"#,
+        "refresh-idle",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","refresh":"none","refresh-idle":1800"#,
+        "refresh-idle",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","errors":[{"pointer":"status","values":["x"]}]"#,
+        "errors.pointer",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","errors":[{"pointer":"/status","values":[]}]"#,
+        "errors.values",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","answer":{"expires":"x"}"#,
+        "answer.expires",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://{sub}.a.com/a","variables":{"sub":{},"more":{}}"#,
+        "variables",
+    ),
+    (
+        r#""token-url":"https://{user}.a.com/t","authorize-url":"https://a.com/a","variables":{"user":{}}"#,
+        "variables",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url":"https://{sub}.a.com""#,
+        "base-url",
+    ),
+    (
+        r#""token-url":"https://{sub}.a.com/t?x=1&{sub}=y","authorize-url":"https://a.com/a","variables":{"sub":{}}"#,
+        "token-url",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","authorize-params":{"org":"{org}"}"#,
+        "authorize-params",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","token-params":{"user":"{user}"}"#,
+        "token-params",
+    ),
+    (
+        r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","token-params":{"org":"{"}"#,
+        "token-params",
+    ),
+    (
+        r#""token-url":"https://a.com/t","grant":"jwt-bearer","assertion":{"audience":"{host}"}"#,
+        "assertion.audience",
+    ),
+    (
+        r#""token-url":"https://a.com/t","grant":"jwt-bearer","assertion":{"claims":{"a":"{b}"}}"#,
+        "assertion.claims",
+    ),
+    (
+        r#""token-url":"https://a.com/t","grant":"jwt-bearer","assertion":{"claims":{"aud":"b"}}"#,
+        "assertion.claims",
+    ),
+    (r#""token-url":"https://a.com/t","grant":"jwt-bearer""#, "assertion"),
+    (r#""token-url":"https://a.com/t","authorise-url":"https://a.com/a""#, "unknown field"),
+];
+
 #[test]
 fn what_contradicts_itself_is_refused_by_name() {
-    for (rest, field) in [
-        (r#""token-url":"http://a.com/t""#, "token-url"),
-        (r#""token-url":"https://a.com/t#x""#, "token-url"),
-        (r#""token-url":"https://a.com/t","grant":"authorization-code""#, "authorize-url"),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url":"/instance_url""#,
-            "base-url-suffixes",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url-suffixes":["com"]"#,
-            "base-url-suffixes",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","account":"hub_id""#,
-            "account",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","scope-separator":"""#,
-            "scope-separator",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","user-param":"for""#,
-            "user-param",
-        ),
-        (r#""token-url":"https://a.com/t","grant":"token-exchange","user-param":"""#, "user-param"),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","refresh-idle":1799"#,
-            "refresh-idle",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","refresh":"none","refresh-idle":1800"#,
-            "refresh-idle",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","errors":[{"pointer":"status","values":["x"]}]"#,
-            "errors.pointer",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","errors":[{"pointer":"/status","values":[]}]"#,
-            "errors.values",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","answer":{"expires":"x"}"#,
-            "answer.expires",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://{sub}.a.com/a","variables":{"sub":{},"more":{}}"#,
-            "variables",
-        ),
-        (
-            r#""token-url":"https://{user}.a.com/t","authorize-url":"https://a.com/a","variables":{"user":{}}"#,
-            "variables",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","base-url":"https://{sub}.a.com""#,
-            "base-url",
-        ),
-        (
-            r#""token-url":"https://{sub}.a.com/t?x=1&{sub}=y","authorize-url":"https://a.com/a","variables":{"sub":{}}"#,
-            "token-url",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","authorize-params":{"org":"{org}"}"#,
-            "authorize-params",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","token-params":{"user":"{user}"}"#,
-            "token-params",
-        ),
-        (
-            r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","token-params":{"org":"{"}"#,
-            "token-params",
-        ),
-        (
-            r#""token-url":"https://a.com/t","grant":"jwt-bearer","assertion":{"audience":"{host}"}"#,
-            "assertion.audience",
-        ),
-        (
-            r#""token-url":"https://a.com/t","grant":"jwt-bearer","assertion":{"claims":{"a":"{b}"}}"#,
-            "assertion.claims",
-        ),
-        (
-            r#""token-url":"https://a.com/t","grant":"jwt-bearer","assertion":{"claims":{"aud":"b"}}"#,
-            "assertion.claims",
-        ),
-        (r#""token-url":"https://a.com/t","grant":"jwt-bearer""#, "assertion"),
-        (r#""token-url":"https://a.com/t","authorise-url":"https://a.com/a""#, "unknown field"),
-    ] {
+    for (rest, field) in CONTRADICTIONS {
         let refused = spec(&format!(r#"{{"scheme":{{"kind":"oauth2",{rest}}}}}"#));
         assert!(refused.as_ref().is_err_and(|text| text.contains(field)), "{rest}: {refused:?}");
     }
