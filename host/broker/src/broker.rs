@@ -12,7 +12,6 @@ use http::StatusCode;
 use keyway_core::call::Failure;
 use keyway_core::exchange::{Origin, Request, Response};
 use keyway_core::ports::{Credentials, Egress};
-use keyway_core::quota::Quota;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
@@ -26,7 +25,7 @@ use crate::ledger::Sketch;
 use crate::limit_error;
 use crate::metrics::Carried;
 use crate::observe::{Progress, Queue, Watch};
-use crate::pace::Paces;
+use crate::pace::{Paces, Place};
 use crate::payload::Payload;
 use crate::policy::Policy;
 use crate::reason::{Reason, Stop};
@@ -36,7 +35,6 @@ use crate::respond;
 use crate::scrub::Scrubber;
 use crate::send::Raw;
 use crate::target::{self, Target};
-use crate::turn::Again;
 use crate::underway::{Ticket, Underway};
 use crate::wire::{self, Wire};
 
@@ -166,7 +164,7 @@ impl Inner {
         sketch.credential(loan.slot.as_ref(), &loan.scrubber);
         // Pace: under the limit of the account that the credential is for, each time. Before the budget, the first time:
         // who waits for a provider must not keep the tenant's permits. Whoever sends once more keeps the one it has.
-        let mut quota = self.place(origin, &loan, progress.until).await?;
+        let mut place = self.place(origin, &loan, progress.until).await?;
         // Budget: before the first lookup, because asking a name server is work for others too.
         let _permit = progress.wait(Queue::Permit, self.budget.acquire(origin, limits)).await;
         let mut trail = Trail::new(descriptor.redirects);
@@ -179,14 +177,14 @@ impl Inner {
                 self.send(policy, origin, &target, &parts, &loan, &mut payload, progress).await?;
             let echoes = loan.scrubber.echoes(&raw.headers);
             sketch.answered(&raw, &echoes);
-            let limited = self.limited(policy, origin, &quota, &echoes, &raw).await;
+            let limited = self.limited(policy, origin, &mut place, &echoes, &raw).await;
 
             // Once more, where that may help.
             let (refusal, until, again) = ((raw.status, limited), progress.until, payload.again());
             if let Some(again) =
                 self.once_more(origin, &mut loan, refusal, again, until, sketch).await?
             {
-                quota = again.quota;
+                place = again;
                 continue;
             }
 
@@ -197,7 +195,7 @@ impl Inner {
             sketch.again(&self.wire);
             sketch.wanted(parts.method.as_str(), next.as_str());
             target = hop(policy, origin, &target, next, &mut loan, progress)?;
-            quota = self.place(origin, &loan, progress.until).await?;
+            place = self.place(origin, &loan, progress.until).await?;
         };
 
         // Decode, then scrub: a secret inside compressed bytes cannot be seen from outside.
@@ -215,14 +213,14 @@ impl Inner {
         &self,
         policy: &Policy,
         origin: &Origin,
-        quota: &Quota,
+        place: &mut Place,
         echoes: &Scrubber,
         raw: &Raw,
     ) -> bool {
         let answer = (raw.status, &raw.headers, Some(&raw.body));
         let signalled = limit_error::is_in(&origin.descriptor, answer, &policy.limits).await;
         let answer = (raw.status, &raw.headers, signalled);
-        self.learn(origin, quota, echoes, answer, Instant::now())
+        self.learn(origin, place, echoes, answer, Instant::now())
     }
 
     /// A place for the same request once more: with the successor of a credential that the provider has stopped taking,
@@ -236,18 +234,19 @@ impl Inner {
         again: bool,
         until: Instant,
         sketch: &mut Sketch,
-    ) -> Result<Option<Again>, Stop> {
+    ) -> Result<Option<Place>, Stop> {
         // Also where the body is gone and cannot be sent again: the next request has the new credential.
         let renewed = inject::renew(&*self.credentials, origin, loan, status).await?;
-        let quota = match again {
+        let place = match again {
             false => None,
             true if renewed => Some(self.place(origin, loan, until).await?),
             true => self.place_again(origin, loan, limited, until).await,
         };
-        let Some(quota) = quota else { return Ok(None) };
-        sketch.again(&self.wire);
-        sketch.credential(loan.slot.as_ref(), &loan.scrubber);
-        Ok(Some(Again { quota, waited: !renewed }))
+        if place.is_some() {
+            sketch.again(&self.wire);
+            sketch.credential(loan.slot.as_ref(), &loan.scrubber);
+        }
+        Ok(place)
     }
 
     #[expect(clippy::too_many_arguments, reason = "one request, and all that goes into it")]

@@ -26,8 +26,10 @@
 //! refusal, a request that passes through, a word of the provider's.
 //!
 //! Where sources disagree, the most careful wins: the longest wait, the least remainder. After a refusal
-//! requests start slowly, so that those who waited are not refused together. Nothing here does I/O, reads a
-//! clock, sleeps or wakes; it is kept in memory only.
+//! requests start slowly, so that those who waited are not refused together. After one that names no wait of use, or
+//! follows a wait that was kept to, one request at a time is out, however many wait: a provider that refuses everything
+//! is asked no more than eight times in five seconds from its first refusal on. Nothing here does I/O, reads a clock,
+//! sleeps or wakes; it is kept in memory only.
 
 mod account;
 mod headers;
@@ -62,6 +64,21 @@ const EVICTED_PART: usize = 16;
 #[derive(Clone)]
 pub(crate) struct Paces(Arc<Mutex<Table>>);
 
+/// A place that was taken: the right to send one request. Dropped without an answer, it is nobody's.
+#[must_use = "whoever holds it keeps others from asking, where one at a time may"]
+pub(crate) struct Place {
+    pub(crate) quota: Quota,
+    went: Instant,
+    probe: Option<Probe>,
+}
+
+/// The only request of a quota that is out.
+struct Probe {
+    paces: Paces,
+    quota: Quota,
+    number: u64,
+}
+
 /// A place in the queue of a quota. Dropped, it is given up.
 #[must_use = "a turn that is dropped gives up its place"]
 pub(crate) struct Turn {
@@ -92,39 +109,49 @@ impl Paces {
     }
 
     /// Counts a request that goes out now, whatever is left.
-    pub(crate) fn count(&self, quota: &Quota, declared: &[RateLimit], now: Instant) {
+    pub(crate) fn count(&self, quota: Quota, declared: &[RateLimit], now: Instant) -> Place {
         let mut table = self.lock();
-        if let Some((pace, now)) = table.pace(quota, declared, now) {
+        let mut went = now;
+        if let Some((pace, now)) = table.pace(&quota, declared, now) {
             pace.record(now);
+            went = now;
         }
+        Place { quota, went, probe: None }
     }
 
     /// Takes a place for a request that then goes out, or else one in the queue.
     pub(crate) fn take(
         &self,
-        quota: &Quota,
+        quota: Quota,
         declared: &[RateLimit],
         now: Instant,
-    ) -> Result<(), Box<Turn>> {
+    ) -> Result<Place, Box<Turn>> {
         let mut table = self.lock();
-        let Some((pace, now)) = table.pace(quota, declared, now) else { return Ok(()) };
+        let Some((pace, now)) = table.pace(&quota, declared, now) else {
+            return Ok(Place { quota, went: now, probe: None });
+        };
         let at = pace.ready_at(pace.ahead(None), now);
         if at <= now {
-            pace.record(now);
-            return Ok(());
+            let probe = pace.go(now);
+            return Ok(self.placed(quota, now, probe));
         }
         let number = pace.enqueue();
-        let (paces, quota, declared) = (self.clone(), quota.clone(), declared.to_vec());
+        let (paces, declared) = (self.clone(), declared.to_vec());
         let wait = at.duration_since(now);
         Err(Box::new(Turn { paces, quota, declared, number, at, wait }))
     }
 
-    /// Learns from a response, of whatever request of the quota. What names a policy or a wait counts. Give it the
+    fn placed(&self, quota: Quota, went: Instant, probe: Option<u64>) -> Place {
+        let probe = probe.map(|number| Probe { paces: self.clone(), quota: quota.clone(), number });
+        Place { quota, went, probe }
+    }
+
+    /// Learns from the response to a request that went by this place. What names a policy or a wait counts. Give it the
     /// headers after scrubbing: names of policies are shown to others. Says whether the response is a refusal for the
     /// rate.
     pub(crate) fn learn(
         &self,
-        quota: &Quota,
+        place: &mut Place,
         answer: &Answer<'_>,
         now: Instant,
         wall: impl FnOnce() -> OffsetDateTime,
@@ -133,11 +160,13 @@ impl Paces {
         let limited = told.limited;
         let mut table = self.lock();
         let news = told.refused || told.wait.is_some() || !told.readings.is_empty();
-        if news || table.paces.contains_key(quota) {
-            let pace = table.entry(quota, now);
+        if news || table.paces.contains_key(&place.quota) {
+            let pace = table.entry(&place.quota, now);
             let now = pace.tick(now);
-            pace.learn(told, now);
+            pace.learn(told, place.went, now);
         }
+        drop(table);
+        place.probe = None;
         limited
     }
 
@@ -180,6 +209,10 @@ impl Default for Paces {
 // === impl Turn ===
 
 impl Turn {
+    pub(crate) fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
     /// When to try again. Earlier is allowed, and of use only if something has changed.
     pub(crate) fn at(&self) -> Instant {
         self.at
@@ -191,23 +224,33 @@ impl Turn {
     }
 
     /// Takes the place for a request that then goes out, or waits on in the same place of the queue.
-    pub(crate) fn take(mut self: Box<Self>, now: Instant) -> Result<(), Box<Self>> {
+    pub(crate) fn take(mut self: Box<Self>, now: Instant) -> Result<Place, Box<Self>> {
         let paces = self.paces.clone();
         let mut table = paces.lock();
-        let Some((pace, now)) = table.pace(&self.quota, &self.declared, now) else {
-            drop(table);
-            return Ok(());
-        };
-        self.at = pace.ready_at(pace.ahead(Some(self.number)), now);
-        self.wait = self.at.duration_since(now);
-        let ready = self.at <= now;
-        if ready {
+        let (mut went, mut probe) = (now, None);
+        if let Some((pace, now)) = table.pace(&self.quota, &self.declared, now) {
+            self.at = pace.ready_at(pace.ahead(Some(self.number)), now);
+            self.wait = self.at.duration_since(now);
+            if now < self.at {
+                drop(table);
+                return Err(self);
+            }
             pace.leave(self.number);
-            pace.record(now);
+            (went, probe) = (now, pace.go(now));
         }
         // Before the turn, which locks it again when it is dropped.
         drop(table);
-        if ready { Ok(()) } else { Err(self) }
+        Ok(paces.placed(self.quota.clone(), went, probe))
+    }
+}
+
+// === impl Probe ===
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        if let Some(pace) = self.paces.lock().paces.get_mut(&self.quota) {
+            pace.probed(self.number);
+        }
     }
 }
 

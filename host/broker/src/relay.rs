@@ -20,7 +20,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use keyway_core::call::Failure;
-use keyway_core::exchange::{Origin, Relay, Relayed};
+use keyway_core::exchange::{Origin, Pace, Relay, Relayed};
 use keyway_core::ids::{ConnectionRef, Installation, Slot, User};
 use keyway_core::ports::{Keeps, Proxy};
 use keyway_core::quota::Quota;
@@ -270,10 +270,9 @@ impl broker::Inner {
         if loan.signs_body() {
             hold(&mut payload, limits.request_body_bytes_max).await?;
         }
-        let mut quota = self.place(origin, &loan, progress.until).await?;
+        let mut place = self.place(origin, &loan, progress.until).await?;
         let permit = progress.wait(Queue::Permit, self.budget.acquire_alone(origin, limits)).await;
 
-        let mut waited = false;
         let (mut opened, mut ahead, echoes) = loop {
             sketch.waited();
             sketch.request(&target, &parts, &payload);
@@ -289,15 +288,14 @@ impl broker::Inner {
             let answer = (status, &opened.headers, opened.body.is_end_stream());
             let signalled = ahead.signals(descriptor, answer, limits).await;
             let answer = (status, &opened.headers, signalled);
-            let limited = self.learn(origin, &quota, &echoes, answer, answered);
+            let limited = self.learn(origin, &mut place, &echoes, answer, answered);
             let (refusal, until) = ((status, limited), progress.until);
             match self.once_more(origin, &mut loan, refusal, payload.again(), until, sketch).await?
             {
-                Some(again) => {
-                    quota = again.quota;
-                    waited |= again.waited;
+                Some(again) => place = again,
+                None if limited && origin.pace == Pace::Throttle => {
+                    return Err(self.given_up(origin, &place.quota));
                 }
-                None if waited && limited => return Err(self.given_up(origin, &quota)),
                 None => break (opened, ahead, echoes),
             }
         };
@@ -307,7 +305,7 @@ impl broker::Inner {
         }
         let (links, upload) = (request.links, payload.meter());
         let answer = Answered { opened, ahead, echoes, target, links, upload, loan, permit };
-        Ok(self.hand_on(policy, origin, &quota, answer))
+        Ok(self.hand_on(policy, origin, &place.quota, answer))
     }
 
     /// What becomes of an answer on its way to the caller.

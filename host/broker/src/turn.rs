@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::broker::Inner;
 use crate::inject::Loan;
-use crate::pace::{Answer, Habits, Turn};
+use crate::pace::{Answer, Habits, Place, Turn};
 use crate::reason::{Reason, Stop};
 use crate::respond;
 use crate::scrub::Scrubber;
@@ -20,13 +20,6 @@ use crate::scrub::Scrubber;
 /// Time that must be left after a turn. Who gets one later would wait for it and then end as an exchange that took too
 /// long. A provider next door answers in less.
 const LEFT_MIN: Duration = Duration::from_millis(100);
-
-/// A place for the same request once more.
-pub(crate) struct Again {
-    pub(crate) quota: Quota,
-    /// After a wait that the provider asked for, and not with another credential.
-    pub(crate) waited: bool,
-}
 
 // === impl Inner ===
 
@@ -37,24 +30,26 @@ impl Inner {
         origin: &Origin,
         loan: &Loan,
         until: Instant,
-    ) -> Result<Quota, Stop> {
+    ) -> Result<Place, Stop> {
         let (installation, account) = (origin.installation.clone(), loan.account.clone());
         let quota = Quota { installation, account };
         let declared = &origin.descriptor.rate_limits;
         if origin.pace == Pace::PassThrough {
-            self.paces.count(&quota, declared, Instant::now());
-            return Ok(quota);
+            return Ok(self.paces.count(quota, declared, Instant::now()));
         }
-        let mut taken = self.paces.take(&quota, declared, Instant::now());
-        while let Err(turn) = taken {
+        let mut taken = self.paces.take(quota, declared, Instant::now());
+        loop {
+            let turn = match taken {
+                Ok(place) => return Ok(place),
+                Err(turn) => turn,
+            };
             if turn.at() + LEFT_MIN > until {
-                let standing = self.paces.standing(&quota, declared, Instant::now());
+                let standing = self.paces.standing(turn.quota(), declared, Instant::now());
                 return Err(told_to_wait(origin, standing, &turn));
             }
             sleep_until(turn.at()).await;
             taken = turn.take(Instant::now());
         }
-        Ok(quota)
     }
 
     /// After a refusal of the provider's for being too often: a place for the same request once more, when it may go.
@@ -65,7 +60,7 @@ impl Inner {
         loan: &Loan,
         limited: bool,
         until: Instant,
-    ) -> Option<Quota> {
+    ) -> Option<Place> {
         if origin.pace != Pace::Throttle || !limited {
             return None;
         }
@@ -73,14 +68,13 @@ impl Inner {
         self.place(origin, loan, until).await.ok()
     }
 
-    /// The end of a request that was sent, waited with and refused again, where there is no time for another wait: the
-    /// host's own answer, because nobody asked for the provider's so late.
+    /// The end of a request that was sent and refused for its rate, and cannot be waited with: its time is too short, or its
+    /// body is gone. Who wants the host to wait is told of the limit in the host's own words, however the provider says it.
     pub(crate) fn given_up(&self, origin: &Origin, quota: &Quota) -> Stop {
         let standing = self.paces.standing(quota, &origin.descriptor.rate_limits, Instant::now());
         let wait = standing.blocked_for;
         origin.limit_met.note(standing);
-        let detail =
-            "the provider refused it for its rate limit again, and no time is left to wait";
+        let detail = "the provider refused it for its rate limit, and it cannot be sent again in the time that is left";
         let stop = Stop::new(Reason::RateLimited, detail);
         match wait {
             Some(wait) => stop.after(wait),
@@ -92,7 +86,7 @@ impl Inner {
     pub(crate) fn learn(
         &self,
         origin: &Origin,
-        quota: &Quota,
+        place: &mut Place,
         echoes: &Scrubber,
         (status, headers, signalled): (StatusCode, &HeaderMap, bool),
         now: Instant,
@@ -103,10 +97,10 @@ impl Inner {
         let clean = (!echoes.is_empty()).then(|| respond::relayed(headers.clone(), echoes));
         let headers = clean.as_ref().unwrap_or(headers);
         let answer = Answer { status, headers, habits, signalled };
-        let limited = self.paces.learn(quota, &answer, now, wall);
+        let limited = self.paces.learn(place, &answer, now, wall);
         origin.limit_met.answered(limited);
         if limited || status.is_client_error() || status.is_server_error() {
-            self.note(origin, quota, limited, now);
+            self.note(origin, &place.quota, limited, now);
         }
         limited
     }

@@ -31,6 +31,8 @@ const SAME_RESET: Duration = Duration::from_secs(2);
 const BLIND_WAIT: Duration = Duration::from_secs(1);
 /// Times that it doubles: up to 32 s.
 const BLIND_DOUBLINGS_MAX: u32 = 5;
+/// How soon after a probe went those who wait for its answer look again, at the earliest.
+const PROBE_LOOK: u64 = 1;
 /// How long refusals are remembered of which nothing came after. A call that asked and was refused is over by then.
 const REFUSALS_FOR: Duration = Duration::from_secs(120);
 /// After a refusal the number of requests let go doubles in this time, from one.
@@ -53,8 +55,16 @@ pub(super) struct Pace {
     /// Nothing goes before then: the provider said so.
     hold: Option<Instant>,
     ease: Option<Ease>,
-    /// Refusals in a row that told nothing, or less than [`BLIND_WAIT`]. Only an answer that is no refusal ends the row.
+    /// Refusals in a row that told nothing of use: no wait, less than [`BLIND_WAIT`], or one that was kept to before. Only
+    /// an answer that is no refusal ends the row, of a request that went after it. While it lasts, one request is out at a
+    /// time.
     refusals: u32,
+    /// Whether the latest refusal told a wait that was believed.
+    believed: bool,
+    /// The request that is out to see whether the row is over.
+    probe: Option<u64>,
+    /// When the latest refusal's wait was, or will be, over.
+    resumes_at: Option<Instant>,
     /// Numbers of those who wait, in order.
     queue: VecDeque<u64>,
     next_number: u64,
@@ -92,6 +102,9 @@ impl Pace {
             hold: None,
             ease: None,
             refusals: 0,
+            believed: false,
+            probe: None,
+            resumes_at: None,
             queue: VecDeque::new(),
             next_number: 0,
         }
@@ -108,7 +121,7 @@ impl Pace {
         self.hold = self.hold.filter(|until| now < *until);
         self.ease = self.ease.filter(|ease| now < ease.from + EASE_OVER);
         if self.hold.is_none() && now >= after(self.used_at, REFUSALS_FOR) {
-            self.refusals = 0;
+            self.forget_refusals();
         }
         now
     }
@@ -139,9 +152,26 @@ impl Pace {
         }
     }
 
+    /// Counts a request that took its place, and says by which number it is a probe, if it is one.
+    pub(super) fn go(&mut self, now: Instant) -> Option<u64> {
+        self.record(now);
+        if self.refusals > 0 {
+            self.probe = Some(self.number());
+        }
+        self.probe
+    }
+
+    /// A probe was answered, or will not be.
+    pub(super) fn probed(&mut self, number: u64) {
+        if self.probe == Some(number) {
+            self.probe = None;
+        }
+    }
+
     /// When a request may go that leaves their places to `ahead` others. At most `now` means: now.
     pub(super) fn ready_at(&self, ahead: u64, now: Instant) -> Instant {
         let held = self.hold.unwrap_or(now);
+        let probed = self.probed_at(ahead, now);
         let eased = self.ease.map_or(now, |ease| ease.ready_at(ahead));
         let windows = self
             .limits()
@@ -150,13 +180,16 @@ impl Pace {
             })
             .max();
         let told = self.learnt.iter().filter_map(|learnt| learnt.ready_at(ahead, now)).max();
-        [Some(held), Some(eased), windows, told].into_iter().flatten().max().unwrap_or(now)
+        [Some(held), Some(probed), Some(eased), windows, told]
+            .into_iter()
+            .flatten()
+            .max()
+            .unwrap_or(now)
     }
 
     /// Joins the queue.
     pub(super) fn enqueue(&mut self) -> u64 {
-        let number = self.next_number;
-        self.next_number += 1;
+        let number = self.number();
         self.queue.push_back(number);
         number
     }
@@ -177,18 +210,26 @@ impl Pace {
         place as u64
     }
 
-    /// Learns from a response.
-    pub(super) fn learn(&mut self, told: Told, now: Instant) {
+    /// Learns from the response to a request that went at `went`.
+    pub(super) fn learn(&mut self, told: Told, went: Instant, now: Instant) {
         self.used_at = now;
         let paced = told.readings.values().any(|reading| reading.window.is_some());
-        // What was under way when a wait began is refused too, and says nothing new.
-        let anew = told.refused && self.hold.is_none();
-        if !told.refused && self.hold.is_none() {
-            self.refusals = 0;
+        // What was under way before a wait was over says nothing of what comes after it: it was let through, or is
+        // refused, like those that the wait came from.
+        let news = self.hold.is_none() && self.resumes_at.is_none_or(|at| at <= went);
+        let wait = match told.refused {
+            true if news => Some(self.back_off(told.wait)),
+            _ => told.wait,
+        };
+        if news && !told.refused {
+            self.let_through(now);
         }
-        let wait = if anew { Some(self.back_off(told.wait)) } else { told.wait };
         if let Some(wait) = wait {
-            self.hold(after(now, wait), told.refused || !paced);
+            let until = after(now, wait);
+            self.hold(until, told.refused || !paced);
+            if told.refused {
+                self.resumes_at = self.resumes_at.max(Some(until));
+            }
         }
         for (name, reading) in told.readings {
             self.learn_policy(name, reading, now);
@@ -266,19 +307,48 @@ impl Pace {
     }
 
     /// How long nothing goes after a refusal: as long as it says, unless it says so little that the next came too early
-    /// as well.
+    /// as well, or said the same before.
     fn back_off(&mut self, told: Option<Duration>) -> Duration {
-        if let Some(told) = told.filter(|told| *told >= BLIND_WAIT) {
+        let row = self.refusals;
+        if let Some(told) = told.filter(|told| *told >= BLIND_WAIT && row == 0 && !self.believed) {
+            self.believed = true;
             return told;
         }
-        let row = self.refusals;
         self.refusals = row.saturating_add(1);
         let blind = |doublings: u32| BLIND_WAIT * 2_u32.pow(doublings.min(BLIND_DOUBLINGS_MAX));
         match told {
-            Some(told) if row == 0 => told,
-            Some(_) => blind(row - 1),
+            Some(told) => row.checked_sub(1).map_or(told, |before| told.max(blind(before))),
             None => blind(row),
         }
+    }
+
+    /// A request that went when it might again was no longer refused. Of those who have waited meanwhile, not all go at
+    /// once.
+    fn let_through(&mut self, now: Instant) {
+        if self.refusals > 0 {
+            self.ease = Some(Ease { from: now, released: 0 });
+        }
+        self.forget_refusals();
+    }
+
+    fn forget_refusals(&mut self) {
+        (self.refusals, self.believed, self.probe, self.resumes_at) = (0, false, None, None);
+    }
+
+    /// While there is a row of refusals, only the first of those who wait goes, and only once there is word of whoever went
+    /// before. The others look again, one after the other.
+    fn probed_at(&self, ahead: u64, now: Instant) -> Instant {
+        match self.refusals {
+            0 => now,
+            _ if ahead == 0 && self.probe.is_none() => now,
+            _ => after(now, ease(ahead.saturating_add(PROBE_LOOK))),
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
     }
 
     fn learn_policy(&mut self, name: Arc<str>, reading: Reading, now: Instant) {

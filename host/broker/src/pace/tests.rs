@@ -37,8 +37,19 @@ fn secs(seconds: u64) -> Duration {
 }
 
 fn learn(paces: &Paces, status: u16, pairs: &[(&'static str, &str)], now: Instant) {
+    answered(paces, status, pairs, (now, now));
+}
+
+/// An answer to a request that went some time before.
+fn answered(
+    paces: &Paces,
+    status: u16,
+    pairs: &[(&'static str, &str)],
+    (went, now): (Instant, Instant),
+) {
     let headers = headers(pairs);
-    paces.learn(&quota("acme"), &answer(status, &headers), now, || WALL);
+    let mut place = Place { quota: quota("acme"), went, probe: None };
+    paces.learn(&mut place, &answer(status, &headers), now, || WALL);
 }
 
 fn answer(status: u16, headers: &HeaderMap) -> Answer<'_> {
@@ -46,8 +57,12 @@ fn answer(status: u16, headers: &HeaderMap) -> Answer<'_> {
     Answer { status, headers, habits: Habits::default(), signalled: false }
 }
 
+fn count(paces: &Paces, of: &Quota, declared: &[RateLimit], now: Instant) {
+    drop(paces.count(of.clone(), declared, now));
+}
+
 fn wait(paces: &Paces, declared: &[RateLimit], now: Instant) -> Option<Duration> {
-    paces.take(&quota("acme"), declared, now).err().map(|turn| turn.wait())
+    paces.take(quota("acme"), declared, now).err().map(|turn| turn.wait())
 }
 
 /// Requests that all want to go at these times, each after the others of the same time. Whoever waits comes
@@ -60,10 +75,10 @@ fn run(paces: &Paces, declared: &[RateLimit], arrivals: &[(Instant, Duration)]) 
     while let Some(std::cmp::Reverse((now, n))) = due.pop() {
         let taken = match turns[n].take() {
             Some(turn) => turn.take(now),
-            None => paces.take(&quota("acme"), declared, now),
+            None => paces.take(quota("acme"), declared, now),
         };
         match taken {
-            Ok(()) => went[n] = Some(now),
+            Ok(_) => went[n] = Some(now),
             Err(turn) => {
                 assert!(turn.at() > now, "a turn that is due would be asked for ever");
                 due.push(std::cmp::Reverse((turn.at() + arrivals[n].1, n)));
@@ -128,11 +143,11 @@ proptest! {
         let declared = [limit(quota_size, 10)];
         let paces = Paces::default();
         for _ in 0..quota_size {
-            paces.take(&quota("acme"), &declared, start).ok().unwrap();
+            drop(paces.take(quota("acme"), &declared, start).ok().unwrap());
         }
         let turns: Vec<Box<Turn>> = leaves
             .iter()
-            .map(|_| paces.take(&quota("acme"), &declared, start).err().unwrap())
+            .map(|_| paces.take(quota("acme"), &declared, start).err().unwrap())
             .collect();
         let mut stay: Vec<Box<Turn>> = Vec::new();
         for (turn, leave) in turns.into_iter().zip(&leaves) {
@@ -155,7 +170,7 @@ proptest! {
 fn a_hundred_waiters_wake_once_each_in_order() {
     let (start, paces, declared) = (Instant::now(), Paces::default(), [limit(3, 10)]);
     let turns: Vec<_> =
-        (0..103).filter_map(|_| paces.take(&quota("acme"), &declared, start).err()).collect();
+        (0..103).filter_map(|_| paces.take(quota("acme"), &declared, start).err()).collect();
     assert_eq!(turns.len(), 100);
     assert_eq!(paces.standing(&quota("acme"), &declared, start).waiting, 100);
     for (n, turn) in (0..).zip(turns) {
@@ -169,7 +184,7 @@ fn a_hundred_waiters_wake_once_each_in_order() {
 #[test]
 fn a_late_waiter_keeps_its_place_and_holds_up_only_what_it_could_use() {
     let (start, paces, declared) = (Instant::now(), Paces::default(), [limit(2, 10)]);
-    let take = |now| paces.take(&quota("acme"), &declared, now);
+    let take = |now| paces.take(quota("acme"), &declared, now);
     assert!(take(start).is_ok() && take(start + secs(1)).is_ok());
     let first = take(start + secs(2)).err().unwrap();
     let second = take(start + secs(2)).err().unwrap();
@@ -186,18 +201,18 @@ fn a_late_waiter_keeps_its_place_and_holds_up_only_what_it_could_use() {
 fn releases_and_passers_share_the_count_and_tenants_do_not() {
     let (start, paces) = (Instant::now(), Paces::default());
     let acme = quota("acme");
-    paces.count(&acme, &[limit(5, 10)], start);
-    paces.count(&acme, &[limit(5, 10)], start);
+    count(&paces, &acme, &[limit(5, 10)], start);
+    count(&paces, &acme, &[limit(5, 10)], start);
     // Another release knows of a smaller quota, and of a longer window.
-    assert!(paces.take(&acme, &[limit(3, 10)], start).is_ok());
+    assert!(paces.take(acme.clone(), &[limit(3, 10)], start).is_ok());
     assert_eq!(wait(&paces, &[limit(3, 10)], start), Some(secs(10)));
     assert_eq!(wait(&paces, &[limit(3, 60)], start), Some(secs(60)));
-    assert!(paces.take(&acme, &[limit(4, 60)], start).is_ok());
-    assert!(paces.take(&quota("umbrella"), &[limit(3, 10)], start).is_ok());
+    assert!(paces.take(acme.clone(), &[limit(4, 60)], start).is_ok());
+    assert!(paces.take(quota("umbrella"), &[limit(3, 10)], start).is_ok());
     let account = Quota { account: Some("portal-1".into()), ..acme.clone() };
-    assert!(paces.take(&account, &[limit(3, 10)], start).is_ok());
+    assert!(paces.take(account, &[limit(3, 10)], start).is_ok());
     // Who passes through is never held.
-    paces.count(&acme, &[limit(3, 10)], start);
+    count(&paces, &acme, &[limit(3, 10)], start);
     assert_eq!(paces.standing(&acme, &[limit(5, 10)], start).policies[0].remaining, Some(0));
 }
 
@@ -209,7 +224,7 @@ fn a_refusal_holds_everybody_for_as_long_as_it_says_then_starts_slowly() {
     assert_eq!(standing.blocked_for, Some(secs(6)));
     let now = start + secs(1);
     let turns: Vec<_> =
-        (0..64).map(|_| paces.take(&quota("acme"), &[], now).err().unwrap()).collect();
+        (0..64).map(|_| paces.take(quota("acme"), &[], now).err().unwrap()).collect();
     let waits: Vec<_> = turns.iter().map(|turn| turn.wait()).collect();
     assert_eq!(waits[0], secs(6));
     assert!(waits.is_sorted_by(|one, next| one < next), "none wakes with another");
@@ -254,7 +269,7 @@ fn those_who_find_nothing_left_are_not_promised_one_moment() {
     learn(&paces, 200, &[("x-ratelimit-remaining", "1"), ("x-ratelimit-reset", "60")], start);
     assert_eq!(wait(&paces, &[], start), None);
     let turns: Vec<_> =
-        (0..9).map(|_| paces.take(&quota("acme"), &[], start).err().unwrap()).collect();
+        (0..9).map(|_| paces.take(quota("acme"), &[], start).err().unwrap()).collect();
     assert_eq!(turns[0].wait(), secs(60));
     assert!(turns.is_sorted_by(|one, next| one.at() < next.at()));
 }
@@ -344,11 +359,7 @@ fn refusals_that_tell_nothing_are_waited_for_longer_each_time() {
 async fn asked_in_five_seconds(answers: &[&[(&'static str, &str)]]) -> usize {
     let (start, paces, mut asked) = (Instant::now(), Paces::default(), 0);
     loop {
-        let mut taken = paces.take(&quota("acme"), &[], Instant::now());
-        while let Err(turn) = taken {
-            sleep_until(turn.at()).await;
-            taken = turn.take(Instant::now());
-        }
+        let mut place = place(&paces).await;
         if start.elapsed() >= secs(5) {
             return asked;
         }
@@ -356,7 +367,8 @@ async fn asked_in_five_seconds(answers: &[&[(&'static str, &str)]]) -> usize {
         assert!(asked < 1_000, "asked without end");
         // A provider next door.
         sleep(Duration::from_millis(1)).await;
-        learn(&paces, 429, answers[asked % answers.len()], Instant::now());
+        let headers = headers(answers[asked % answers.len()]);
+        paces.learn(&mut place, &answer(429, &headers), Instant::now(), || WALL);
     }
 }
 
@@ -374,6 +386,139 @@ async fn a_provider_that_always_refuses_is_asked_a_few_times_whatever_it_says() 
     let turns = [[("retry-after", "0")].as_slice(), &[("retry-after", "0.1")], &[]];
     let asked = asked_in_five_seconds(&turns).await;
     assert!((3..=8).contains(&asked), "in turns: {asked}");
+}
+
+/// A place for one request, waited for.
+async fn place(paces: &Paces) -> Place {
+    let mut taken = paces.take(quota("acme"), &[], Instant::now());
+    loop {
+        match taken {
+            Ok(place) => return place,
+            Err(turn) => {
+                sleep_until(turn.at()).await;
+                taken = turn.take(Instant::now());
+            }
+        }
+    }
+}
+
+const ROUND_TRIP: Duration = Duration::from_millis(500);
+
+/// Twenty who ask as soon as they may, again and again until they are answered, of a provider that takes what comes to it
+/// from `recovers` on. All begin at once. When each request went, in order.
+async fn crowd(
+    recovers: Duration,
+    refusal: &'static [(&'static str, &'static str)],
+) -> (Instant, Vec<Instant>) {
+    let (start, paces) = (Instant::now(), Paces::default());
+    let went = Arc::new(Mutex::new(Vec::new()));
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (paces, went) = (paces.clone(), Arc::clone(&went));
+        callers.spawn(async move {
+            loop {
+                let mut place = place(&paces).await;
+                let now = Instant::now();
+                went.lock().unwrap().push(now);
+                sleep(ROUND_TRIP).await;
+                let taken = now >= start + recovers;
+                let (status, headers) = if taken { (200, &[][..]) } else { (429, refusal) };
+                let headers = self::headers(headers);
+                paces.learn(&mut place, &answer(status, &headers), Instant::now(), || WALL);
+                if taken {
+                    return;
+                }
+            }
+        });
+    }
+    drop(tokio::time::timeout(secs(120), callers.join_all()).await);
+    let went = went.lock().unwrap().clone();
+    (start, went)
+}
+
+/// Catches a slow start that lets others out while nobody knows how the first one fares. What went out before anybody was
+/// refused cannot be called back.
+#[tokio::test(start_paused = true)]
+async fn however_many_wait_a_provider_that_always_refuses_is_asked_by_one_at_a_time() {
+    const REFUSALS: &[&[(&str, &str)]] = &[
+        &[],
+        &[("retry-after", "0")],
+        &[("retry-after", "0.5")],
+        &[("retry-after", "1")],
+        &[("retry-after", "1.5")],
+        &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "0")],
+    ];
+    for refusal in REFUSALS {
+        let (start, went) = crowd(secs(10_000), refusal).await;
+        let after: Vec<_> = went.iter().filter(|at| **at >= start + ROUND_TRIP).collect();
+        let within = after.iter().filter(|at| ***at - start < ROUND_TRIP + secs(5)).count();
+        assert!((2..=8).contains(&within), "{refusal:?}: {within}");
+        // Once it has shown that its waits are of no use, none goes before the one before was answered.
+        let alone = &after[after.len() / 2..];
+        assert!(
+            alone.windows(2).all(|two| *two[1] - *two[0] >= ROUND_TRIP + secs(1)),
+            "{refusal:?}"
+        );
+        // The waits grow: two minutes have no more than what doubles up to 32 s.
+        assert!(after.len() <= 12, "{refusal:?}: {}", after.len());
+    }
+}
+
+/// Catches callers who are held for ever, and those who all go at once when one was let through.
+#[tokio::test(start_paused = true)]
+async fn once_one_is_let_through_the_others_follow_slowly() {
+    let (start, went) = crowd(secs(4), &[("retry-after", "0")]).await;
+    let good: Vec<_> = went.iter().filter(|at| **at >= start + secs(4)).collect();
+    assert_eq!(good.len(), 20, "each is let through, once");
+    let (first, second) = (*good[0], *good[1]);
+    assert!(second - first >= ROUND_TRIP, "the first one's answer is waited for");
+    let last = **good.last().unwrap();
+    assert!(last - first <= secs(3), "{:?}", last - first);
+    let at_once = good.iter().filter(|at| ***at - second < Duration::from_millis(100)).count();
+    assert!(at_once <= 4, "{at_once} go with the second");
+}
+
+/// Catches an answer to an earlier request that is taken for the end of the refusals, or for one more.
+#[test]
+fn only_what_went_after_a_refusal_says_whether_it_is_over() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    let blocked = |now| paces.standing(&quota("acme"), &[], now).blocked_for;
+    learn(&paces, 429, &[], start);
+    let mut now = start + secs(1);
+    // Both went before, and are slow.
+    answered(&paces, 200, &[], (start, now));
+    answered(&paces, 429, &[], (start, now));
+    assert_eq!(blocked(now), None);
+    learn(&paces, 429, &[], now);
+    assert_eq!(blocked(now), Some(secs(2)), "the row goes on");
+    // Somebody passes through meanwhile, and is lucky.
+    answered(&paces, 200, &[], (now + secs(1), now + secs(2)));
+    now += secs(2);
+    learn(&paces, 429, &[], now);
+    assert_eq!(blocked(now), Some(secs(4)));
+    now += secs(4);
+    answered(&paces, 200, &[], (now, now + ROUND_TRIP));
+    now += ROUND_TRIP;
+    learn(&paces, 429, &[], now);
+    assert_eq!(blocked(now), Some(secs(1)), "it was over");
+}
+
+/// Catches a quota that nobody may use any more because whoever tried it went away.
+#[test]
+fn a_probe_that_is_never_answered_makes_room_for_the_next() {
+    let (start, paces) = (Instant::now(), Paces::default());
+    learn(&paces, 429, &[], start);
+    let now = start + secs(1);
+    let probe = paces.take(quota("acme"), &[], now).ok().unwrap();
+    let turn = paces.take(quota("acme"), &[], now).err().unwrap();
+    assert_eq!(turn.wait(), EASED);
+    // However long it takes.
+    let turn = turn.take(now + secs(20)).err().unwrap();
+    assert!(turn.wait() >= EASED, "one at a time");
+    drop(probe);
+    // A newcomer does not overtake.
+    assert!(wait(&paces, &[], now + secs(21)).is_some());
+    assert!(turn.take(now + secs(21)).is_ok());
 }
 
 #[test]
@@ -444,11 +589,11 @@ fn a_learnt_policy_is_kept_like_a_declared_one() {
 #[test]
 fn clocks_read_out_of_order_do_not_make_room() {
     let (start, paces, declared) = (Instant::now() + secs(60), Paces::default(), [limit(1, 10)]);
-    assert!(paces.take(&quota("acme"), &declared, start).is_ok());
+    assert!(paces.take(quota("acme"), &declared, start).is_ok());
     assert_eq!(wait(&paces, &declared, start - secs(5)), Some(secs(10)));
     let late = start + secs(10);
     assert_eq!(paces.standing(&quota("acme"), &declared, late).policies[0].remaining, Some(1));
-    assert!(paces.take(&quota("acme"), &declared, late - secs(1)).is_ok());
+    assert!(paces.take(quota("acme"), &declared, late - secs(1)).is_ok());
     assert_eq!(wait(&paces, &declared, late), Some(secs(10)));
 }
 
@@ -456,7 +601,7 @@ fn clocks_read_out_of_order_do_not_make_room() {
 fn standing_shows_declared_and_learnt_and_merges_what_is_called_the_same() {
     let (start, paces) = (Instant::now(), Paces::default());
     let declared = [limit(100, 10)];
-    paces.count(&quota("acme"), &declared, start);
+    count(&paces, &quota("acme"), &declared, start);
     let told = [("ratelimit", r#""burst";r=42;t=7, "daily";r=9000;t=3600"#)];
     learn(&paces, 200, &told, start);
     let standing = paces.standing(&quota("acme"), &declared, start + secs(1));
@@ -481,13 +626,13 @@ fn standing_shows_declared_and_learnt_and_merges_what_is_called_the_same() {
 #[test]
 fn what_is_idle_is_forgotten_and_what_is_not_limited_is_never_kept() {
     let (start, paces, declared) = (Instant::now(), Paces::default(), [limit(1, 10)]);
-    paces.count(&quota("free"), &[], start);
-    assert!(paces.take(&quota("free"), &[], start).is_ok());
+    count(&paces, &quota("free"), &[], start);
+    assert!(paces.take(quota("free"), &[], start).is_ok());
     learn(&paces, 200, &[("content-type", "text/plain")], start);
     paces.standing(&quota("free"), &declared, start);
     assert!(paces.lock().paces.is_empty());
-    paces.count(&quota("acme"), &declared, start);
-    let turn = paces.take(&quota("acme"), &declared, start).err();
+    count(&paces, &quota("acme"), &declared, start);
+    let turn = paces.take(quota("acme"), &declared, start).err();
     assert_eq!(paces.all(start + secs(9)).len(), 1);
     assert_eq!(paces.all(start + secs(11)).len(), 1, "somebody waits");
     drop(turn);
@@ -501,16 +646,17 @@ fn the_number_of_quotas_is_bounded_and_the_held_and_the_awaited_stay() {
     let paces = Paces::bounded(max);
     let tenant = |n: usize| quota(&format!("t{n}"));
     let held = headers(&[("retry-after", "600")]);
-    paces.learn(&tenant(0), &answer(429, &held), start, || WALL);
-    paces.count(&tenant(1), &declared, start);
-    let turn = paces.take(&tenant(1), &declared, start).err();
+    let mut place = paces.count(tenant(0), &[], start);
+    paces.learn(&mut place, &answer(429, &held), start, || WALL);
+    count(&paces, &tenant(1), &declared, start);
+    let turn = paces.take(tenant(1), &declared, start).err();
     for n in 2..max {
-        paces.count(&tenant(n), &declared, start + Duration::from_millis(n as u64));
+        count(&paces, &tenant(n), &declared, start + Duration::from_millis(n as u64));
     }
     let now = start + secs(1);
-    paces.count(&tenant(2), &declared, now);
+    count(&paces, &tenant(2), &declared, now);
     assert_eq!(paces.all(now).len(), max, "as many as the limit are kept");
-    paces.count(&tenant(max), &declared, now);
+    count(&paces, &tenant(max), &declared, now);
     let kept: Vec<_> = paces.all(now).into_iter().map(|(quota, _)| quota).collect();
     assert_eq!(kept.len(), max - max / EVICTED_PART + 1, "one more, and a part goes");
     assert!(kept.contains(&tenant(0)) && kept.contains(&tenant(1)) && kept.contains(&tenant(max)));

@@ -10,6 +10,7 @@ use keyway_core::call::FailureKind;
 use keyway_core::descriptor::RateLimitError;
 use keyway_core::exchange::{Exchange, HostRequest, Pace};
 use keyway_core::ports::{Egress as _, Outbound as _};
+use keyway_core::quota::LimitMet;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
@@ -92,23 +93,41 @@ async fn who_throttles_waits_out_a_refusal() {
     assert!(world.rows().iter().all(|row| row.timings.first_byte < Duration::from_millis(900)));
 }
 
-/// Who has no time for it, or whose body is gone, has the provider's own answer.
+/// A refusal with this wait that does not come as one.
+fn forbidden(seconds: &'static str) -> Vec<Step> {
+    let left = format!("x-ratelimit-remaining: 0\r\nretry-after: {seconds}\r\n");
+    vec![text(&format!("HTTP/1.1 403 Forbidden\r\n{left}content-length: 4\r\n\r\nslow"))]
+}
+
+/// Who has no time for it, or whose body is gone, is told of the limit by the host, however the provider says it; who did
+/// not ask the host to wait has the provider's own answer.
 #[tokio::test]
-async fn a_refusal_that_cannot_be_waited_out_is_handed_on() {
-    let upstream = Upstream::start(|_, _| refusal("60")).await;
-    let mut world = World::of(&upstream, "");
-    world.origin.pace = Pace::Throttle;
-    world.origin.time_left = Duration::from_secs(2);
-    let relay = world.get("/x").await;
-    assert_eq!(relay.status, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(read(relay).await.unwrap(), "slow");
-    assert_eq!(upstream.requests().len(), 1);
+async fn a_refusal_that_cannot_be_waited_out_ends_as_a_limit() {
+    let refusals = [(refusal("60"), 429, 60), (forbidden("3600"), 403, 3_600)];
+    for (answer, status, seconds) in refusals {
+        let upstream = Upstream::start(move |_, _| answer.clone()).await;
+        let mut world = World::of(&upstream, "");
+        world.origin.time_left = Duration::from_secs(2);
+        let relay = world.get("/x").await;
+        assert_eq!(relay.status.as_u16(), status);
+        assert_eq!(read(relay).await.unwrap(), "slow");
+        world.origin.pace = Pace::Throttle;
+        world.origin.limit_met = LimitMet::default();
+        // Not that it is known already: another account of the tenant's.
+        world.origin.installation.tenant = "another".parse().unwrap();
+        let Err(failure) = world.relay(crate::relay::get("/x")).await else {
+            panic!("the provider's answer, and not the host's own");
+        };
+        assert_eq!((failure.kind, failure.request_sent), (FailureKind::RateLimited, true));
+        let wait = failure.retry_after.expect("a wait").as_secs_f64().ceil() as u64;
+        assert!((seconds - 2..=seconds).contains(&wait), "{wait}");
+        assert_eq!(upstream.requests().len(), 2, "{status}: it is not sent again");
+    }
 
     let upstream = Upstream::start(|_, _| refusal("1")).await;
     let mut world = World::of(&upstream, "");
     world.origin.pace = Pace::Throttle;
-    let relay = world.relay(post(whole("gone by then"))).await.unwrap();
-    assert_eq!(relay.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(world.code(post(whole("gone by then"))).await, "rate-limited-here");
     assert_eq!(upstream.requests().len(), 1);
 }
 

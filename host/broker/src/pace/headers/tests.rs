@@ -429,9 +429,9 @@ proptest! {
             account: None,
         };
         for _ in 0..3 {
-            paces.learn(&quota, &answer, now, || WALL);
-            paces.count(&quota, &[], now);
-            if let Err(turn) = paces.take(&quota, &[], now) {
+            let mut place = paces.count(quota.clone(), &[], now);
+            paces.learn(&mut place, &answer, now, || WALL);
+            if let Err(turn) = paces.take(quota.clone(), &[], now) {
                 prop_assert!(turn.at() > now);
             }
         }
