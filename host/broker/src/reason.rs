@@ -219,6 +219,40 @@ mod tests {
     use super::*;
 
     #[test]
+    fn causes_have_codes_of_their_own() {
+        for reason in
+            Reason::ALL.iter().copied().filter(|reason| reason.kind() == FailureKind::Denied)
+        {
+            let expected = match reason {
+                Reason::HostNotAllowed | Reason::HostWildcardTooBroad => Code::HostNotAllowed,
+                Reason::AddressBlocked | Reason::AddressesMixed | Reason::DnsTooManyAddresses => {
+                    Code::AddressBlocked
+                }
+                Reason::BaseUrlMissing => Code::BaseUrlMissing,
+                Reason::BaseUrlRefused => Code::BaseUrlRefused,
+                Reason::UrlTooLong | Reason::HeadersTooLarge | Reason::RequestBodyTooLarge => {
+                    Code::RequestTooLarge
+                }
+                // What a connector asks for and may not have, whoever is the operator and however it is connected.
+                Reason::MethodRefused
+                | Reason::UrlMalformed
+                | Reason::UrlAmbiguous
+                | Reason::SchemeRefused
+                | Reason::UserinfoRefused
+                | Reason::HeaderMalformed
+                | Reason::HeaderForbidden
+                | Reason::CredentialPlaceTaken
+                | Reason::UndeclaredHost
+                | Reason::HostMetadata
+                | Reason::UndeclaredSlot
+                | Reason::RedirectLeaksCredential => Code::Denied,
+                other => panic!("{other:?} has no cause"),
+            };
+            assert_eq!(Fault::from(Stop::new(reason, "x").failure(false)).code, expected);
+        }
+    }
+
+    #[test]
     fn lengths_have_codes_of_their_own() {
         for reason in Reason::ALL.iter().copied() {
             let length = ["too-large", "too-long"].iter().any(|end| reason.as_str().ends_with(end));

@@ -243,7 +243,7 @@ impl Failure {
 
 /// What the broker says where a credential cannot be had, which the host tells from one that was rejected, and where this
 /// host has no room for a connection, which is not the provider's fault. All of them mean that nothing was sent.
-const CONNECTION_CODES: [Code; 9] = [
+const CONNECTION_CODES: [Code; 10] = [
     Code::ConnectionsExhausted,
     Code::CredentialMissing,
     Code::ConnectionPaused,
@@ -251,13 +251,25 @@ const CONNECTION_CODES: [Code; 9] = [
     Code::RefreshUncertain,
     Code::RefreshHeld,
     Code::OauthClientMissing,
+    Code::OauthClientUnconfirmed,
     Code::OauthClientRefused,
     Code::TokenEndpointFailed,
 ];
 
-/// What the broker says of lengths. They have codes of their own: whoever reads `denied` is to think of what a connector
-/// may do, and whoever reads `contract-drift` of what the provider has changed.
-const LENGTH_CODES: [(FailureKind, &str, Code); 6] = [
+/// What the host says of causes that have codes of their own: whoever reads `denied` is to think of what a connector may
+/// do, and whoever reads `contract-drift` of what the provider has changed.
+const OTHER_CAUSES: [(FailureKind, &str, Code); 14] = [
+    // What the operator permits, and where names lead.
+    (FailureKind::Denied, "host-not-allowed", Code::HostNotAllowed),
+    (FailureKind::Denied, "host-wildcard-too-broad", Code::HostNotAllowed),
+    (FailureKind::Denied, "address-blocked", Code::AddressBlocked),
+    (FailureKind::Denied, "addresses-mixed", Code::AddressBlocked),
+    (FailureKind::Denied, "dns-too-many-addresses", Code::AddressBlocked),
+    // How the connection is set up.
+    (FailureKind::Denied, "base-url-missing", Code::BaseUrlMissing),
+    (FailureKind::Denied, "base-url-refused", Code::BaseUrlRefused),
+    // Lengths.
+    (FailureKind::Denied, "send-all-too-long", Code::RequestTooLarge),
     (FailureKind::Denied, "url-too-long", Code::RequestTooLarge),
     (FailureKind::Denied, "headers-too-large", Code::RequestTooLarge),
     (FailureKind::Denied, "request-body-too-large", Code::RequestTooLarge),
@@ -271,11 +283,11 @@ impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
         let said = failure.code.as_deref().unwrap_or_default();
         let own = CONNECTION_CODES.iter().copied().find(|code| code.as_str() == said);
-        let length =
-            LENGTH_CODES.iter().find(|(kind, text, _)| *kind == failure.kind && *text == said);
+        let other =
+            OTHER_CAUSES.iter().find(|(kind, text, _)| *kind == failure.kind && *text == said);
         // A pause alone may also end what was sent.
         let pause = |code: &Code| !failure.request_sent || *code == Code::ConnectionPaused;
-        let code = own.filter(pause).or(length.map(|(_, _, code)| *code));
+        let code = own.filter(pause).or(other.map(|(_, _, code)| *code));
         let code = code.unwrap_or_else(|| failure.kind.code());
         let mut fault = Self::new(code, failure.message);
         // A wait of nothing would have whoever keeps to it come again at once, for ever.

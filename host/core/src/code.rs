@@ -131,6 +131,8 @@ codes! {
     CredentialInvalid = "credential-invalid", 422, Tenant, No;
     /// The connection's base URL is not on a declared host.
     BaseUrlRefused = "base-url-refused", 422, Tenant, No;
+    /// The connector needs a base URL, and neither the connection nor the release has one.
+    BaseUrlMissing = "base-url-missing", 409, Tenant, No;
 
     // --- connections ---
     /// The slot has no connection, or the user has none.
@@ -177,6 +179,10 @@ codes! {
     CredentialMissing = "credential-missing", 409, Tenant, No;
     /// The host refused what the connector asked for.
     Denied = "denied", 502, Connector, No;
+    /// The operator's policy does not admit the host that a request is for.
+    HostNotAllowed = "host-not-allowed", 502, Host, No;
+    /// The host that a request is for has addresses that nothing is sent to.
+    AddressBlocked = "address-blocked", 502, Host, No;
     /// A request that the connector asked for is longer than the host sends.
     RequestTooLarge = "request-too-large", 502, Connector, No;
     /// The provider's answer is longer than the host reads.

@@ -210,6 +210,9 @@ mod tests {
         }
         assert_eq!(told("token-in-body"), (Code::InvalidRequest, Whose::Tenant, false));
         assert_eq!(told("undeclared-host"), (Code::Denied, Whose::Tenant, false));
+        // Not what the operator refuses, or has set.
+        assert_eq!(told("host-not-allowed"), (Code::HostNotAllowed, Whose::Host, false));
+        assert_eq!(told("address-blocked"), (Code::AddressBlocked, Whose::Host, false));
     }
 
     #[test]
