@@ -29,8 +29,8 @@ type Content = Option<usize>;
 
 #[derive(Default)]
 struct Model {
-    /// What was pinned at each generation.
-    pins: Vec<Option<usize>>,
+    /// What was pinned at each generation, and to which generation it went back.
+    pins: Vec<(Option<usize>, Option<u64>)>,
     default: Option<usize>,
     defaults_said: u64,
     /// What was set at each generation, and whether it came along.
@@ -49,7 +49,7 @@ impl Model {
     }
 
     fn pinned(&self) -> Option<usize> {
-        self.pins.last().copied().flatten()
+        self.pins.last().and_then(|(pinned, _)| *pinned)
     }
 
     fn runs(&self) -> Option<usize> {
@@ -74,24 +74,31 @@ impl Model {
         }
     }
 
-    fn move_to(&mut self, pinned: Option<usize>) -> Outcome {
-        if self.pins.last() == Some(&pinned) {
+    fn move_to(&mut self, pinned: Option<usize>, reverts_to: Option<u64>) -> Outcome {
+        if self.pins.last().is_some_and(|(last, _)| *last == pinned) {
             return Ok(());
         }
         if let Some(release) = pinned.or(self.default) {
             let taken = self.taken(release)?;
             self.configs.extend(taken.map(|content| (content, true)));
         }
-        self.pins.push(pinned);
+        self.pins.push((pinned, reverts_to));
         self.changes += 1;
         Ok(())
     }
 
-    fn way_back(&self) -> Option<Option<usize>> {
+    /// The newest generation under which something else ran.
+    fn way_back(&self) -> Option<u64> {
         let (_, earlier) = self.pins.split_last()?;
         let runs = |pinned: &Option<usize>| pinned.or(self.default);
-        let other = |pinned: &&Option<usize>| runs(pinned).is_some() && runs(pinned) != self.runs();
-        earlier.iter().rev().find(other).copied()
+        let other = |(pinned, _): &_| runs(pinned).is_some() && runs(pinned) != self.runs();
+        Some(earlier.iter().rposition(other)? as u64 + 1)
+    }
+
+    fn revert_to(&mut self, number: u64) -> Outcome {
+        let at = usize::try_from(number).unwrap().checked_sub(1).ok_or(Code::NoHistory)?;
+        let (pinned, _) = *self.pins.get(at).ok_or(Code::NoHistory)?;
+        self.move_to(pinned, Some(number))
     }
 
     fn set_default(&mut self, release: usize) -> Outcome {
@@ -140,14 +147,11 @@ impl Model {
 
     fn take(&mut self, step: &Step) -> Outcome {
         match *step {
-            Step::Pin(release) => self.move_to(Some(release)),
-            Step::Revert => self.move_to(self.way_back().ok_or(Code::NoHistory)?),
-            Step::RevertTo(number) => {
-                let at = usize::try_from(number).unwrap().checked_sub(1).ok_or(Code::NoHistory)?;
-                self.move_to(*self.pins.get(at).ok_or(Code::NoHistory)?)
-            }
+            Step::Pin(release) => self.move_to(Some(release), None),
+            Step::Revert => self.revert_to(self.way_back().ok_or(Code::NoHistory)?),
+            Step::RevertTo(number) => self.revert_to(number),
             Step::Unpin if self.pins.is_empty() => Err(Code::NotPinned),
-            Step::Unpin => self.move_to(None),
+            Step::Unpin => self.move_to(None, None),
             Step::SetDefault(release) => self.set_default(release),
             Step::UnsetDefault => self.unset_default(),
             Step::Configure(_) if self.runs().is_none() => Err(Code::NotPinned),
@@ -212,8 +216,10 @@ async fn compare(bench: &Bench, model: &Model) {
     }
     let history = bench.store.history(&of("acme")).await.unwrap();
     let pins = history.iter().map(|generation| {
-        let release = generation.release.as_ref()?;
-        RELEASES.iter().position(|known| *known == release.version.to_string())
+        let release = generation.release.as_ref().map(|release| release.version.to_string());
+        let pinned =
+            release.and_then(|release| RELEASES.iter().position(|known| *known == release));
+        (pinned, generation.reverts_to)
     });
     assert!(pins.eq(model.pins.iter().copied()), "{history:?}");
     let configs = bench.store.config_history(&of("acme")).await.unwrap();
