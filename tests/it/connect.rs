@@ -3,6 +3,7 @@
 //! What each browser saw is what a person would have seen. The authorization server says what became of a token.
 
 mod answers;
+mod broken;
 mod grants;
 
 use std::time::Duration;

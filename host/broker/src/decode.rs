@@ -7,13 +7,18 @@
 
 mod inflate;
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
 use async_compression::tokio::bufread::{
     BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
 };
 use async_compression::zstd::DParameter;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::{CONTENT_ENCODING, HeaderMap};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, ReadBuf};
 
 pub(crate) use self::inflate::Inflate;
 
@@ -33,6 +38,12 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: u32 = 0xfd2f_b528;
 const ZSTD_SKIPPED_MAGIC: u32 = 0x184d_2a50;
 
+/// Decoded bytes that are had of a coded body that broke off. Whatever is looked for in one is shorter.
+const SALVAGED_BYTES_MAX: u64 = 64 << 10;
+
+/// Decoded bytes after which the beginning of a body is believed to be coded.
+const TRIED_BYTES: u64 = 1 << 10;
+
 /// Names in IANA's registry of content codings that this host cannot undo. Whatever else stands in the field, such as a
 /// character set or a storage service's `aws-chunked`, says nothing of the bytes.
 const UNKNOWN_CODINGS: [&str; 7] =
@@ -47,6 +58,9 @@ enum Coding {
     /// With the zlib data format around it, as the standard has it, or without.
     Deflate,
 }
+
+/// The beginning of a body: whoever comes to its end waits.
+struct Begin<'i>(&'i [u8]);
 
 /// A body as far as it is decoded.
 struct Inflated<'l> {
@@ -84,10 +98,23 @@ pub(crate) fn coded(headers: &HeaderMap) -> bool {
     !matches!(coding(headers), Ok(None))
 }
 
+/// What can be had of a body that broke off.
+pub(crate) async fn salvage(headers: &HeaderMap, body: Bytes) -> Bytes {
+    let coding = match coding(headers) {
+        Ok(Some(coding)) if coding.begins(&body) && !text(&body) => coding,
+        _ => return body,
+    };
+    let mut had = Vec::new();
+    // How it ends is known: what came before the break is there by then.
+    drop(coding.reader(&body[..]).take(SALVAGED_BYTES_MAX).read_to_end(&mut had).await);
+    had.into()
+}
+
 /// Whether a body that begins like this is coded as its headers say: some say so of what is plain.
 pub(crate) fn is_coded(headers: &HeaderMap, begin: &[u8]) -> bool {
     match coding(headers) {
-        Ok(Some(coding)) => coding.begins(begin),
+        Ok(Some(coding)) if coding.marked() => coding.begins(begin),
+        Ok(Some(coding)) => coding.may_begin(begin),
         Ok(None) => false,
         Err(_) => true,
     }
@@ -113,11 +140,46 @@ fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Stop> {
     Ok(found)
 }
 
-/// Whether the bytes are text that nothing was done to: UTF-8 without control characters. What a compressor makes is
-/// not, but for a few bytes by chance.
+/// Whether the bytes are text that nothing was done to: UTF-8 without control characters, of which the last may be there
+/// in part. What a compressor makes is not, but for a few bytes by chance.
 fn text(bytes: &[u8]) -> bool {
     let control = |c: char| c.is_control() && !c.is_ascii_whitespace();
-    std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(control))
+    let whole = match std::str::from_utf8(bytes) {
+        Ok(text) => return !text.contains(control),
+        Err(error) if error.error_len().is_none() => &bytes[..error.valid_up_to()],
+        Err(_) => return false,
+    };
+    std::str::from_utf8(whole).is_ok_and(|text| !text.contains(control))
+}
+
+// === impl Begin ===
+
+impl AsyncRead for Begin<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let there = ready!(self.as_mut().poll_fill_buf(context))?;
+        let bytes = there.len().min(room.remaining());
+        room.put_slice(&there[..bytes]);
+        self.consume(bytes);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncBufRead for Begin<'_> {
+    fn poll_fill_buf(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        match self.get_mut().0 {
+            [] => Poll::Pending,
+            there => Poll::Ready(Ok(there)),
+        }
+    }
+
+    fn consume(self: Pin<&mut Self>, bytes: usize) {
+        let begin = self.get_mut();
+        begin.0 = &begin.0[bytes..];
+    }
 }
 
 // === impl Coding ===
@@ -139,6 +201,51 @@ impl Coding {
             Self::Gzip => input.starts_with(&GZIP_MAGIC),
             Self::Zstd => zstd_frame(input),
             Self::Brotli | Self::Deflate => true,
+        }
+    }
+
+    /// The same, of a coding that does not mark its beginning: what can be decoded, and is no text. A body that is taken
+    /// for coded is not looked into, so in doubt it is not.
+    fn may_begin(self, input: &[u8]) -> bool {
+        if text(input) {
+            return false;
+        }
+        let mut rest = Begin(input);
+        let mut tried = Vec::new();
+        let read = self
+            .reader_of(&mut rest, zlib(input))
+            .take(TRIED_BYTES)
+            .read_to_end(&mut tried)
+            .now_or_never();
+        match read {
+            // It has come to the end of what there is.
+            None => true,
+            // Or of what it decodes, and then nothing may follow.
+            Some(Ok(_)) => tried.len() as u64 == TRIED_BYTES || rest.0.is_empty(),
+            Some(Err(_)) => false,
+        }
+    }
+
+    fn reader(self, input: &[u8]) -> Box<dyn AsyncRead + Unpin + Send + '_> {
+        self.reader_of(input, zlib(input))
+    }
+
+    /// What undoes it once. `wrapped` is whether deflate has the zlib data format around it.
+    fn reader_of<'i>(
+        self,
+        input: impl AsyncBufRead + Unpin + Send + 'i,
+        wrapped: bool,
+    ) -> Box<dyn AsyncRead + Unpin + Send + 'i> {
+        match self {
+            Self::Gzip => Box::new(GzipDecoder::new(input)),
+            Self::Brotli => Box::new(BrotliDecoder::new(input)),
+            Self::Zstd => {
+                let window = [DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX)];
+                Box::new(ZstdDecoder::with_params(input, &window))
+            }
+            Self::Deflate if wrapped => Box::new(ZlibDecoder::new(input)),
+            // RFC 9110 section 8.4.1.2: some send it without the zlib data format around it.
+            Self::Deflate => Box::new(DeflateDecoder::new(input)),
         }
     }
 
@@ -366,6 +473,60 @@ pub(crate) mod tests {
                 "{coding}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_broke_off_is_decoded_as_far_as_it_goes() {
+        let text = text(30_000);
+        for coding in ["gzip", "br", "zstd", "deflate"] {
+            let headers =
+                HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(coding))]);
+            let whole = encode(coding, &text).await;
+            assert_eq!(salvage(&headers, whole.clone()).await, text, "{coding}");
+            let had = salvage(&headers, whole.slice(..whole.len() - 8)).await;
+            assert!(text.starts_with(&had), "{coding}");
+            // Of what is made of blocks, whole blocks are there, and this is one.
+            let least = if coding == "zstd" { 0 } else { 20_000 };
+            assert!(had.len() >= least, "{coding}: {}", had.len());
+            let plain = Bytes::from_static(br#"{"access_token":"a","#);
+            assert_eq!(salvage(&headers, plain.clone()).await, plain, "{coding}");
+        }
+        let bomb = encode("gzip", &vec![b'a'; 10 << 20]).await;
+        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
+        assert_eq!(salvage(&headers, bomb).await.len() as u64, SALVAGED_BYTES_MAX);
+    }
+
+    /// A body that is taken for coded is passed on unseen.
+    #[tokio::test]
+    async fn what_is_plain_is_told_from_what_is_coded_by_its_beginning() {
+        let text = text(300_000);
+        for coding in ["gzip", "br", "zstd", "deflate"] {
+            let headers =
+                HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(coding))]);
+            for body in [encode(coding, &text).await, encode(coding, &text[..1000]).await] {
+                for begin in [64, 1_000, body.len()] {
+                    let begin = &body[..begin.min(body.len())];
+                    assert!(is_coded(&headers, begin), "{coding} {}", begin.len());
+                }
+            }
+            let long = "id,name\n".repeat(500) + "Zo\u{eb}";
+            for plain in [
+                &b"{\"ok\":true}"[..],
+                b"x",
+                b"<html>\r\n",
+                b"[{\"a\":\"caf\xc3",
+                b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10\x08\x02\0\0\0",
+                b"PK\x03\x04\x14\0\0\0\x08\0\xf3\x5b\x6d\x57\xb3\x0c\x86\x7d\x2a\x01\0\0\x31\x02\0\0",
+                b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n",
+                long.as_bytes(),
+            ] {
+                assert!(!is_coded(&headers, plain), "{coding}: {}", plain.escape_ascii());
+            }
+        }
+        // Without the zlib data format around it.
+        let headers =
+            HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("deflate"))]);
+        assert!(is_coded(&headers, &read(DeflateEncoder::new(&text[..])).await));
     }
 
     #[tokio::test]

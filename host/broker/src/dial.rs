@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -62,6 +63,9 @@ type Carrier = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 /// Runs an HTTP/2 connection for as long as somebody holds it.
 pub(crate) struct Driver {
+    began: Instant,
+    /// Milliseconds from then on, up to which it is sure to be there.
+    sure_until: AtomicU64,
     task: JoinHandle<()>,
     /// What runs beside it.
     tasks: Tasks,
@@ -240,7 +244,9 @@ async fn http2_over(
             tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
         }
     });
-    Ok(Connection::Http2 { sender, driver: Arc::new(Driver { task, tasks }) })
+    let (began, sure_until) = (Instant::now(), AtomicU64::new(0));
+    let driver = Arc::new(Driver { began, sure_until, task, tasks });
+    Ok(Connection::Http2 { sender, driver })
 }
 
 // === impl Connection ===
@@ -281,8 +287,10 @@ impl Connection {
 
     /// Takes down what a response has said of how long it is kept.
     pub(crate) fn promised(&mut self, said: Promise) {
-        if let Self::Http1 { promise, .. } = self {
-            *promise = said;
+        match (self, said) {
+            (Self::Http1 { promise, .. }, said) => *promise = said,
+            (Self::Http2 { driver, .. }, Promise::Until(until)) => driver.is_sure(until),
+            (Self::Http2 { .. }, Promise::None) => {}
         }
     }
 
@@ -292,12 +300,13 @@ impl Connection {
     }
 
     /// Whether a request that must not be repeated may go over it once it was unused. Over HTTP/1 only a promise says
-    /// that it is still there. HTTP/2 says what was not looked at, before it ends (RFC 9113 section 6.8).
+    /// that it is still there. HTTP/2 should say what was not looked at before it ends (RFC 9113 section 6.8), and not
+    /// every server or balancer does: over it something must have come a moment ago, or be under way.
     pub(crate) fn proven(&self, now: Instant) -> bool {
         match self {
             Self::Http1 { promise: Promise::Until(until), .. } => now < *until,
             Self::Http1 { .. } => false,
-            Self::Http2 { .. } => true,
+            Self::Http2 { driver, .. } => Arc::strong_count(driver) > 1 || driver.sure(now),
         }
     }
 
@@ -378,6 +387,19 @@ fn advance(carrier: &mut Option<Carrier>, context: &mut Context<'_>) {
 }
 
 // === impl Driver ===
+
+impl Driver {
+    /// Takes down that it will be there until then.
+    fn is_sure(&self, until: Instant) {
+        let until = until.saturating_duration_since(self.began).as_millis();
+        self.sure_until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn sure(&self, now: Instant) -> bool {
+        let now = now.saturating_duration_since(self.began).as_millis();
+        now < u128::from(self.sure_until.load(Ordering::Relaxed))
+    }
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {

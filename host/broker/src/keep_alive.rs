@@ -2,7 +2,7 @@
 //!
 //! The field is no part of RFC 9110 any more; RFC 2068 section 19.7.1.1 had it, and Apache, nginx and Node send it. A
 //! server's time begins before the response is here, and a request takes its way as well: so the time is counted from the
-//! head of the response, and less what a request needs to arrive.
+//! head of the response, and less what a request needs to arrive. HTTP/2 has no such field ([`heard`]).
 
 use std::time::Duration;
 
@@ -17,6 +17,10 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// differ in which way they round.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// For so long after an answer a server without such a field has nothing to end a connection for: timeouts are whole
+/// seconds, and none is 0.
+const SURE: Duration = Duration::from_secs(1);
+
 /// Longer than any connection is kept, and short enough to be added to any moment.
 const TIMEOUT_MAX: u64 = 24 * 60 * 60;
 
@@ -24,7 +28,8 @@ const TIMEOUT_MAX: u64 = 24 * 60 * 60;
 pub(crate) fn read(headers: &HeaderMap, answered: Instant, took: Duration) -> Promise {
     let values = headers.get_all(KEEP_ALIVE).iter().filter_map(|value| value.to_str().ok());
     let mut promise = Promise::None;
-    for (name, number) in values.flat_map(|value| value.split(',')).filter_map(parameter) {
+    // With a semicolon in between, too: some write its parameters as those of other fields.
+    for (name, number) in values.flat_map(|value| value.split([',', ';'])).filter_map(parameter) {
         let until = match name {
             "timeout" => {
                 let time = Duration::from_secs(number.min(TIMEOUT_MAX));
@@ -40,6 +45,12 @@ pub(crate) fn read(headers: &HeaderMap, answered: Instant, took: Duration) -> Pr
         };
     }
     promise
+}
+
+/// What an answer says without saying so, where connections end by a word of their own: it was there, so long after its
+/// request.
+pub(crate) fn heard(answered: Instant, took: Duration) -> Promise {
+    Promise::Until(answered + SURE.saturating_sub(took))
 }
 
 fn parameter(text: &str) -> Option<(&'static str, u64)> {
@@ -81,9 +92,24 @@ mod tests {
             (&["timeout=soon"], None),
             (&["timeout"], None),
             (&["timeout=18446744073709551615"], Some(TIMEOUT_MAX - 1)),
+            (&["timeout = 5"], Some(4)),
+            (&["timeout=5; max=0"], Some(0)),
+            (&["timeout=5;max=100"], Some(4)),
+            (&["max = \"0\""], Some(0)),
+            (&["KEEP-ALIVE, TIMEOUT=60, timeout=5"], Some(4)),
+            (&["\"timeout=5\""], None),
+            // No number of seconds says nothing, and then nothing is promised.
+            (&["timeout=5s"], None),
+            (&["timeout=-1"], None),
+            (&["timeout=1.5"], None),
+            (&["5"], None),
         ] {
             assert_eq!(kept(values, 0), expected, "{values:?}");
         }
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        assert_eq!(heard(now, Duration::ZERO), Promise::Until(now + second));
+        assert_eq!(heard(now, second / 4), Promise::Until(now + second * 3 / 4));
+        assert_eq!(heard(now, second * 9), Promise::Until(now));
         // A request that takes long to be answered may take long to arrive.
         assert_eq!(kept(&["timeout=5"], 3), Some(2));
         assert_eq!(kept(&["timeout=5"], 9), Some(0));

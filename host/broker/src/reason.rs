@@ -242,6 +242,7 @@ mod tests {
                 | Reason::HeaderMalformed
                 | Reason::HeaderForbidden
                 | Reason::CredentialPlaceTaken
+                | Reason::TokenInBody
                 | Reason::UndeclaredHost
                 | Reason::HostMetadata
                 | Reason::UndeclaredSlot

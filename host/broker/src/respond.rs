@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use keyway_core::exchange::Response;
 
 use crate::config::Limits;
@@ -59,6 +61,13 @@ pub(crate) async fn respond(
     let masked = clean.is_some() || !echoes.is_empty();
     let body = clean.unwrap_or(body);
     Ok((Response { status: raw.status.as_u16(), headers, body }, masked))
+}
+
+/// A response to the host itself, as far as it came: with what a connector would not see, too.
+pub(crate) fn as_it_came(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Response {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value)));
+    Response { status: status.as_u16(), headers: headers.collect(), body }
 }
 
 /// The headers of a response that goes on undecoded: all but what carries a credential or is for one hop.

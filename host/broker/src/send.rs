@@ -54,6 +54,15 @@ struct Interim {
     waiting: AtomicWaker,
 }
 
+/// A body, as far as it was read.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    /// Most bodies are one piece, which is handed on as it is.
+    first: Bytes,
+    /// All of it, once there is more than one.
+    rest: BytesMut,
+}
+
 const ENDLESS: &str = "upstream sends interim responses without end";
 
 // === impl Interim ===
@@ -67,6 +76,35 @@ impl Interim {
             if self.seen.load(Ordering::Relaxed) > max { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+    }
+}
+
+// === impl Gathered ===
+
+impl Gathered {
+    pub(crate) fn len(&self) -> usize {
+        self.first.len() + self.rest.len()
+    }
+
+    /// One more piece, after which so many bytes are expected.
+    fn push(&mut self, data: Bytes, expected: usize) {
+        if self.len() == 0 {
+            self.first = data;
+            return;
+        }
+        if self.rest.is_empty() {
+            self.rest.reserve(self.first.len() + data.len() + expected);
+            self.rest.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.rest.extend_from_slice(&data);
+    }
+
+    /// All of it, which stays here as well.
+    pub(crate) fn bytes(&mut self) -> Bytes {
+        if !self.rest.is_empty() {
+            self.first = self.rest.split().freeze();
+        }
+        self.first.clone()
     }
 }
 
@@ -186,37 +224,36 @@ fn check_status(status: StatusCode) -> Result<(), Stop> {
     }
 }
 
-/// Reads a body to its end. Trailers are dropped: nothing that a connector needs stands in them.
-pub(crate) async fn read(
-    connection: &mut Connection,
-    mut body: Incoming,
-    limits: &Limits,
-) -> Result<Bytes, Stop> {
+/// Refuses a body that says at once that it is too long to be read.
+pub(crate) fn check_length(body: &Incoming, limits: &Limits) -> Result<(), Stop> {
     let max = limits.response_body_bytes_max;
-    let too_large =
-        || Stop::new(Reason::ResponseBodyTooLarge, format!("upstream's body is over {max} bytes"));
-    if body.size_hint().lower() > max as u64 {
-        return Err(too_large());
+    if body.size_hint().lower() > max as u64 { Err(too_large(max)) } else { Ok(()) }
+}
+
+/// Reads a body to its end. Trailers are dropped: nothing that a connector needs stands in them. What is gathered stays
+/// there also where this fails, or is not waited for.
+pub(crate) async fn gather(
+    connection: &mut Connection,
+    body: &mut Incoming,
+    limits: &Limits,
+    gathered: &mut Gathered,
+) -> Result<(), Stop> {
+    let max = limits.response_body_bytes_max;
+    while let Some(mut data) = piece(connection, body, limits).await? {
+        let room = max - gathered.len();
+        let over = data.len() > room;
+        data.truncate(room);
+        let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+        gathered.push(data, expected.min(max));
+        if over {
+            return Err(too_large(max));
+        }
     }
-    // Most bodies are one frame, which is handed on as it is.
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    while let Some(data) = piece(connection, &mut body, limits).await? {
-        if first.len() + rest.len() + data.len() > max {
-            return Err(too_large());
-        }
-        if first.is_empty() && rest.is_empty() {
-            first = data;
-            continue;
-        }
-        if rest.is_empty() {
-            let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(max);
-            rest.reserve(first.len() + data.len() + expected);
-            rest.extend_from_slice(&std::mem::take(&mut first));
-        }
-        rest.extend_from_slice(&data);
-    }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(())
+}
+
+fn too_large(max: usize) -> Stop {
+    Stop::new(Reason::ResponseBodyTooLarge, format!("upstream's body is over {max} bytes"))
 }
 
 /// The next piece of a body; none at its end.

@@ -13,10 +13,9 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Version};
 use hyper::body::Incoming;
-use keyway_core::call::Failure;
-use keyway_core::exchange::{HostRequest, Response};
+use keyway_core::exchange::{HostRequest, Response, Unfinished};
 use keyway_core::ids::Installation;
 use keyway_core::ports::{Clock, EgressPolicy, ExchangeLog, Outbound};
 use keyway_core::{Code, Descriptor, Fault};
@@ -26,6 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::broker::late;
 use crate::classify::ApprovedTarget;
 use crate::config::{Config, Limits};
+use crate::decode;
 use crate::dial::{self, Connection};
 use crate::inject::{self, Injection};
 use crate::keep_alive;
@@ -41,7 +41,7 @@ use crate::request::Parts;
 use crate::resolve::{self, Resolve};
 use crate::respond;
 use crate::scrub::Scrubber;
-use crate::send::{self, Raw, Unanswered};
+use crate::send::{self, Gathered, Raw, Unanswered};
 use crate::target::Target;
 
 /// The wire. Clones are the same.
@@ -72,6 +72,14 @@ pub(crate) struct Opened {
     pub(crate) first_byte: Duration,
     /// When the head was there.
     pub(crate) answered: Instant,
+}
+
+/// How far a response to the host itself has come. It outlives the exchange that it is of.
+#[derive(Default)]
+struct Begun {
+    /// Of a success.
+    head: Option<(StatusCode, HeaderMap)>,
+    body: Gathered,
 }
 
 /// Time that a kept connection has to take a request. It is ready at once unless the upstream answered a
@@ -140,18 +148,38 @@ impl EgressPolicy for Wire {
 
 #[async_trait]
 impl Outbound for Wire {
-    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Unfinished> {
         let mut sketch = Sketch::of_host(&self.0, &request);
         let mut progress = Progress::within(request.timeout);
+        let mut begun = Begun::default();
         let carried = {
             let until = progress.until;
-            let carried = pin!(self.0.fetch(request, &mut sketch, &mut progress));
+            let carried = pin!(self.0.fetch(request, &mut sketch, &mut progress, &mut begun));
             timeout_at(until, carried).await
         };
+        sketch.received(begun.body.len() as u64);
         let result = carried.unwrap_or_else(|_| Err(late(&progress)));
         let stopped = result.as_ref().err().map(|stop| stop.reason.as_str());
         sketch.end(stopped);
-        result.map_err(|stop| stop.failure(progress.sent))
+        match result {
+            Ok(response) => Ok(response),
+            Err(stop) => Err(Unfinished {
+                failure: stop.failure(progress.sent),
+                partial: begun.salvage().await,
+            }),
+        }
+    }
+}
+
+// === impl Begun ===
+
+impl Begun {
+    /// What there is of a success.
+    async fn salvage(mut self) -> Option<Response> {
+        let (status, headers) = self.head?;
+        let body = decode::salvage(&headers, self.body.bytes()).await;
+        drop(self.body);
+        Some(respond::as_it_came(status, &headers, body))
     }
 }
 
@@ -169,6 +197,7 @@ impl Inner {
         request: HostRequest,
         sketch: &mut Sketch,
         progress: &mut Progress,
+        begun: &mut Begun,
     ) -> Result<Response, Stop> {
         let policy = self.policy();
         let limits = &policy.limits;
@@ -181,8 +210,11 @@ impl Inner {
         let (injection, scrubber) = placed.unwrap_or_default();
         let parts_of = (&parts, injection.as_ref());
         let opened = self.open(&policy, None, &target, parts_of, &mut payload, progress).await?;
-        let raw = self.finish(opened, limits).await?;
-        sketch.answered(&raw, &scrubber);
+        let Opened { status, connected, first_byte, .. } = opened;
+        sketch.head(status, &opened.headers, (connected, first_byte), &scrubber);
+        begun.head = status.is_success().then(|| (status, opened.headers.clone()));
+        // A body of any length is begun: what a server has issued stands at its beginning.
+        let raw = self.gather(opened, limits, &mut begun.body).await?;
         // A token endpoint's answer is made of secrets, which have to arrive as they are.
         let none = Scrubber::default();
         let answer = respond::respond(raw, &parts.method, (&none, &none), limits).await?;
@@ -191,18 +223,31 @@ impl Inner {
 
     /// Reads a body to its end and keeps the connection.
     pub(crate) async fn finish(&self, opened: Opened, limits: &Limits) -> Result<Raw, Stop> {
+        send::check_length(&opened.body, limits)?;
+        self.gather(opened, limits, &mut Gathered::default()).await
+    }
+
+    /// The same, for a body of which also a part is of use.
+    async fn gather(
+        &self,
+        opened: Opened,
+        limits: &Limits,
+        gathered: &mut Gathered,
+    ) -> Result<Raw, Stop> {
         let Opened {
             status,
             headers,
-            body,
+            mut body,
             mut connection,
             key,
             connected,
             first_byte,
             answered: _,
         } = opened;
-        let body = send::read(&mut connection, body, limits).await?;
+        send::gather(&mut connection, &mut body, limits, gathered).await?;
+        drop(body);
         self.pool.put(key, connection, limits);
+        let body = gathered.bytes();
         Ok(Raw { status, headers, body, connected, first_byte })
     }
 
@@ -240,7 +285,10 @@ impl Inner {
                     let answered = Instant::now();
                     let (head, body) = response.into_parts();
                     let took = answered - sending;
-                    connection.promised(keep_alive::read(&head.headers, answered, took));
+                    connection.promised(match head.version {
+                        Version::HTTP_2 => keep_alive::heard(answered, took),
+                        _ => keep_alive::read(&head.headers, answered, took),
+                    });
                     return Ok(Opened {
                         status: head.status,
                         headers: head.headers,

@@ -4,6 +4,7 @@
 //! What a guest wrote is only data here; the broker parses it, decides, and builds the real request
 //! itself.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use secrecy::SecretString;
 use time::OffsetDateTime;
 
+use crate::call::Failure;
 use crate::credential::Credential;
 use crate::descriptor::{Descriptor, HostPattern, SlotSpec};
 use crate::ids::{CallId, Environment, Installation, Slot, User};
@@ -149,6 +151,34 @@ pub struct HostRequest {
     pub credential: Option<(SlotSpec, Credential)>,
     /// For the whole exchange.
     pub timeout: Duration,
+}
+
+/// Why the host has no whole answer to a request of its own.
+#[derive(Clone)]
+pub struct Unfinished {
+    /// What went wrong.
+    pub failure: Failure,
+    /// What came of an answer that began as a success and broke off. It is apart from an answer, so that nobody takes
+    /// it for one by accident; but what a server has issued stands nowhere else.
+    pub partial: Option<Response>,
+}
+
+impl fmt::Debug for Unfinished {
+    /// Without the bytes that came: there may be tokens in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let partial = self.partial.as_ref().map(|partial| partial.status);
+        f.debug_struct("Unfinished")
+            .field("failure", &self.failure)
+            .field("partial", &partial)
+            .finish()
+    }
+}
+
+impl From<Failure> for Unfinished {
+    /// Nothing came.
+    fn from(failure: Failure) -> Self {
+        Self { failure, partial: None }
+    }
 }
 
 /// One exchange that the broker carried, or refused to carry, as the log keeps it. Redacted: no credential

@@ -21,7 +21,9 @@ use crate::call::{Failure, Json, Operation, Output};
 use crate::credential::Opened;
 use crate::descriptor::{Descriptor, SlotSpec};
 use crate::digest::Digest;
-use crate::exchange::{Exchange, HostRequest, Origin, Pace, Relay, Relayed, Request, Response};
+use crate::exchange::{
+    Exchange, HostRequest, Origin, Pace, Relay, Relayed, Request, Response, Unfinished,
+};
 use crate::fault::Fault;
 use crate::ids::{CallId, ConnectionRef, Environment, Installation, Slot, Tenant, User};
 use crate::quota::{Quota, Standing};
@@ -161,7 +163,7 @@ pub trait Proxy: Send + Sync {
 #[async_trait]
 pub trait Outbound: Send + Sync {
     /// Carries one exchange. Nothing is added to the request and nothing taken from the response.
-    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure>;
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Unfinished>;
 }
 
 /// Who keeps to the rate limits of providers.

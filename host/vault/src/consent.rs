@@ -303,7 +303,6 @@ impl Vault {
             Refused::Busy(_, problem)
             | Refused::Plain(_, problem)
             | Refused::Unsent(problem)
-            | Refused::Unclear(problem)
             | Refused::Broken(problem, _)
             | Refused::Ambiguous(problem) => Fault::new(Code::TokenEndpointFailed, problem),
         })

@@ -400,11 +400,9 @@ impl Vault {
             credential: Some((spec.clone(), credential)),
             timeout: PROBE_TIME,
         };
-        let response = self.shared.outbound.fetch(request).await.map_err(|failure| {
-            Fault::new(
-                Code::ProbeFailed,
-                format!("{of}: the provider was not reached: {}", failure.message),
-            )
+        let response = self.shared.outbound.fetch(request).await.map_err(|unfinished| {
+            let problem = unfinished.failure.message;
+            Fault::new(Code::ProbeFailed, format!("{of}: the provider was not reached: {problem}"))
         })?;
         self.compare_clocks(self.shared.clock.now(), skew::date(&response));
         if !(200..300).contains(&response.status) {
@@ -620,8 +618,7 @@ mod tests {
 
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
-    use keyway_core::call::Failure;
-    use keyway_core::exchange::Response;
+    use keyway_core::exchange::{Response, Unfinished};
     use keyway_core::ids::Installation;
     use keyway_core::ports::{Clock, Outbound};
     use keyway_store::Store;
@@ -640,7 +637,7 @@ mod tests {
 
     #[async_trait]
     impl Outbound for Fixed {
-        async fn fetch(&self, _: HostRequest) -> Result<Response, Failure> {
+        async fn fetch(&self, _: HostRequest) -> Result<Response, Unfinished> {
             panic!("nothing is asked for tokens that are there")
         }
     }

@@ -89,10 +89,9 @@ impl Vault {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
-    use keyway_core::call::Failure;
     use keyway_core::credential::Credential;
     use keyway_core::descriptor::{Oauth, Scheme, SlotSpec};
-    use keyway_core::exchange::{HostRequest, Response};
+    use keyway_core::exchange::{HostRequest, Response, Unfinished};
     use keyway_core::ids::{Actor, Installation};
     use keyway_core::ports::{Credentials as _, Outbound};
     use keyway_store::Store;
@@ -110,7 +109,7 @@ mod tests {
 
     #[async_trait]
     impl Outbound for NoWay {
-        async fn fetch(&self, _: HostRequest) -> Result<Response, Failure> {
+        async fn fetch(&self, _: HostRequest) -> Result<Response, Unfinished> {
             panic!("nothing is sent to change over")
         }
     }

@@ -5,6 +5,7 @@
 //! in `tests/it/connect.rs`.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use keyway_core::Fault;
 use keyway_core::call::Failure;
 use keyway_core::descriptor::SlotSpec;
-use keyway_core::exchange::{HostRequest, Response};
+use keyway_core::exchange::{HostRequest, Response, Unfinished};
 use keyway_core::ids::{Actor, ConnectionRef, Installation};
 use keyway_core::ports::{Clock, Outbound};
 use keyway_store::Store;
@@ -44,6 +45,8 @@ struct Server {
     besides: Mutex<Value>,
     /// What it answers instead, letter by letter.
     instead: Mutex<Option<&'static str>>,
+    /// Whether the connection breaks behind that.
+    breaks: AtomicBool,
     /// What it was asked to revoke.
     revoked: Mutex<Vec<String>>,
     /// What the probe is answered, where there is one.
@@ -84,7 +87,7 @@ impl Clock for Hands {
 
 #[async_trait]
 impl Outbound for Server {
-    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Unfinished> {
         *self.asked_at.lock().expect("not poisoned") = request.url.clone();
         let (status, body) = match request.purpose {
             "probe" => self.probe.lock().expect("not poisoned").clone(),
@@ -100,7 +103,13 @@ impl Outbound for Server {
         let instead =
             self.instead.lock().expect("not poisoned").filter(|_| request.purpose == "token");
         let body = instead.map_or_else(|| body.to_string(), str::to_owned);
-        Ok(Response { status, headers: vec![], body: body.into() })
+        let response = Response { status, headers: vec![], body: body.into() };
+        if request.purpose == "token" && self.breaks.load(Ordering::SeqCst) {
+            let mut failure = Failure::denied("connection-lost", "the connection ended");
+            failure.request_sent = true;
+            return Err(Unfinished { failure, partial: Some(response) });
+        }
+        Ok(response)
     }
 }
 
@@ -615,6 +624,30 @@ async fn tokens_of_an_answer_that_broke_off_are_revoked() {
     *world.server.instead.lock().expect("not poisoned") = Some(odd);
     assert_eq!(world.connect("four").await, Ok(1));
     assert_eq!(world.revoked().len(), 3);
+}
+
+/// A server that goes away in the middle of its yes: what it had issued by then is ended.
+#[tokio::test]
+async fn a_yes_that_broke_off_on_its_way_leaves_no_tokens_behind() {
+    let world = World::new().await;
+    world.server.breaks.store(true, Ordering::SeqCst);
+    for (answer, revoked) in [
+        (r#"{"access_token":"a-1","token_type":"be"#, Some("a-1")),
+        (r#"{"access_token":"a-2","refresh_token":"r-2""#, Some("r-2")),
+        (r#"{"access_token":"a-3","refresh_token":"r-3","expires_in":3600}"#, Some("r-3")),
+        ("access_token=a-4&expires_i", Some("a-4")),
+        ("access_token=a-5&refresh_token=r-5&expires_in=36", Some("r-5")),
+        // It may be whole, and revoking what is none hurts nobody.
+        ("access_token=a-6", Some("a-6")),
+        (r#"{"access_token":"a-"#, None),
+        ("", None),
+    ] {
+        let before = world.revoked().len();
+        *world.server.instead.lock().expect("not poisoned") = Some(answer);
+        assert_eq!(world.connect(answer).await, Err("token-endpoint-failed"), "{answer}");
+        let ended = world.revoked()[before..].to_vec();
+        assert_eq!(ended.iter().map(String::as_str).collect::<Vec<_>>(), Vec::from_iter(revoked));
+    }
 }
 
 /// C44: the answer names the place that every request's token would go to.

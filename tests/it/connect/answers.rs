@@ -10,7 +10,7 @@ use super::{CLIENT, CLIENT_SECRET, OAUTH, World, register, text};
 use crate::setup::path;
 use crate::upstream::Plain;
 
-const COMPLETE: &str = "/v1/environments/dev/connect-sessions/complete";
+pub(super) const COMPLETE: &str = "/v1/environments/dev/connect-sessions/complete";
 
 /// Begins a headless session, and gives what it was answered with.
 async fn headless(world: &mut World, redirect_uri: &str) -> Value {

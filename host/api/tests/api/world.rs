@@ -13,9 +13,9 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use keyway_api::{Api, Config, Deps, Health, Limits, Metrics, Readiness, Reads};
 use keyway_artifacts::Artifacts;
-use keyway_core::call::{Failure, Operation, Output, Page, Record};
+use keyway_core::call::{Operation, Output, Page, Record};
 use keyway_core::credential::Credential;
-use keyway_core::exchange::{HostRequest, Response};
+use keyway_core::exchange::{HostRequest, Response, Unfinished};
 use keyway_core::ids::{CallId, Connector, Environment, Installation};
 use keyway_core::ports::{
     self, Admission, Admitted, Answer, Call, Clock, Dispatch, EgressPolicy, Ended, Loader,
@@ -466,7 +466,7 @@ impl Dispatch for FakeDispatch {
 
 #[async_trait]
 impl Outbound for FakeOutbound {
-    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Unfinished> {
         let seen = format!("{} {}", request.purpose, request.url);
         self.seen.lock().unwrap().push(seen);
         drop(self.gate.lock().await);

@@ -37,7 +37,7 @@ async fn answering(
 }
 
 /// The script begins when the client's preface is read, because that ends like the head of an HTTP/1 request.
-async fn speaking(steps: Vec<Step>) -> (Upstream, Bench) {
+pub(crate) async fn speaking(steps: Vec<Step>) -> (Upstream, Bench) {
     let identity = identity("api.example.com", &[b"h2"], 4000);
     let upstream = serve_script(&identity, move |_, _| {
         // Time for the client's first stream to be there.
@@ -204,6 +204,40 @@ async fn goaway_lets_what_is_under_way_end_and_sends_the_next_elsewhere() {
         assert_eq!(&response.body[..], b"first half, second half");
         assert_eq!(upstream.connections(), connections);
     }
+}
+
+/// Not every server says that a connection is over before it ends it. What must not be repeated takes one over which
+/// something has just come, or is under way; what may be repeated takes any.
+#[tokio::test]
+async fn a_write_takes_no_connection_that_was_quiet() {
+    let quiet = || tokio::time::sleep(Duration::from_millis(1_050));
+    let identity = h2();
+    let upstream = answering(&identity, |_, stream| match stream {
+        // Never finished.
+        5 => head(stream, 0, &[]),
+        _ => answer(stream, b"fine"),
+    })
+    .await;
+    let bench = upstream.bench(&identity, "");
+    bench.send(get("/")).await.unwrap();
+    bench.send(post("/", "x")).await.unwrap();
+    assert_eq!(upstream.connections(), 1, "it has just answered");
+    quiet().await;
+    bench.send(post("/", "x")).await.unwrap();
+    assert_eq!(upstream.connections(), 2, "nobody knows whether it is still there");
+    quiet().await;
+    bench.send(get("/")).await.unwrap();
+    assert_eq!(upstream.connections(), 2);
+    let under_way = bench.send(get("/"));
+    let next = async {
+        quiet().await;
+        bench.send(post("/", "x")).await.unwrap();
+    };
+    tokio::select! {
+        _ = under_way => panic!("it is not answered"),
+        () = next => {}
+    }
+    assert_eq!(upstream.connections(), 2, "the server answers over it");
 }
 
 /// A connection that ends names the last request that it looked at: a later one has had no effect, whatever it does.

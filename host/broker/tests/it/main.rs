@@ -6,6 +6,7 @@
 
 mod ahead;
 mod base_urls;
+mod broken_off;
 mod deny;
 mod frames;
 mod framing;

@@ -129,6 +129,15 @@ async fn what_must_not_be_repeated_takes_no_connection_that_may_be_over() {
         ("keep-alive: timeout=60, max=0\r\n", 5),
         ("", 5),
         ("keep-alive: timeout=60\r\n", 1),
+        ("keep-alive: timeout = 1\r\n", 5),
+        ("keep-alive: \"timeout\"=60\r\n", 5),
+        ("keep-alive: timeout=60\r\nKeep-Alive: TIMEOUT=1\r\n", 5),
+        ("keep-alive: max=100; timeout=1\r\n", 5),
+        ("keep-alive: max=100, Timeout=\"60\"\r\n", 1),
+        // Whatever else is promised.
+        ("Connection: CLOSE\r\nkeep-alive: timeout=60\r\n", 5),
+        ("connection: Keep-Alive, Close\r\nkeep-alive: timeout=60\r\n", 5),
+        ("connection: keep-alive\r\nconnection: close\r\nkeep-alive: timeout=60\r\n", 5),
     ] {
         let (upstream, bench) = announcing(announced).await;
         for _ in 0..5 {
@@ -211,7 +220,7 @@ async fn what_presents_a_token_goes_over_a_fresh_connection() {
         assert_eq!(upstream.connections(), connections);
     }
     // So does all else that must not be repeated, and what is lost then is not sent again.
-    assert!(ask("revoke").await.unwrap_err().request_sent);
+    assert!(ask("revoke").await.unwrap_err().failure.request_sent);
     assert_eq!((upstream.connections(), upstream.requests().len()), (4, 4));
     assert_eq!(ask("token").await.unwrap(), 200);
 }

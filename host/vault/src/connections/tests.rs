@@ -1,7 +1,6 @@
 //! Secrets that are set by hand: handed out, kept open, replaced, removed, and refused.
 
-use keyway_core::call::Failure;
-use keyway_core::exchange::{HostRequest, Response};
+use keyway_core::exchange::{HostRequest, Response, Unfinished};
 use secrecy::ExposeSecret as _;
 
 use super::*;
@@ -21,7 +20,7 @@ struct NoWay;
 
 #[async_trait]
 impl Outbound for NoWay {
-    async fn fetch(&self, _: HostRequest) -> Result<Response, Failure> {
+    async fn fetch(&self, _: HostRequest) -> Result<Response, Unfinished> {
         panic!("nothing is sent for a secret that was set by hand")
     }
 }

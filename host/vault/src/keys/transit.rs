@@ -208,7 +208,8 @@ impl Transit {
             credential: None,
             timeout: self.config.timeout,
         };
-        let response = self.outbound.fetch(request).await.map_err(unsent)?;
+        let response =
+            self.outbound.fetch(request).await.map_err(|unfinished| unsent(unfinished.failure))?;
         if (200..300).contains(&response.status) { Ok(response) } else { Err(refusal(&response)) }
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use keyway_core::descriptor::{ClientAuth, Grant, HostPattern, Oauth, TokenFormat};
-use keyway_core::exchange::{HostRequest, Response};
+use keyway_core::exchange::{HostRequest, Response, Unfinished};
 use keyway_core::ids::{Environment, User};
 use keyway_core::ports::Outbound;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -69,7 +69,8 @@ pub(crate) struct Issued {
 pub(crate) struct Leftover {
     pub(crate) access: Option<SecretString>,
     pub(crate) refresh: Option<SecretString>,
-    /// Whether it broke off; else it was readable, and the tokens are not where they should be.
+    /// Whether it broke off behind them, and they are where they should be. Others may be of another account or kind, or
+    /// not whole: they are good for being ended.
     pub(crate) cut: bool,
 }
 
@@ -88,8 +89,6 @@ pub(crate) enum Refused {
     Busy(Option<Duration>, String),
     /// Nothing was sent.
     Unsent(String),
-    /// It says no, in words that nobody has a name for, with the status of a yes. It may have been one.
-    Unclear(String),
     /// It says yes, and the rest of it could not be read.
     Broken(String, Leftover),
     /// Sent, and what came of it is not known.
@@ -122,7 +121,16 @@ pub(crate) struct Endpoint<'a> {
 impl Refused {
     /// Whether what was presented may be spent.
     pub(crate) const fn is_lost(&self) -> bool {
-        matches!(self, Self::Unclear(_) | Self::Broken(..) | Self::Ambiguous(_))
+        matches!(self, Self::Broken(..) | Self::Ambiguous(_))
+    }
+
+    /// Whether asking once more could bring what this did not: of a server that has answered, there is no more to be had.
+    pub(crate) const fn is_unanswered(&self) -> bool {
+        match self {
+            Self::Ambiguous(_) => true,
+            Self::Broken(_, leftover) => leftover.access.is_none(),
+            _ => false,
+        }
     }
 
     /// What can be used all the same: an access token, and the refresh token, if it was read as well.
@@ -144,7 +152,7 @@ impl Refused {
 
     /// Whether it is held against what was presented, should it be said for hours.
     pub(crate) const fn is_denial(&self) -> bool {
-        matches!(self, Self::Plain(..) | Self::Unclear(_) | Self::Request(Disliked::Here, _))
+        matches!(self, Self::Plain(..) | Self::Request(Disliked::Here, _))
     }
 }
 
@@ -168,8 +176,12 @@ impl<'a> Endpoint<'a> {
         let refreshed = matches!(ask, Ask::Refresh(_));
         let presented = !matches!(ask, Ask::ClientCredentials { .. });
         let request = self.request("token", &self.oauth.token_url, self.form(ask, scopes));
-        let response = self.send(request).await?;
-        self.read(&response, refreshed).map_err(|refused| match refused {
+        let (response, cut) = self.send(request).await?;
+        let read = match &cut {
+            None => self.read(&response, refreshed),
+            Some(problem) => Err(self.read_part(&response, refreshed, problem)),
+        };
+        read.map_err(|refused| match refused {
             // RFC 8693 section 2.2.2: what is said of a subject token that is not taken.
             Refused::Request(..)
                 if exchanged
@@ -189,7 +201,8 @@ impl<'a> Endpoint<'a> {
         let mut form = Form::default();
         form.add("token", token.expose_secret());
         form.add("token_type_hint", kind);
-        let response = self.send(self.request("revoke", url, form)).await?;
+        // What stands in a success does not count (section 2.2), nor whether it is whole.
+        let (response, _) = self.send(self.request("revoke", url, form)).await?;
         match response.status {
             200..300 => Ok(true),
             _ => Err(problem(self.oauth, &response)),
@@ -295,15 +308,18 @@ impl<'a> Endpoint<'a> {
         }
     }
 
-    async fn send(&self, request: HostRequest) -> Result<Answer, Refused> {
-        self.outbound.fetch(request).await.map(Answer).map_err(|failure| {
-            let problem = failure.message;
-            if failure.request_sent {
-                Refused::Ambiguous(problem)
-            } else {
-                Refused::Unsent(problem)
-            }
-        })
+    /// What was answered; and of a success that broke off, why.
+    async fn send(&self, request: HostRequest) -> Result<(Answer, Option<String>), Refused> {
+        let Unfinished { failure, partial } = match self.outbound.fetch(request).await {
+            Ok(whole) => return Ok((Answer(whole), None)),
+            Err(unfinished) => unfinished,
+        };
+        let problem = failure.message;
+        match partial {
+            Some(partial) => Ok((Answer(partial), Some(problem))),
+            None if failure.request_sent => Err(Refused::Ambiguous(problem)),
+            None => Err(Refused::Unsent(problem)),
+        }
     }
 }
 

@@ -427,7 +427,7 @@ impl Vault {
         let is_lost = |asked: &Result<Issued, Refused>| asked.as_ref().is_err_and(Refused::is_lost);
         let mut lost = is_lost(&asked);
         // A server that has answered says the same again.
-        let unanswered = matches!(asked, Err(Refused::Ambiguous(_)));
+        let unanswered = asked.as_ref().is_err_and(Refused::is_unanswered);
         if unanswered && (harmless || before == Phase::Ready && began.elapsed() < grace(oauth)) {
             asked = self.ask(subject, oauth, client, &record.tokens).await;
         }

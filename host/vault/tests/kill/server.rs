@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keyway_core::call::{Failure, FailureKind};
-use keyway_core::exchange::{HostRequest, Response};
+use keyway_core::exchange::{HostRequest, Response, Unfinished};
 use keyway_core::ports::Outbound;
 use rand::Rng as _;
 use secrecy::ExposeSecret as _;
@@ -172,7 +172,7 @@ fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
 
 #[async_trait]
 impl Outbound for Loopback {
-    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Unfinished> {
         let mut stream = connect(self.0).await.map_err(|error| failed(&error, false))?;
         let body = request.body.as_ref().map_or("", |body| body.expose_secret());
         let head = format!("POST /token HTTP/1.1\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -190,13 +190,14 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     TcpStream::connect(address).await
 }
 
-fn failed(error: &io::Error, request_sent: bool) -> Failure {
-    Failure {
+fn failed(error: &io::Error, request_sent: bool) -> Unfinished {
+    let failure = Failure {
         kind: FailureKind::Transient,
         code: None,
         message: error.to_string(),
         retry_after: None,
         request_sent,
         extra: Vec::new(),
-    }
+    };
+    failure.into()
 }

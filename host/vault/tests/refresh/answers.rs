@@ -36,7 +36,15 @@ async fn an_answer_that_cannot_be_had_or_read_ends_in_uncertain_and_in_no_second
         Answer::Text("{}"),
         Answer::Text(r#"{"access_token":7}"#),
         Answer::Text("{\"access_token\":\"line\\r\\nbreak\"}"),
-        Answer::Text(r#"{"error":"something_of_theirs"}"#),
+        // An error that is none.
+        Answer::Text(r#"{"error":false}"#),
+        Answer::Text(r#"{"error":0,"data":{}}"#),
+        // One beside a token of somebody's.
+        Answer::Text(r#"{"error":"something_of_theirs","data":{"refresh_token":"r"}}"#),
+        Answer::Cut(""),
+        Answer::Cut(r#"{"access_token":"access-acme-"#),
+        Answer::Cut("access_token=access-acme-1"),
+        Answer::Cut(r#"{"refresh_token":"refresh-acme-1","access_tok"#),
         Answer::Text(huge),
     ] {
         let world = World::new().await;
@@ -154,19 +162,31 @@ async fn what_is_left_of_a_yes_is_used() {
     let cut = r#"{"access_token":"access-acme-1","refresh_token":"refre"#;
     let odd =
         r#"{"access_token":"access-acme-1","refresh_token":["refresh-acme-1"],"expires_in":3600}"#;
-    for (answer, phase) in [(whole, "ready"), (cut, "uncertain"), (odd, "uncertain")] {
+    let form = "access_token=access-acme-1&refresh_token=refresh-acme-1&expires_in=36";
+    let short = "access_token=access-acme-1&refresh_token=refresh-acme-1";
+    for (answer, phase) in [
+        (Answer::Text(whole), "ready"),
+        (Answer::Text(cut), "uncertain"),
+        (Answer::Text(odd), "uncertain"),
+        (Answer::Cut(whole), "ready"),
+        (Answer::Cut(cut), "uncertain"),
+        (Answer::Cut(form), "ready"),
+        // Whether the last value is whole, a form does not say.
+        (Answer::Cut(short), "uncertain"),
+    ] {
         let world = World::with(json!({"lifetime": 3600})).await;
-        world.server.script([Answer::Text(answer)]);
+        let what = format!("{answer:?}");
+        world.server.script([answer]);
         expire().await;
-        assert_eq!(world.call().await.unwrap(), "access-acme-1", "{answer}");
-        assert_eq!((world.phase().await, world.server.requests()), (phase, 1), "{answer}");
+        assert_eq!(world.call().await.unwrap(), "access-acme-1", "{what}");
+        assert_eq!((world.phase().await, world.server.requests()), (phase, 1), "{what}");
         expire().await;
         let met = world.call().await.map_err(|fault| fault.code.as_str());
         match phase {
-            "ready" => assert_eq!(met.as_deref(), Ok("access-acme-2"), "{answer}"),
-            _ => assert_eq!(met.as_deref(), Err(&"refresh-uncertain"), "{answer}"),
+            "ready" => assert_eq!(met.as_deref(), Ok("access-acme-2"), "{what}"),
+            _ => assert_eq!(met.as_deref(), Err(&"refresh-uncertain"), "{what}"),
         }
-        assert_eq!(world.server.most_presented(), 1, "{answer}: it is not presented again");
+        assert_eq!(world.server.most_presented(), 1, "{what}: it is not presented again");
     }
 }
 
@@ -369,6 +389,9 @@ async fn a_no_without_a_name_is_believed_after_six_hours() {
         (json!({}), Answer::Error(400, vec![], r#"{"message":"of theirs"}"#)),
         (json!({}), Answer::Error(401, vec![], "")),
         (json!({}), Answer::Error(403, vec![], r#"{"error":"unauthorized_client"}"#)),
+        (json!({}), Answer::Error(200, vec![], r#"{"error":"of_theirs"}"#)),
+        (json!({}), Answer::Error(200, vec![], r#"{"ok":false,"error":{"text":"of theirs"}}"#)),
+        (json!({}), Answer::Error(200, vec![], "error=of_theirs")),
         (json!({"refresh": "keep"}), Answer::Error(200, vec![], r#"{"error":"of_theirs"}"#)),
     ] {
         let world = World::with(facts).await;

@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keyway_core::call::Failure;
 use keyway_core::descriptor::SlotSpec;
-use keyway_core::exchange::{HostRequest, Response};
+use keyway_core::exchange::{HostRequest, Response, Unfinished};
 use keyway_core::ids::ConnectionRef;
 use keyway_core::ports::{Credentials as _, Outbound};
 use keyway_core::{Code, Fault};
@@ -44,7 +43,7 @@ struct Server {
 
 #[async_trait]
 impl Outbound for Server {
-    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Unfinished> {
         let answer =
             |status: u16, body: String| Response { status, headers: vec![], body: body.into() };
         if request.purpose == "probe" {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keyway_core::call::{Failure, FailureKind};
-use keyway_core::exchange::{HostRequest, Response};
+use keyway_core::exchange::{HostRequest, Response, Unfinished};
 use keyway_core::ports::Outbound;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ pub(crate) enum Answer {
     Text(&'static str),
     /// Takes the token; the answer is lost on the way.
     Lost,
+    /// Takes the token; the answer breaks off behind this.
+    Cut(&'static str),
     /// Answers so, and takes nothing.
     Error(u16, Vec<(&'static str, &'static str)>, &'static str),
     /// Is not reached.
@@ -102,11 +104,11 @@ impl Server {
         response(200, &[], "")
     }
 
-    fn answer(&self, body: &str) -> Result<Response, Failure> {
+    fn answer(&self, body: &str) -> Result<Response, Box<Unfinished>> {
         let mut book = self.0.lock().expect("not poisoned");
         let scripted = book.script.pop_front().unwrap_or(Answer::Issue(json!({})));
         if matches!(scripted, Answer::Unsent) {
-            return Err(failure(false));
+            return Err(Box::new(failure(false)));
         }
         book.requests += 1;
         let form: HashMap<_, _> =
@@ -129,7 +131,11 @@ impl Server {
         *live += 1;
         let next = *live;
         match scripted {
-            Answer::Lost => Err(failure(true)),
+            Answer::Lost => Err(Box::new(failure(true))),
+            Answer::Cut(text) => {
+                let partial = Some(response(200, &[], text));
+                Err(Box::new(Unfinished { partial, ..failure(true) }))
+            }
             Answer::Text(text) => Ok(response(200, &[], text)),
             Answer::Issue(over) => {
                 let access = name.replace("refresh", "access");
@@ -154,7 +160,7 @@ impl Server {
 
 #[async_trait]
 impl Outbound for Server {
-    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Unfinished> {
         let body = request.body.expect("a form");
         if request.purpose == "revoke" {
             return Ok(self.revokes(body.expose_secret()));
@@ -162,7 +168,7 @@ impl Outbound for Server {
         let answer = self.answer(body.expose_secret());
         let delay = self.0.lock().expect("not poisoned").delay;
         sleep(delay).await;
-        answer
+        answer.map_err(|unfinished| *unfinished)
     }
 }
 
@@ -172,13 +178,14 @@ fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Response {
     Response { status, headers, body: body.to_owned().into() }
 }
 
-fn failure(request_sent: bool) -> Failure {
-    Failure {
+fn failure(request_sent: bool) -> Unfinished {
+    let failure = Failure {
         kind: FailureKind::Transient,
         code: None,
         message: "the connection broke".to_owned(),
         retry_after: None,
         request_sent,
         extra: Vec::new(),
-    }
+    };
+    failure.into()
 }

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use keyway_core::exchange::Unfinished;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -117,7 +118,7 @@ fn ciphertext(version: usize, sealed: &[u8]) -> Value {
 
 #[async_trait]
 impl Outbound for Engine {
-    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Unfinished> {
         let HostRequest { purpose, method, url, hosts, headers, body, timeout, .. } = request;
         // As a network would: others come to run meanwhile.
         tokio::task::yield_now().await;
@@ -128,7 +129,7 @@ impl Outbound for Engine {
         });
         if !self.up.load(Ordering::SeqCst) || left == Some(0) {
             let failure = Failure::denied("connect", "no answer from kms.example.com");
-            return Err(Failure { kind: FailureKind::Transient, ..failure });
+            return Err(Failure { kind: FailureKind::Transient, ..failure }.into());
         }
         assert!(headers[TOKEN].is_sensitive() && headers[REQUEST] == "true", "{headers:?}");
         let path = url.strip_prefix("https://kms.example.com:8200/v1/transit/").unwrap();

@@ -22,6 +22,9 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// Members within members. The deepest that a provider is known to wrap tokens in is three.
 const DEPTH_MAX: usize = 16;
 
+/// Characters of the longest escape in a JSON string, a pair of surrogates, and one for the place before it.
+const ESCAPE_CHARS_MAX: usize = 13;
+
 /// A response whose body is wiped.
 pub(super) struct Answer(pub(super) Response);
 
@@ -57,7 +60,7 @@ impl Answer {
         rest.unwrap_or(text)
     }
 
-    fn is_labelled_form(&self) -> bool {
+    pub(super) fn is_labelled_form(&self) -> bool {
         let labels = self.headers.iter().filter(|(name, _)| name == "content-type");
         // RFC 9110 section 8.3.1: in any letters, and parameters behind it.
         let kinds = labels.map(|(_, value)| value.split(';').next().unwrap_or_default().trim());
@@ -91,6 +94,57 @@ fn wiped(body: Bytes) -> Option<BytesMut> {
     Some(body)
 }
 
+/// A JSON text that broke off, ended behind its last whole value. None if there is no such value.
+fn ended(text: &str) -> Option<Zeroizing<String>> {
+    let mut open = Vec::new();
+    // Where a value ended last, and within how many others. Since then others can only have begun.
+    let mut whole = None;
+    let (mut quoted, mut escaped, mut before) = (false, false, 0);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if std::mem::take(&mut escaped) => {}
+            b'\\' => escaped = quoted,
+            b'"' => {
+                quoted = !quoted;
+                // What stands behind anything else may be a name.
+                if !quoted && before == b':' {
+                    whole = Some((at + 1, open.len()));
+                }
+            }
+            _ if quoted || byte.is_ascii_whitespace() => continue,
+            b'{' => open.push(b'}'),
+            b'[' => open.push(b']'),
+            b'}' | b']' => {
+                open.pop().filter(|end| *end == byte)?;
+                whole = Some((at + 1, open.len()));
+                if open.is_empty() {
+                    break;
+                }
+            }
+            b',' => whole = Some((at, open.len())),
+            _ => {}
+        }
+        if !quoted {
+            before = byte;
+        }
+    }
+    let (end, depth) = whole?;
+    let mut ended = Zeroizing::new(String::with_capacity(end + depth));
+    ended.push_str(&text[..end]);
+    ended.extend(open[..depth].iter().rev().map(|end| char::from(*end)));
+    Some(ended)
+}
+
+/// A JSON string that broke off, as far as it is whole.
+fn unquoted(text: &str) -> Option<Zeroizing<String>> {
+    let read = |text: &str| {
+        let text = Zeroizing::new(format!("{text}\""));
+        serde_json::from_str(&text).ok().map(Zeroizing::new)
+    };
+    let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]).rev();
+    ends.take(ESCAPE_CHARS_MAX).find_map(|end| read(&text[..end]))
+}
+
 // === impl Fields ===
 
 impl Fields {
@@ -105,8 +159,22 @@ impl Fields {
         }
     }
 
+    /// Of what broke off, as JSON or as a form: the members that are whole.
+    pub(super) fn of_beginning(text: &str, labelled: bool) -> Option<Self> {
+        let text = text.trim_start();
+        if text.starts_with('{') {
+            return Self::of_json(&ended(text)?, false);
+        }
+        if text.starts_with('"') {
+            return Self::of_json(&ended(&unquoted(text)?)?, false);
+        }
+        // Whether the last value is whole, a form does not say.
+        let (whole, _) = text.rsplit_once('&')?;
+        Self::of_form(whole, labelled)
+    }
+
     /// Of a form. Any text is one to a parser, so without its label only one that has a field of a token's answer.
-    fn of_form(text: &str, labelled: bool) -> Option<Self> {
+    pub(super) fn of_form(text: &str, labelled: bool) -> Option<Self> {
         let text = text.trim();
         if text.starts_with(['<', '{', '[', '"']) || !text.contains('=') {
             return None;

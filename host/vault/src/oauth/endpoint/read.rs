@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use keyway_core::descriptor::{Oauth, split_scopes};
+use keyway_core::descriptor::{self, Oauth, split_scopes};
 use secrecy::SecretString;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -23,11 +23,14 @@ const LIFETIME_MAX_SECONDS: u64 = 10 * 365 * 24 * 60 * 60;
 /// The first number that is no count of seconds from then on but a time, in milliseconds since 1970: that of 2001.
 const UNIX_MILLISECONDS_MIN: f64 = 1e12;
 
-/// Where the standard's answer has what is in it (RFC 6749 section 5.1).
-const ACCESS: &str = "/access_token";
-const REFRESH: &str = "/refresh_token";
+/// Something that an answer has in it: where the release says that it is, and where the standard has it (RFC 6749 section
+/// 5.1).
+type Place = (fn(&descriptor::Places) -> &Option<String>, &'static str);
+
+const ACCESS: Place = (|said| &said.access_token, "/access_token");
+const REFRESH: Place = (|said| &said.refresh_token, "/refresh_token");
+const SCOPE: Place = (|said| &said.scope, "/scope");
 const EXPIRES: &str = "/expires_in";
-const SCOPE: &str = "/scope";
 
 /// Where an answer has what is in it: first where the release says.
 struct Places<'a> {
@@ -47,22 +50,30 @@ impl Endpoint<'_> {
             return Err(problem(oauth, response));
         }
         let places = Places { oauth, either: refreshed };
-        let broken = |what: &str| {
-            let problem = format!("the token endpoint's answer {what}");
-            match places.leftover(response) {
-                Some(leftover) => Refused::Broken(problem, leftover),
-                None => Refused::Ambiguous(problem),
-            }
+        let broken = |what: &str, fields: Option<&Fields>| {
+            places.broken(format!("the token endpoint's answer {what}"), response, fields)
         };
         let Some(fields) = response.fields() else {
-            return Err(broken("is neither JSON nor a form"));
+            return Err(broken("is neither JSON nor a form", None));
         };
-        let Some(access) = places.find(&fields, |oauth| &oauth.answer.access_token, ACCESS) else {
-            return Err(without(oauth, response, &fields)
-                .unwrap_or_else(|| broken("has no `access_token`")));
+        let Some(access) = places.find(&fields, ACCESS) else {
+            return Err(match named(&fields, &oauth.errors) {
+                // Some report errors with a success's status. One that has a name is an answer: nothing was spent.
+                Some(named) => refused(named, retry_after(response)),
+                None => match broken("has no `access_token`", Some(&fields)) {
+                    // Likewise, in words that nobody has a name for: no token is in it, so none was issued.
+                    Refused::Ambiguous(_) if says_error(&fields) => {
+                        let problem =
+                            "the token endpoint's answer is an error that nobody has a name for";
+                        Refused::Plain(retry_after(response), problem.to_owned())
+                    }
+                    broken => broken,
+                },
+            });
         };
-        let access = token(access).ok_or_else(|| broken("has no usable `access_token`"))?;
-        let refresh = places.find(&fields, |oauth| &oauth.answer.refresh_token, REFRESH);
+        let unusable = || broken("has no usable `access_token`", Some(&fields));
+        let access = token(access).ok_or_else(unusable)?;
+        let refresh = places.find(&fields, REFRESH);
         let usable = refresh.and_then(token);
         let date = skew::date(response);
         let pointed = |pointer: Option<&str>| {
@@ -73,23 +84,30 @@ impl Endpoint<'_> {
             doubtful: refresh.is_some() && usable.is_none(),
             refresh: usable,
             lifetime: places.lifetime(&fields, date.unwrap_or(self.now)).or(stated(oauth)),
-            scopes: scopes(places.find(&fields, |oauth| &oauth.answer.scope, SCOPE), oauth),
+            scopes: scopes(places.find(&fields, SCOPE), oauth),
             base_url: pointed(oauth.base_url.as_deref()),
             account: pointed(oauth.account.as_deref()),
             date,
         })
     }
+
+    /// What is left of a yes that broke off on its way, for this reason.
+    pub(super) fn read_part(&self, partial: &Answer, refreshed: bool, problem: &str) -> Refused {
+        let places = Places { oauth: self.oauth, either: refreshed };
+        let problem = format!("the token endpoint's answer broke off: {problem}");
+        places.broken(problem, partial, None)
+    }
 }
 
-/// What an answer means that has no token, if it says something. Some providers report errors with a success's status; one
-/// that has a name is an answer: nothing was spent.
-fn without(oauth: &Oauth, response: &Answer, fields: &Fields) -> Option<Refused> {
-    if let Some(named) = named(fields, &oauth.errors) {
-        return Some(refused(named, retry_after(response)));
+/// Whether an answer says that it is an error.
+fn says_error(fields: &Fields) -> bool {
+    match fields.get("error") {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Text(text)) => !text.trim().is_empty(),
+        Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+        Some(Value::List(items)) => !items.is_empty(),
+        Some(Value::Bool(true) | Value::Fields(_) | Value::Other) => true,
     }
-    let problem = "the token endpoint's answer is an error that nobody has a name for";
-    let error = fields.get("error").filter(|error| !is_empty(error));
-    error.map(|_| Refused::Unclear(problem.to_owned()))
 }
 
 /// How long a token lives where the answer does not say.
@@ -101,14 +119,9 @@ pub(super) fn stated(oauth: &Oauth) -> Option<Duration> {
 
 impl Places<'_> {
     /// A member that is there, and not empty.
-    fn find<'f>(
-        &self,
-        fields: &'f Fields,
-        said: impl Fn(&Oauth) -> &Option<String>,
-        standard: &str,
-    ) -> Option<&'f Value> {
+    fn find<'f>(&self, fields: &'f Fields, (said, standard): Place) -> Option<&'f Value> {
         let at = |place: &str| fields.pointer(place).filter(|value| !is_empty(value));
-        match said(self.oauth) {
+        match said(&self.oauth.answer) {
             Some(place) if self.either => at(place).or_else(|| at(standard)),
             Some(place) => at(place),
             None => at(standard),
@@ -125,20 +138,47 @@ impl Places<'_> {
         }
     }
 
-    /// Tokens in the text of an answer that is whole in no form, such as one that broke off.
-    fn leftover(&self, response: &Answer) -> Option<Leftover> {
+    /// A yes that has no access token where it should be, and the tokens that it has all the same. `fields` are its members,
+    /// if it is whole.
+    fn broken(&self, problem: String, response: &Answer, fields: Option<&Fields>) -> Refused {
         let text = response.text();
-        let fields = response.fields();
-        let find = |said: &Option<String>, standard: &str| {
-            let place = said.as_deref().unwrap_or(standard);
-            let name = place.rsplit('/').next()?;
-            let read = fields.as_ref().and_then(|fields| token(fields.pointer(place)?));
-            read.or_else(|| quoted(&text, name))
+        let begun = match fields {
+            Some(_) => None,
+            None => Fields::of_beginning(&text, response.is_labelled_form()),
         };
-        let access = find(&self.oauth.answer.access_token, ACCESS);
-        let refresh = find(&self.oauth.answer.refresh_token, REFRESH);
-        let cut = fields.is_none();
-        (access.is_some() || refresh.is_some()).then_some(Leftover { access, refresh, cut })
+        let leftover = begun
+            .as_ref()
+            .and_then(|begun| self.begun(begun))
+            .or_else(|| self.elsewhere(&text, fields.or(begun.as_ref())));
+        match leftover {
+            Some(leftover) => Refused::Broken(problem, leftover),
+            None => Refused::Ambiguous(problem),
+        }
+    }
+
+    /// Tokens of an answer that broke off, where they should be.
+    fn begun(&self, fields: &Fields) -> Option<Leftover> {
+        let access = self.find(fields, ACCESS).and_then(token)?;
+        let refresh = self.find(fields, REFRESH).and_then(token);
+        Some(Leftover { access: Some(access), refresh, cut: true })
+    }
+
+    /// Tokens anywhere in a text, also such as may not be whole.
+    fn elsewhere(&self, text: &str, fields: Option<&Fields>) -> Option<Leftover> {
+        let form = Fields::of_form(text, false);
+        // Of what cannot be read as anything, the standard's names are all that there is to go by.
+        let unread = fields.is_none() && form.is_none();
+        let cut = unread && self.oauth.answer.access_token.is_none();
+        let find = |place: Place| {
+            let (said, standard) = place;
+            let name =
+                said(&self.oauth.answer).as_deref().unwrap_or(standard).rsplit('/').next()?;
+            let placed = fields.or(form.as_ref()).and_then(|fields| self.find(fields, place));
+            placed.and_then(token).or_else(|| quoted(text, name))
+        };
+        let (access, refresh) = (find(ACCESS), find(REFRESH));
+        let found = access.is_some() || refresh.is_some();
+        found.then_some(Leftover { access, refresh, cut })
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyway_core::call::Failure;
+use keyway_core::exchange::Unfinished;
 use serde_json::{Value, json};
 
 use super::*;
@@ -22,22 +23,35 @@ type Pairs<'a> = &'a [(&'a str, &'a str)];
 /// Keeps the request, and answers this.
 struct Provider {
     answer: (u16, &'static str, &'static str),
+    /// Whether the connection breaks behind that.
+    breaks: bool,
     seen: Mutex<Option<HostRequest>>,
 }
 
 #[async_trait]
 impl Outbound for Provider {
-    async fn fetch(&self, request: HostRequest) -> Result<Response, Failure> {
+    async fn fetch(&self, request: HostRequest) -> Result<Response, Unfinished> {
         *self.seen.lock().unwrap() = Some(request);
         let (status, kind, body) = self.answer;
         let headers = vec![("content-type".to_owned(), kind.to_owned())];
-        Ok(Response { status, headers, body: body.into() })
+        let response = Response { status, headers, body: body.into() };
+        match self.breaks {
+            false => Ok(response),
+            true => {
+                let failure = Failure::denied("connection-lost", "the connection ended");
+                Err(Unfinished { failure, partial: Some(response) })
+            }
+        }
     }
 }
 
 impl Provider {
     fn answering(status: u16, kind: &'static str, body: &'static str) -> Self {
-        Self { answer: (status, kind, body), seen: Mutex::default() }
+        Self { answer: (status, kind, body), breaks: false, seen: Mutex::default() }
+    }
+
+    fn breaking(body: &'static str) -> Self {
+        Self { breaks: true, ..Self::answering(200, "application/json", body) }
     }
 
     fn issuing() -> Self {
@@ -282,6 +296,91 @@ async fn everything_usable_of_a_yes_is_kept() {
     }
 }
 
+/// What broke off is used as far as it is whole and stands where it should; the rest is known, to be ended.
+#[tokio::test]
+async fn of_an_answer_that_broke_off_only_what_is_sure_is_used() {
+    let user = json!({"answer": {"access-token": "/authed_user/access_token"}});
+    let wrapped = json!({"answer": {"access-token": "/data/token", "refresh-token": "/data/next"}});
+    for (facts, body, access, refresh, sure) in [
+        (json!({}), r#"{"access_token":"a","refresh_token":"r","n":1"#, Some("a"), Some("r"), true),
+        (json!({}), r#"{"access_token":"a","refresh_token":"r"#, Some("a"), None, true),
+        (json!({}), r#"{"n":[{"b":"}"},"x"],"access_token":"a\""#, None, None, false),
+        (json!({}), r#"{"n":[{"b":"}"},"x"],"access_token":"a""#, Some("a"), None, true),
+        (
+            json!({}),
+            r#""{\"access_token\":\"a\",\"refresh_token\":\"r\",\"s\":\"\ud83d\u"#,
+            Some("a"),
+            Some("r"),
+            true,
+        ),
+        (json!({}), "access_token=a&refresh_token=r&scope=x", Some("a"), Some("r"), true),
+        (json!({}), "access_token=a&refresh_token=r", Some("a"), None, true),
+        (json!({}), "access_token=a", Some("a"), None, false),
+        (
+            json!({}),
+            r#"{"access_token":"a","refresh_token":"r","n":NaN}"#,
+            Some("a"),
+            Some("r"),
+            true,
+        ),
+        (json!({}), r#"{"data":{"access_token":"a","n":"#, Some("a"), None, false),
+        // The bot's, and not the user's that is asked for.
+        (
+            user.clone(),
+            r#"{"access_token":"bot","authed_user":{"id":"u","access_tok"#,
+            Some("bot"),
+            None,
+            false,
+        ),
+        (
+            user,
+            r#"{"access_token":"bot","authed_user":{"access_token":"user","scope":"#,
+            Some("user"),
+            None,
+            true,
+        ),
+        (
+            wrapped.clone(),
+            r#"{"data":{"token":"a","next":"r","x":{"y":["#,
+            Some("a"),
+            Some("r"),
+            true,
+        ),
+        (wrapped, r#"{"token":"a","data":{"next":"r""#, Some("a"), Some("r"), false),
+    ] {
+        let provider = Provider::breaking(body);
+        let refused = provider.asked(facts, client(None), machine()).await.unwrap_err();
+        let text = |token: &Option<SecretString>| {
+            token.as_ref().map(|token| token.expose_secret().to_owned())
+        };
+        match refused {
+            Refused::Broken(_, leftover) => {
+                assert_eq!(text(&leftover.access).as_deref(), access, "{body}");
+                assert_eq!(text(&leftover.refresh).as_deref(), refresh, "{body}");
+                assert_eq!(leftover.cut, sure, "{body}");
+            }
+            Refused::Ambiguous(_) => assert_eq!((access, refresh), (None, None), "{body}"),
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+}
+
+/// A revocation is done once the server says so: what stands behind its word does not count.
+#[tokio::test]
+async fn a_revocation_whose_answer_broke_off_is_one() {
+    let oauth = json!({"token-url": "https://login.example.com/token", "revoke-url": "https://login.example.com/revoke"});
+    let oauth: Oauth = serde_json::from_value(oauth).unwrap();
+    let endpoint = Endpoint {
+        outbound: &Provider::breaking("{"),
+        environment: &"dev".parse().unwrap(),
+        oauth: &oauth,
+        client: &client(None),
+        now: NOW,
+        timeout: Duration::from_secs(1),
+    };
+    assert!(endpoint.revoke(&"t0ken".into(), "access_token").await.unwrap());
+}
+
 /// Of an answer that broke off, the tokens that are whole are known: somebody has to end them.
 #[tokio::test]
 async fn tokens_are_read_of_an_answer_that_cannot_be() {
@@ -306,6 +405,9 @@ async fn tokens_are_read_of_an_answer_that_cannot_be() {
         assert_eq!(text(&leftover.refresh).as_deref(), refresh, "{body}");
     }
     for body in ["", "{}", "<html>", r#"{"access_token":"a"#, r#"{"access_token":""}"#] {
+        let provider = Provider::breaking(body);
+        let refused = provider.asked(json!({}), client(None), machine()).await.unwrap_err();
+        assert!(matches!(refused, Refused::Ambiguous(_)), "{body}: {refused:?}");
         let provider = Provider::answering(200, "application/json", body);
         let refused = provider.asked(json!({}), client(None), machine()).await.unwrap_err();
         assert!(matches!(refused, Refused::Ambiguous(_)), "{body}: {refused:?}");

@@ -76,7 +76,6 @@ impl Vault {
                 (Code::TokenEndpointFailed, Some(wait), problem)
             }
             Refused::Unsent(problem)
-            | Refused::Unclear(problem)
             | Refused::Broken(problem, _)
             | Refused::Ambiguous(problem) => {
                 (Code::TokenEndpointFailed, Some(backoff(record.state.failures)), problem)
