@@ -4,10 +4,14 @@
 //! knows its type (`flatten`, `untagged`, `tag`), a fraction then arrives as a map with a private name, and a field of
 //! type `f64` refuses it. So what is read here goes through a deserializer of our own. `Value` and `Number` get the text;
 //! everybody else gets the `f64` that they would get without the feature, unless it is another number than the text
-//! says. Text that no reader takes, such as half a surrogate pair, is mended first, in [`mended`].
+//! says. Where a type takes nothing but an `f64` all the same, it has the nearest one, and numbers elsewhere keep their
+//! digits: see [`Sparing`]. Text that no reader takes, such as half a surrogate pair, is mended first, in [`mended`], and
+//! so are names that `serde_json` would take for its own, in [`renamed`].
 
-use std::borrow::Cow;
-use std::cell::Cell;
+mod mend;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserializer;
@@ -16,103 +20,69 @@ use serde::de::{
     SeqAccess, VariantAccess, Visitor, value,
 };
 
+use self::mend::{mended, renamed};
+
+pub(crate) use self::mend::readable;
+
 /// The name under which `serde_json` hands a number over as text.
 const NUMBER: &str = "$serde_json::private::Number";
 
-/// What a broken escape becomes: U+FFFD, as the standards for text have it, spelled as JSON.
-const REPLACEMENT: &str = "\\ufffd";
-
-/// UTF-8's byte order mark, which readers of JSON may skip (RFC 8259 section 8.1).
-const BYTE_ORDER_MARK: char = '\u{feff}';
-
-/// Reads JSON. Numbers keep their digits in a `serde_json::Value`, which writes exponents as `e+400`; a byte order mark is skipped; bytes that are not
-/// UTF-8, halves of surrogate pairs and broken escapes become U+FFFD.
+/// Reads JSON. Numbers keep their digits in a `serde_json::Value`, which writes exponents as `e+400`; a byte order mark is
+/// skipped; bytes that are not UTF-8, halves of surrogate pairs and broken escapes become U+FFFD. A member whose name begins
+/// with `$serde_json::private::`, which no `Value` can hold, has a U+FFFD before it.
 ///
 /// # Errors
 /// For text that is no JSON all the same, and for JSON of another shape.
 pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
     let text = readable(bytes);
     let text = mended(&text);
-    let reading = Reading { rounds: false, rounded: Cell::new(false) };
-    match reading.read(&text) {
-        // What was buffered cannot be a number that no `f64` holds, after all. Rounded, as its type says.
-        Err(error) if error.is_data() && reading.rounded.get() => {
-            Reading { rounds: true, ..reading }.read(&text)
+    let text = renamed(&text);
+    let exactly = Reading::rounding(BTreeSet::new());
+    match exactly.read(&text) {
+        // What was buffered cannot be a number that no `f64` holds, after all.
+        Err(error) if error.is_data() && !exactly.inexact.borrow().is_empty() => {
+            Sparing::read(&text)
         }
         done => done,
     }
 }
 
-/// Text without a byte order mark, bytes that are not UTF-8 replaced.
-pub(crate) fn readable(bytes: &[u8]) -> Cow<'_, str> {
-    match String::from_utf8_lossy(bytes) {
-        Cow::Borrowed(text) => Cow::Borrowed(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)),
-        Cow::Owned(mut text) => {
-            if text.starts_with(BYTE_ORDER_MARK) {
-                text.drain(..BYTE_ORDER_MARK.len_utf8());
-            }
-            Cow::Owned(text)
-        }
-    }
-}
-
-/// JSON text with U+FFFD in place of escapes that stand for no character.
-fn mended(text: &str) -> Cow<'_, str> {
-    let (mut out, mut done, mut at) = (String::new(), 0, 0);
-    while let Some(found) = text[at..].find('\\') {
-        let start = at + found;
-        let (length, sound) = escape(&text[start..]);
-        at = start + length;
-        if !sound {
-            out.push_str(&text[done..start]);
-            out.push_str(REPLACEMENT);
-            done = at;
-        }
-    }
-    if done == 0 {
-        return Cow::Borrowed(text);
-    }
-    out.push_str(&text[done..]);
-    Cow::Owned(out)
-}
-
-/// Bytes of the escape that a text begins with, and whether it stands for a character (RFC 8259 section 7).
-fn escape(text: &str) -> (usize, bool) {
-    match text[1..].chars().next() {
-        Some('"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't') => (2, true),
-        Some('u') => match unit(text) {
-            (length, Some(0xd800..=0xdbff)) => match unit(&text[length..]) {
-                (rest, Some(0xdc00..=0xdfff)) => (length + rest, true),
-                _ => (length, false),
-            },
-            (length, Some(0xdc00..=0xdfff) | None) => (length, false),
-            (length, Some(_)) => (length, true),
-        },
-        Some(other) => (1 + other.len_utf8(), false),
-        None => (1, false),
-    }
-}
-
-/// Bytes of the `\uXXXX` that a text begins with, and its code unit, if it is whole.
-fn unit(text: &str) -> (usize, Option<u32>) {
-    let Some(digits) = text.strip_prefix("\\u") else { return (0, None) };
-    let count = digits.bytes().take(4).take_while(u8::is_ascii_hexdigit).count();
-    let value = (count == 4).then(|| u32::from_str_radix(&digits[..4], 16).ok()).flatten();
-    (2 + count, value)
-}
-
 /// How one text is read.
 struct Reading {
-    /// Whether a number that no `f64` holds is rounded where serde buffers it.
-    rounds: bool,
-    /// Whether there was such a number.
-    rounded: Cell<bool>,
+    /// Where numbers that no `f64` holds are rounded where serde buffers them; none: wherever they stand.
+    rounded: Option<BTreeSet<Place>>,
+    /// Where such numbers were met.
+    inexact: RefCell<BTreeSet<Place>>,
+    /// The name of a member that was read last.
+    name: Cell<Place>,
 }
 
-/// A part of serde's machinery for `I`, which sees numbers as `reading` has it.
+/// Where a value stands: the names that lead there, and that it is one of a list, whichever, as one number. What stands at
+/// one place is of one type, so that it can be decided for all of it at once.
+type Place = u64;
+
+/// Tells apart the places whose numbers must be rounded, because their types hold nothing else, from those whose numbers
+/// keep their digits. Which is which only shows in whether the whole can be read.
+struct Sparing<'t, T> {
+    text: &'t str,
+    rounded: BTreeSet<Place>,
+    /// What was read with these rounded.
+    value: T,
+}
+
+/// What a part of serde's machinery is about.
+#[derive(Clone, Copy)]
+struct Context<'r> {
+    reading: &'r Reading,
+    place: Place,
+    /// Whether it is the name of a member.
+    name: bool,
+}
+
+/// A part of serde's machinery for `I`, which sees numbers as its reading has it.
 struct Seen<'r, I> {
     inner: I,
-    reading: &'r Reading,
+    context: Context<'r>,
     /// Of a visitor: whether it takes whatever comes.
     any: bool,
 }
@@ -120,7 +90,9 @@ struct Seen<'r, I> {
 /// The members of a map that was begun to be read.
 struct Members<'r, A> {
     inner: A,
-    reading: &'r Reading,
+    context: Context<'r>,
+    /// Where the value of the member stands that was read last.
+    member: Place,
     /// The first name, which has been read already.
     first: Option<String>,
 }
@@ -128,18 +100,53 @@ struct Members<'r, A> {
 /// A number as `serde_json` hands it over where text is wanted.
 struct AsText(Option<String>);
 
+// === impl Sparing ===
+
+impl<'t, T: DeserializeOwned> Sparing<'t, T> {
+    fn read(text: &'t str) -> serde_json::Result<T> {
+        let everywhere = Reading { rounded: None, ..Reading::rounding(BTreeSet::new()) };
+        let value = everywhere.read(text)?;
+        let rounded = everywhere.inexact.into_inner();
+        let places: Vec<Place> = rounded.iter().copied().collect();
+        let mut sparing = Self { text, rounded, value };
+        // Not all of them: that has been tried.
+        sparing.halves(&places);
+        Ok(sparing.value)
+    }
+
+    /// Rounds nothing at these places, as far as the whole can be read without.
+    fn spare(&mut self, places: &[Place]) {
+        let kept = |place: &Place| !places.contains(place);
+        let rounded: BTreeSet<Place> = self.rounded.iter().copied().filter(kept).collect();
+        let reading = Reading::rounding(rounded);
+        match (reading.read(self.text), reading.rounded) {
+            (Ok(value), Some(rounded)) => (self.value, self.rounded) = (value, rounded),
+            _ => self.halves(places),
+        }
+    }
+
+    fn halves(&mut self, places: &[Place]) {
+        if places.len() > 1 {
+            let (one, other) = places.split_at(places.len() / 2);
+            self.spare(one);
+            self.spare(other);
+        }
+    }
+}
+
 // === impl Reading ===
 
 impl Reading {
-    fn read<T: DeserializeOwned>(&self, text: &str) -> serde_json::Result<T> {
-        let mut inner = serde_json::Deserializer::from_str(text);
-        let value = T::deserialize(self.seen(&mut inner))?;
-        inner.end()?;
-        Ok(value)
+    fn rounding(places: BTreeSet<Place>) -> Self {
+        Self { rounded: Some(places), inexact: RefCell::default(), name: Cell::default() }
     }
 
-    const fn seen<I>(&self, inner: I) -> Seen<'_, I> {
-        Seen { inner, reading: self, any: false }
+    fn read<T: DeserializeOwned>(&self, text: &str) -> serde_json::Result<T> {
+        let mut inner = serde_json::Deserializer::from_str(text);
+        let context = Context { reading: self, place: 0, name: false };
+        let value = T::deserialize(context.seen(&mut inner))?;
+        inner.end()?;
+        Ok(value)
     }
 
     /// Gives a visitor that takes whatever comes a number of this text.
@@ -147,19 +154,42 @@ impl Reading {
         &self,
         visitor: V,
         text: String,
+        place: Place,
     ) -> Result<V::Value, E> {
         let float = text.parse::<f64>().map_err(E::custom)?;
-        let exact =
-            decimal(&text).is_some_and(|exactly| decimal(&format!("{float:e}")) == Some(exactly));
-        if exact || (self.rounds && float.is_finite()) {
+        if decimal(&text).is_some_and(|exactly| decimal(&format!("{float:e}")) == Some(exactly)) {
             return visitor.visit_f64(float);
         }
-        if self.rounds {
-            return Err(E::custom("number out of range"));
+        self.inexact.borrow_mut().insert(place);
+        let rounds = self.rounded.as_ref().is_none_or(|places| places.contains(&place));
+        if rounds && float.is_finite() {
+            return visitor.visit_f64(float);
         }
-        self.rounded.set(true);
         visitor.visit_map(AsText(Some(text))).map_err(E::custom)
     }
+}
+
+// === impl Context ===
+
+impl<'r> Context<'r> {
+    const fn seen<I>(self, inner: I) -> Seen<'r, I> {
+        Seen { inner, context: self, any: false }
+    }
+
+    /// Notes the text of a name.
+    fn hear(self, text: &str) {
+        if self.name {
+            self.reading.name.set(step(self.place, text));
+        }
+    }
+}
+
+/// The place that one step leads to: FNV-1a, which needs no table and no key.
+fn step(place: Place, name: &str) -> Place {
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let add = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+    // 0xff is in no name, so it tells where one ends.
+    name.as_bytes().iter().chain(&[0xff]).fold(place ^ 0xcbf2_9ce4_8422_2325, add)
 }
 
 /// A decimal number as its sign, its digits without zeros around them, and the power of ten of the last.
@@ -190,7 +220,7 @@ fn takes_text<T>() -> bool {
 macro_rules! forward {
     ($($method:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            self.inner.$method(self.reading.seen(visitor))
+            self.inner.$method(self.context.seen(visitor))
         })*
     };
 }
@@ -202,7 +232,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Seen<'_, D> {
         if takes_text::<V::Value>() {
             return self.inner.deserialize_any(visitor);
         }
-        self.inner.deserialize_any(Seen { any: true, ..self.reading.seen(visitor) })
+        self.inner.deserialize_any(Seen { any: true, ..self.context.seen(visitor) })
     }
 
     forward! {
@@ -218,7 +248,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Seen<'_, D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_unit_struct(name, self.reading.seen(visitor))
+        self.inner.deserialize_unit_struct(name, self.context.seen(visitor))
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -226,7 +256,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Seen<'_, D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_newtype_struct(name, self.reading.seen(visitor))
+        self.inner.deserialize_newtype_struct(name, self.context.seen(visitor))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(
@@ -234,7 +264,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Seen<'_, D> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_tuple(len, self.reading.seen(visitor))
+        self.inner.deserialize_tuple(len, self.context.seen(visitor))
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -243,7 +273,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Seen<'_, D> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_tuple_struct(name, len, self.reading.seen(visitor))
+        self.inner.deserialize_tuple_struct(name, len, self.context.seen(visitor))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -252,7 +282,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Seen<'_, D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_struct(name, fields, self.reading.seen(visitor))
+        self.inner.deserialize_struct(name, fields, self.context.seen(visitor))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -261,7 +291,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Seen<'_, D> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_enum(name, variants, self.reading.seen(visitor))
+        self.inner.deserialize_enum(name, variants, self.context.seen(visitor))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -293,12 +323,24 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Seen<'_, V> {
         visit_u64: u64,
         visit_u128: u128,
         visit_f64: f64,
-        visit_str: &str,
-        visit_borrowed_str: &'de str,
-        visit_string: String,
         visit_bytes: &[u8],
         visit_borrowed_bytes: &'de [u8],
         visit_byte_buf: Vec<u8>,
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<V::Value, E> {
+        self.context.hear(value);
+        self.inner.visit_str(value)
+    }
+
+    fn visit_borrowed_str<E: serde::de::Error>(self, value: &'de str) -> Result<V::Value, E> {
+        self.context.hear(value);
+        self.inner.visit_borrowed_str(value)
+    }
+
+    fn visit_string<E: serde::de::Error>(self, value: String) -> Result<V::Value, E> {
+        self.context.hear(&value);
+        self.inner.visit_string(value)
     }
 
     fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
@@ -310,29 +352,30 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Seen<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<V::Value, D::Error> {
-        self.inner.visit_some(self.reading.seen(from))
+        self.inner.visit_some(self.context.seen(from))
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, from: D) -> Result<V::Value, D::Error> {
-        self.inner.visit_newtype_struct(self.reading.seen(from))
+        self.inner.visit_newtype_struct(self.context.seen(from))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_seq(self.reading.seen(items))
+        let place = step(self.context.place, "[]");
+        self.inner.visit_seq(Context { place, ..self.context }.seen(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<V::Value, A::Error> {
-        let reading = self.reading;
+        let (context, member) = (self.context, self.context.place);
         let first = if self.any { members.next_key::<String>()? } else { None };
         if first.as_deref() == Some(NUMBER) {
             let text = members.next_value()?;
-            return reading.number(self.inner, text);
+            return context.reading.number(self.inner, text, context.place);
         }
-        self.inner.visit_map(Members { inner: members, reading, first })
+        self.inner.visit_map(Members { inner: members, context, member, first })
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
-        self.inner.visit_enum(self.reading.seen(variant))
+        self.inner.visit_enum(self.context.seen(variant))
     }
 }
 
@@ -342,7 +385,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Seen<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<S::Value, D::Error> {
-        self.inner.deserialize(self.reading.seen(from))
+        self.inner.deserialize(self.context.seen(from))
     }
 }
 
@@ -353,7 +396,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Seen<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_element_seed(self.reading.seen(seed))
+        self.inner.next_element_seed(self.context.seen(seed))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -368,17 +411,21 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        match self.first.take() {
-            Some(first) => {
-                let first: value::StringDeserializer<A::Error> = first.into_deserializer();
-                seed.deserialize(first).map(Some)
-            }
-            None => self.inner.next_key_seed(self.reading.seen(seed)),
+        let context = self.context;
+        if let Some(first) = self.first.take() {
+            self.member = step(context.place, &first);
+            let first: value::StringDeserializer<A::Error> = first.into_deserializer();
+            return seed.deserialize(first).map(Some);
         }
+        let named = Context { name: true, ..context };
+        let read = self.inner.next_key_seed(named.seen(seed))?;
+        self.member = context.reading.name.get();
+        Ok(read)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.next_value_seed(self.reading.seen(seed))
+        let context = Context { place: self.member, ..self.context };
+        self.inner.next_value_seed(context.seen(seed))
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -394,8 +441,8 @@ impl<'r, 'de, A: EnumAccess<'de>> EnumAccess<'de> for Seen<'r, A> {
         self,
         seed: S,
     ) -> Result<(S::Value, Self::Variant), A::Error> {
-        let (value, variant) = self.inner.variant_seed(self.reading.seen(seed))?;
-        Ok((value, self.reading.seen(variant)))
+        let (value, variant) = self.inner.variant_seed(self.context.seen(seed))?;
+        Ok((value, self.context.seen(variant)))
     }
 }
 
@@ -407,11 +454,11 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Seen<'_, A> {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.newtype_variant_seed(self.reading.seen(seed))
+        self.inner.newtype_variant_seed(self.context.seen(seed))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.inner.tuple_variant(len, self.reading.seen(visitor))
+        self.inner.tuple_variant(len, self.context.seen(visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -419,7 +466,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Seen<'_, A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        self.inner.struct_variant(fields, self.reading.seen(visitor))
+        self.inner.struct_variant(fields, self.context.seen(visitor))
     }
 }
 
@@ -578,6 +625,72 @@ mod tests {
         assert!(from_json::<f64>(b"1e400").is_err());
         assert!(from_json::<Typed>(br#"{"amount":1e400,"count":1}"#).is_err());
         assert!(from_json::<Untagged>(b"1e400").is_err());
+    }
+
+    /// Catches one float that makes every other number of a page lose its digits.
+    #[test]
+    fn a_float_is_rounded_where_its_type_wants_it_and_nowhere_else() {
+        const LONG: &str = "123456789012345678901234567890";
+        let record = |amount: &str| {
+            r#"{"amount":A,"count":1,"more":12345678901234567.89,"list":[{"a":1e400,"amount":L}]}"#
+                .replace('A', amount)
+                .replace('L', LONG)
+        };
+        let rest = |typed: &Typed| serde_json::to_string(&typed.rest).unwrap();
+        let exact =
+            r#"{"list":[{"a":1e+400,"amount":L}],"more":12345678901234567.89}"#.replace('L', LONG);
+        for (amount, expected) in [
+            ("19.90", 19.9),
+            ("3.141592653589793238", std::f64::consts::PI),
+            (LONG, 1.234_567_890_123_456_8e29),
+        ] {
+            let typed: Typed = read(&record(amount));
+            assert_eq!(typed.price.amount, expected);
+            assert_eq!(rest(&typed), exact, "{amount}");
+        }
+        // A whole page of them, mixed with those that need no rounding.
+        let page: Vec<String> = ["1.5", LONG].map(record).into_iter().cycle().take(500).collect();
+        let page: Vec<Typed> = read(&format!("[{}]", page.join(",")));
+        assert_eq!(page.len(), 500);
+        assert!(page.iter().all(|typed| rest(typed) == exact));
+        assert_eq!(page[499].price.amount, 1.234_567_890_123_456_8e29);
+        // A value of a type that only a float fits, beside one that takes both.
+        let tagged = r#"{"kind":"sum","of":3.141592653589793238,"exactly":3.141592653589793238}"#;
+        let Tagged::Sum { of, exactly } = read(tagged) else { panic!("another one") };
+        assert_eq!(
+            (of, exactly.to_string().as_str()),
+            (std::f64::consts::PI, "3.141592653589793238")
+        );
+        // What no float holds even nearly stays an error.
+        assert!(from_json::<Typed>(record("1e400").as_bytes()).is_err());
+    }
+
+    /// Catches a provider whose object is taken for a number, or whose text is taken for JSON.
+    #[test]
+    fn a_providers_names_are_not_taken_for_those_of_the_library() {
+        for (name, own) in [
+            ("$serde_json::private::Number", NUMBER),
+            ("\\u0024serde_json\\u003a:private::Number", NUMBER),
+            ("$serde_json::private::RawValue", "$serde_json::private::RawValue"),
+        ] {
+            for value in ["\"1.5\"", "\"[1]\"", "\"x\"", "7", "null"] {
+                let text = format!(r#"{{"a":[{{"{name}" : {value}}}],"{name}":{value}}}"#);
+                let read: Value = read(&text);
+                let (name, value): (_, Value) = (format!("\u{fffd}{own}"), self::read(value));
+                let object = serde_json::json!({ name.as_str(): value });
+                let expected = serde_json::json!({ "a": [object], name.as_str(): value });
+                assert_eq!(read, expected, "{text}");
+                let typed: Typed =
+                    self::read(&format!(r#"{{"amount":1.5,"count":1,"more":{{"{own}":"1.5"}}}}"#));
+                assert_eq!(
+                    typed.rest["more"],
+                    serde_json::json!({ format!("\u{fffd}{own}"): "1.5" })
+                );
+            }
+        }
+        // As text it is text.
+        assert_eq!(read::<Value>(&format!(r#"["{NUMBER}"]"#)), serde_json::json!([NUMBER]));
+        assert_eq!(read::<BTreeMap<String, String>>(r#"{"\u0024x":"\u0041"}"#)["$x"], "A");
     }
 
     #[test]
