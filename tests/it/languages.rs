@@ -1,6 +1,7 @@
 //! Connectors in Python and JavaScript, as their toolchains make them: published as they come, called, and what they print and
 //! fail with can be read by their author.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use harness::Reply;
@@ -44,10 +45,11 @@ impl Language {
     /// Its component; none where `script/languages` has said why there is none.
     fn component(&self) -> Option<Vec<u8>> {
         if let Ok(why) = std::fs::read_to_string(built(&format!("{}.left-out", self.name))) {
-            #[expect(clippy::print_stdout, reason = "what is left out is said")]
-            {
-                println!("left out: {}: {why}", self.name);
-            }
+            let required = std::env::var("KEYWAY_LANGUAGES").is_ok_and(|said| said == "required");
+            assert!(!required, "{} is left out: {why}", self.name);
+            // Past the test runner, which shows nothing that a passing test prints.
+            let line = format!("NOT TESTED: connectors in {}: {}\n", self.name, why.trim());
+            std::io::stderr().write_all(line.as_bytes()).expect("said");
             return None;
         }
         let component = built(&format!("{}.wasm", self.name));

@@ -1,4 +1,5 @@
-//! Scripts that a fresh machine needs, against a stand-in for rustup that only says what it was asked for.
+//! Scripts that a fresh machine needs, against a stand-in for rustup that only says what it was asked for; and what CI says
+//! of its steps, against stand-ins for the steps.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -71,6 +72,100 @@ fn bootstrap_asks_for_nothing_where_everything_is() {
         let machine = Machine::new("whole", &toolchains, &targets, &components);
         assert_eq!(machine.run("script/bootstrap"), "");
     }
+}
+
+/// Runs `.ci/run` over a test of these lines, with this in its environment: whether it succeeded, and what it printed.
+fn ci(name: &str, test: &str, variables: &[(&str, &str)]) -> (bool, String) {
+    let machine = Machine::new(name, "", "", "");
+    for (from, text) in [
+        (".ci/run", None),
+        ("script/steps", None),
+        ("script/test", Some(format!("source script/steps\n{test}\n"))),
+        ("script/demo", Some("true\n".to_owned())),
+    ] {
+        let to = machine.0.join(from);
+        fs::create_dir_all(to.parent().expect("below it")).expect("writable");
+        let text = text.map(|text| format!("#!/usr/bin/env bash\nset -euo pipefail\n{text}"));
+        fs::write(&to, text.unwrap_or_else(|| read(&root().join(from)))).expect("writable");
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("ours");
+    }
+    let mut command = Command::new(machine.0.join(".ci/run"));
+    command.env_remove("KEYWAY_LANGUAGES").envs(variables.iter().copied());
+    let output = command.output().expect("it runs");
+    (output.status.success(), String::from_utf8(output.stdout).expect("text"))
+}
+
+#[test]
+fn ci_says_at_its_end_where_the_time_went() {
+    let (passed, said) = ci("ci-passes", "step first\nsleep 1\nstep second", &[]);
+    assert!(passed, "{said}");
+    let (_, table) = said.split_once("\n seconds  step\n").expect("a table");
+    let rows: Vec<_> = table.lines().map(|row| row.trim_start().split_once("  ")).collect();
+    let names: Vec<_> = rows.iter().map(|row| row.expect("two columns").1).collect();
+    assert_eq!(names, ["first", "second", "the demonstration", "in all"]);
+    let seconds = |at: usize| rows[at].and_then(|(seconds, _)| seconds.parse::<u64>().ok());
+    assert!(seconds(0) >= Some(1) && seconds(3) >= seconds(0), "{table}");
+    let (passed, said) = ci("ci-fails", "step first\nstep second\nfalse", &[]);
+    assert!(
+        !passed && said.contains("  first\n") && said.contains("  second (failed)\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn ci_wants_every_language_unless_it_is_told_otherwise() {
+    let test = "step \"${KEYWAY_LANGUAGES:-not said}\"";
+    let (_, said) = ci("ci-wants", test, &[]);
+    assert!(said.contains("  required\n"), "{said}");
+    let (_, said) = ci("ci-spares", test, &[("KEYWAY_LANGUAGES", "optional")]);
+    assert!(said.contains("  optional\n"), "{said}");
+}
+
+/// Runs `script/languages` where neither toolchain can be installed: whether it succeeded, and what it said.
+fn languages(wanted: Option<&str>) -> (bool, String, Vec<String>) {
+    let machine = Machine::new(wanted.unwrap_or("languages"), "", "", "");
+    for file in
+        ["script/languages", "fixtures/guests/languages/wit/world.wit", "wit/v1/connector.wit"]
+    {
+        let to = machine.0.join(file);
+        fs::create_dir_all(to.parent().expect("below it")).expect("writable");
+        fs::copy(root().join(file), to).expect("copied");
+    }
+    let sources = machine.0.join("fixtures/guests/languages");
+    for (folder, file) in [("python", "app.py"), ("javascript", "app.js")] {
+        fs::create_dir_all(sources.join(folder)).expect("writable");
+        fs::write(sources.join(folder).join(file), "").expect("writable");
+    }
+    let programs = machine.0.join("programs");
+    fs::create_dir_all(&programs).expect("writable");
+    for program in ["python3", "npm"] {
+        let path = programs.join(program);
+        fs::write(&path, "#!/bin/sh\nexit 1\n").expect("writable");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+    }
+    let mut command = Command::new(machine.0.join("script/languages"));
+    command.env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
+    command.env_remove("KEYWAY_LANGUAGES").envs(wanted.map(|said| ("KEYWAY_LANGUAGES", said)));
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    let built = machine.0.join("fixtures/guests/target/languages");
+    let left_out = ["python", "javascript"].into_iter();
+    let left_out = left_out.filter(|name| built.join(format!("{name}.left-out")).is_file());
+    (output.status.success(), said, left_out.map(str::to_owned).collect())
+}
+
+#[test]
+fn a_language_that_is_left_out_is_said_loudly_and_is_a_failure_where_it_is_required() {
+    for wanted in [None, Some("optional")] {
+        let (passed, said, left_out) = languages(wanted);
+        assert!(passed, "{said}");
+        assert_eq!(left_out, ["python", "javascript"], "{said}");
+        for name in ["python", "javascript"] {
+            assert!(said.contains(&format!("{name} IS LEFT OUT: ")), "{said}");
+        }
+    }
+    let (passed, said, _) = languages(Some("required"));
+    assert!(!passed && said.contains("KEYWAY_LANGUAGES=required: that is a failure"), "{said}");
 }
 
 #[test]
