@@ -76,7 +76,7 @@ pub(crate) fn new(New { name, path }: New) -> anyhow::Result<Exit> {
         "the same sources make the same component on every machine: keep Cargo.lock, .cargo and .keyway",
     );
     output::note("in version control, and raise the version before you publish other bytes");
-    output::note("next: cargo test, then cargo build --release --target wasm32-wasip2");
+    output::note("next: cargo test, then cargo build --locked --release --target wasm32-wasip2");
     Ok(Exit::Success)
 }
 
