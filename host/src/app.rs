@@ -20,8 +20,8 @@ use keyway_core::ports::{Admission, Dispatch as DispatchPort, Routes};
 use keyway_core::ports::{
     Clock, Components, Credentials, EgressPolicy, ExchangeLog, Loader, Outbound,
 };
-use keyway_dispatch::{Dispatch, Ways};
-use keyway_exchanges::Exchanges;
+use keyway_dispatch::{Dispatch, Ways, Words};
+use keyway_exchanges::{Calls, Exchanges};
 use keyway_releases::{Releases, executed::Executed};
 use keyway_runtime::Runtime;
 use keyway_store::Store;
@@ -55,15 +55,21 @@ pub(crate) struct App {
     tokens: Tokens,
     store: Store,
     releases: Releases,
-    exchanges: Exchanges,
+    logs: Logs,
     upkeep: Upkeep,
+}
+
+/// What the host did for calls.
+struct Logs {
+    exchanges: Exchanges,
+    said: Calls,
 }
 
 /// A host that serves.
 pub(crate) struct Serving {
     store: Store,
     releases: Releases,
-    exchanges: Exchanges,
+    logs: Logs,
     upkeep: Underway,
     drain: oneshot::Sender<()>,
     server: JoinHandle<()>,
@@ -74,13 +80,14 @@ pub(crate) struct Serving {
 impl App {
     /// Opens what is durable in `data` and puts everything together.
     pub(crate) async fn build(data: &Path, anew: bool, config: Config) -> anyhow::Result<Self> {
-        let (api, calls, clock) = (config.api(), config.dispatch(), clock());
+        let (api, calls, said, clock) =
+            (config.api(), config.dispatch(), config.call_log(), clock());
         let (folders, store) = open(data, anew, &clock, config.store).await?;
         let tokens = Tokens::new(store.clone(), Arc::clone(&clock));
 
         // The way out, the keys and credentials, and what runs guests.
-        let exchanges = Exchanges::open(&folders.exchanges, Arc::clone(&clock), config.exchanges)?;
-        let log: Arc<dyn ExchangeLog> = Arc::new(exchanges.clone());
+        let logs = Logs::open(&folders, &clock, said, config.exchanges)?;
+        let log: Arc<dyn ExchangeLog> = Arc::new(logs.exchanges.clone());
         let dns = Arc::new(Dns::system()?);
         let wire = Wire::new(config.egress, dns, Some(log), Arc::clone(&clock))?;
         let outbound: Arc<dyn Outbound> = Arc::new(wire.clone());
@@ -108,13 +115,13 @@ impl App {
         let upkeep = Upkeep::new(&vault, &routes, config.keep_alive, config.server.drain_time)
             .checking(config.releases.check_interval);
         let ways = Ways { egress: Arc::new(broker.clone()), proxy: Arc::new(broker.clone()) };
-        let dispatch = Dispatch::new(calls, routes, ways, executed, Arc::clone(&clock));
+        let words = logs.words();
+        let dispatch = Dispatch::new(calls, routes, ways, words, executed, Arc::clone(&clock));
 
-        let metrics = keyway_api::Metrics::default();
-        let mut registry = Registry::default();
+        let (metrics, mut registry) = (keyway_api::Metrics::default(), Registry::default());
         store.register(&mut registry);
         wire.metrics().register(&mut registry);
-        exchanges.metrics().register(&mut registry);
+        logs.register(&mut registry);
         broker.register(&mut registry);
         vault.metrics().register(&mut registry);
         runtime.metrics().register(&mut registry);
@@ -132,14 +139,15 @@ impl App {
             dispatch: Arc::new(dispatch) as Arc<dyn DispatchPort>,
             policy,
             reads: Arc::new(StoreReads(store.clone())),
-            exchanges: exchanges.clone(),
+            exchanges: logs.exchanges.clone(),
+            calls: logs.said.clone(),
             quotas: Arc::new(broker),
             health: Arc::new(HostHealth { store: store.clone(), releases: releases.clone() }),
             clock,
             metrics,
             registry: Arc::new(registry),
         };
-        Ok(Self { api: Api::new(api, deps), tokens, store, releases, exchanges, upkeep })
+        Ok(Self { api: Api::new(api, deps), tokens, store, releases, logs, upkeep })
     }
 
     /// Makes the first admin token, if there is no token at all. It is in its file before it is valid, so
@@ -169,7 +177,7 @@ impl App {
 
     /// Begins to serve: whoever asks how the host is has an answer from here on.
     pub(crate) fn serve(self, listener: TcpListener) -> Serving {
-        let Self { api, store, releases, exchanges, upkeep, tokens: _ } = self;
+        let Self { api, store, releases, logs, upkeep, tokens: _ } = self;
         releases.routes().begin_start();
         let (drain, drained) = oneshot::channel();
         let unfinished = api.clone();
@@ -185,7 +193,7 @@ impl App {
             // A dropped sender means the same: stop.
             api.serve(listener, async { drop(drained.await) }).await;
         });
-        Serving { store, releases, exchanges, upkeep: upkeep.begin(), drain, server }
+        Serving { store, releases, logs, upkeep: upkeep.begin(), drain, server }
     }
 }
 
@@ -219,7 +227,38 @@ impl Serving {
             tracing::error!(%error, "server ended by a panic");
         }
         self.upkeep.ended().await;
+        self.logs.flush().await;
+    }
+}
+
+// === impl Logs ===
+
+impl Logs {
+    fn open(
+        folders: &Folders,
+        clock: &Arc<dyn Clock>,
+        said: keyway_exchanges::Options,
+        exchanges: keyway_exchanges::Options,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            exchanges: Exchanges::open(&folders.exchanges, Arc::clone(clock), exchanges)?,
+            said: Calls::open(&folders.calls, Arc::clone(clock), said)?,
+        })
+    }
+
+    /// Where what guests say goes.
+    fn words(&self) -> Words {
+        Words { log: Arc::new(self.said.clone()), redact: Arc::new(keyway_broker::Words) }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        self.exchanges.metrics().register(registry);
+        self.said.metrics().register(registry);
+    }
+
+    async fn flush(&self) {
         self.exchanges.flush().await;
+        self.said.flush().await;
     }
 }
 
@@ -230,6 +269,7 @@ struct Folders {
     compiled: PathBuf,
     keys: PathBuf,
     exchanges: PathBuf,
+    calls: PathBuf,
 }
 
 impl Folders {
@@ -240,8 +280,10 @@ impl Folders {
             compiled: data.join("compiled"),
             keys: data.join("keys"),
             exchanges: data.join("exchanges"),
+            calls: data.join("calls"),
         };
-        for folder in [data, &folders.store, &folders.compiled, &folders.keys, &folders.exchanges] {
+        let Self { store, compiled, keys: sealing, exchanges, calls, .. } = &folders;
+        for folder in [data, store, compiled, sealing, exchanges, calls] {
             keys::create_private_folder(folder)
                 .with_context(|| format!("data folder {}", folder.display()))?;
         }

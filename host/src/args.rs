@@ -217,7 +217,8 @@ pub(crate) enum Command {
         connector: String,
         /// The object.
         object: String,
-        /// The request as the API takes it: `cursor`, `fields`, `since`, `until`, `page_size`.
+        /// The request as the API takes it: `cursor`, `fields`, `since`, `until`, `page_size`, `extra` (a list of `name` and
+        /// `value`, for the connector).
         #[arg(long, default_value = "{}", value_name = "JSON")]
         request: String,
         /// How.
@@ -232,7 +233,8 @@ pub(crate) enum Command {
         connector: String,
         /// The object.
         object: String,
-        /// The request as the API takes it: `operation`, `items`; `-` reads it from standard input.
+        /// The request as the API takes it: `operation`, `items`, `match_on`, `all_or_none`, `extra` (a list of `name` and
+        /// `value`, for the connector); `-` reads it from standard input.
         #[arg(long, value_name = "JSON")]
         request: String,
         /// How.
@@ -530,13 +532,15 @@ pub(crate) enum KeysCommand {
 /// `keyway logs`.
 #[derive(Subcommand, Debug)]
 pub(crate) enum LogsCommand {
+    /// Show calls that said something or failed, the newest last, with what their connectors said.
+    Calls(LoggedCalls),
     /// Show exchanges with providers, the newest last.
     Exchanges(LoggedExchanges),
 }
 
-/// `keyway logs exchanges`.
+/// Which entries of a log, and how they are shown.
 #[derive(Args, Debug)]
-pub(crate) struct LoggedExchanges {
+pub(crate) struct Logged {
     /// Only of this tenant.
     #[arg(long)]
     pub(crate) tenant: Option<String>,
@@ -549,18 +553,6 @@ pub(crate) struct LoggedExchanges {
     /// Only of this release: `1.4.0`, or `sha256:` and 12 or more digits.
     #[arg(long)]
     pub(crate) release: Option<String>,
-    /// Only with this host.
-    #[arg(long, value_name = "HOST")]
-    pub(crate) to: Option<String>,
-    /// Only with this status, `429`, or a status of this class, `4xx`.
-    #[arg(long)]
-    pub(crate) status: Option<String>,
-    /// Only those of which no response was handed on, and statuses from 400 on.
-    #[arg(long)]
-    pub(crate) failed: bool,
-    /// Only for this purpose: `call`, `proxy`, or one of the host's own, such as `token`.
-    #[arg(long)]
-    pub(crate) purpose: Option<String>,
     /// Only what began then or later: RFC 3339, or how long ago, such as `10m`.
     #[arg(long, value_name = "WHEN")]
     pub(crate) since: Option<String>,
@@ -573,6 +565,37 @@ pub(crate) struct LoggedExchanges {
     /// Go on with what is new, until interrupted.
     #[arg(long)]
     pub(crate) follow: bool,
+}
+
+/// `keyway logs calls`.
+#[derive(Args, Debug)]
+pub(crate) struct LoggedCalls {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) logged: Logged,
+    /// Only those that failed.
+    #[arg(long)]
+    pub(crate) failed: bool,
+}
+
+/// `keyway logs exchanges`.
+#[derive(Args, Debug)]
+pub(crate) struct LoggedExchanges {
+    /// Which.
+    #[command(flatten)]
+    pub(crate) logged: Logged,
+    /// Only with this host.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) to: Option<String>,
+    /// Only with this status, `429`, or a status of this class, `4xx`.
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Only those of which no response was handed on, and statuses from 400 on.
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// Only for this purpose: `call`, `proxy`, or one of the host's own, such as `token`.
+    #[arg(long)]
+    pub(crate) purpose: Option<String>,
     /// Write them to this file as an HTTP Archive (HAR 1.2); `-` is standard output.
     #[arg(long, value_name = "FILE", conflicts_with = "follow")]
     pub(crate) har: Option<PathBuf>,

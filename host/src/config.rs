@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) egress: keyway_broker::Config,
     /// How exchanges with providers are kept.
     pub(crate) exchanges: keyway_exchanges::Options,
+    /// How what connectors say is kept.
+    pub(crate) call_log: CallLog,
     /// How the log looks.
     pub(crate) log: Log,
 }
@@ -94,6 +96,19 @@ pub(crate) struct Calls {
     /// Time for one call. Default: 120 s.
     #[serde(with = "keyway_core::humane")]
     pub(crate) time_max: Duration,
+}
+
+/// How what connectors say is kept: as exchanges are, but for these.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct CallLog {
+    /// Bytes kept of what is said during one call; the oldest lines go first. Default: 64 KiB.
+    pub(crate) call_bytes_max: usize,
+    /// Bytes of all segments; the oldest go first. Default: 256 MiB, of which a call with a dozen lines takes 2 KiB.
+    pub(crate) total_bytes_max: u64,
+    /// Age at which calls go, a segment at a time. Default: as exchanges, 7 days.
+    #[serde(with = "keyway_core::humane")]
+    pub(crate) age_max: Duration,
 }
 
 /// How the log looks.
@@ -199,7 +214,14 @@ impl Config {
                 batch_items_max: self.runtime.limits.call.batch_items_max,
             },
             call_time_max: time_max,
+            said_bytes_max: self.call_log.call_bytes_max,
         }
+    }
+
+    /// What the call log is told.
+    pub(crate) fn call_log(&self) -> keyway_exchanges::Options {
+        let CallLog { total_bytes_max, age_max, .. } = self.call_log;
+        keyway_exchanges::Options { total_bytes_max, age_max, ..self.exchanges.clone() }
     }
 }
 
@@ -226,6 +248,16 @@ impl Default for Calls {
             calls_max: admission.calls_max,
             tenant_calls_max: admission.tenant_calls_max,
             time_max: call_time_max,
+        }
+    }
+}
+
+impl Default for CallLog {
+    fn default() -> Self {
+        Self {
+            call_bytes_max: keyway_dispatch::Config::default().said_bytes_max,
+            total_bytes_max: 256 << 20,
+            age_max: keyway_exchanges::Options::default().age_max,
         }
     }
 }

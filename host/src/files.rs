@@ -11,7 +11,7 @@ use crate::config::Config;
 /// those who look at each number.
 const WANTED_MAX: u64 = 1 << 20;
 
-/// Files that are kept for the host itself: the store, the exchange log and who reads it, components and compiled code
+/// Files that are kept for the host itself: the store, both logs and who reads them, components and compiled code
 /// that are being read, the pipes of processes that check components, name servers, the listener, and one caller who
 /// waits for a place. Measured at rest: 21.
 const OWN: u64 = 192;

@@ -13,13 +13,14 @@ mod files;
 mod logging;
 mod memory;
 mod output;
+mod usage;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use keyway_api::contract::installation::{Revert, SetPin, Unpin};
 
-use crate::args::{Allow, Cli, Command, LogsCommand};
+use crate::args::{Allow, Cli, Command};
 use crate::client::Unreachable;
 use crate::commands::remote::{Refused, Session, Unfit};
 use crate::commands::{
@@ -29,15 +30,18 @@ use crate::commands::{
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
-    let Cli { remote, command } = Cli::parse();
+    let Cli { remote, command } = match Cli::try_parse() {
+        Ok(typed) => typed,
+        Err(error) => return usage::misread(&error),
+    };
     let json = remote.json;
     if remote.wide {
         output::widen();
     }
     let outcome = match command {
-        Command::Serve(typed) => return serve::serve(typed).into(),
+        Command::Serve(typed) => return serve::serve(typed, json).into(),
         Command::AdmitComponent => return admit::admit(),
-        Command::Explain { code } => return explain::explain(code.as_deref()).into(),
+        Command::Explain { code } => return explain::explain(code.as_deref(), json).into(),
         Command::New(typed) => new::new(typed),
         Command::Check(typed) => check::check(&typed, remote.json),
         remote_command => Session::new(remote).and_then(|session| {
@@ -110,7 +114,7 @@ async fn run(session: &Session, command: Command) -> anyhow::Result<Exit> {
         }
         Command::Token(command) => tokens::token(session, command).await,
         Command::Keys { command } => keys::keys(session, command).await,
-        Command::Logs(LogsCommand::Exchanges(typed)) => logs::exchanges(session, typed).await,
+        Command::Logs(command) => logs::logs(session, command).await,
         Command::Audit { after, limit } => tokens::audit(session, after, limit).await,
         Command::Serve(_)
         | Command::New(_)
@@ -139,14 +143,11 @@ fn report(error: &anyhow::Error, json: bool) -> Exit {
             None => (Exit::Failure, "failed"),
         },
     };
-    if json {
-        let detail = match error.downcast_ref::<Unfit>() {
-            Some(unfit) => unfit.detail.clone(),
-            None => format!("{error:#}"),
-        };
-        output::problem(&serde_json::json!({ "code": code, "detail": detail }).to_string());
-    } else {
-        output::note(format!("keyway: {error:#}"));
-    }
+    let detail = match error.downcast_ref::<Unfit>() {
+        // Its code stands beside it.
+        Some(unfit) if json => unfit.detail.clone(),
+        _ => format!("{error:#}"),
+    };
+    output::failure(json, code, &detail);
     exit
 }

@@ -7,6 +7,7 @@ mod check;
 mod connect;
 mod connections;
 mod keys;
+mod logged;
 mod logs;
 mod mirror;
 mod pins;
@@ -14,6 +15,7 @@ mod project;
 mod quotas;
 mod releases;
 mod settings;
+mod starting;
 mod tenants;
 mod tokens;
 
@@ -27,6 +29,7 @@ use tempfile::TempDir;
 use crate::setup::Setup;
 
 /// Exit codes, as `host/src/exit.rs` documents them.
+const WRONG: i32 = 2;
 const REFUSED: i32 = 3;
 const UNAUTHORISED: i32 = 4;
 const UNREACHABLE: i32 = 5;
@@ -185,13 +188,62 @@ async fn exit_codes_say_what_happened() {
     let setup = Setup::new("");
     let cli = Cli::new(&setup);
     let pin = ["pin", "acme", "fixtures/echo", "1.0.0", "--reason", "x"];
-    assert_eq!(cli.exit(&["pin", "acme"]), 2, "a command line that is wrong");
+    assert_eq!(cli.exit(&["pin", "acme"]), WRONG, "a command line that is wrong");
     cli.fails(&pin, REFUSED, "unknown-connector: ");
     cli.fails(&[&["--token", "kw_nobody"], &pin[..]].concat(), UNAUTHORISED, "token-invalid: ");
     cli.fails(&["--host", "http://127.0.0.1:1", "releases"], UNREACHABLE, "no answer from ");
     cli.fails(&["publish", "no-such-file.wasm"], 1, "component no-such-file.wasm: ");
     let said = cli.run(&pin);
     assert!(said.err.contains("`keyway explain unknown-connector` says what to do"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_line_that_is_wrong_is_said_to_programs_as_all_else_is() {
+    let setup = Setup::new("");
+    let cli = Cli::new(&setup);
+    for (args, named) in [
+        (&["pins", "--json", "--tenent", "acme"][..], "--tenent"),
+        (&["--json", "pin", "acme", "fixtures/echo", "1.0.0"], "--reason"),
+        (&["frobnicate", "--json"], "frobnicate"),
+        (&["audit", "--limit", "many", "--json"], "many"),
+        (&["logs", "--json"], "command"),
+        (&["--json"], "command"),
+    ] {
+        let said = cli.run(args);
+        assert_eq!((said.code, said.out.as_str()), (WRONG, ""), "{args:?}: {said:?}");
+        assert_eq!(said.err.matches('\n').count(), 1, "{args:?}: {said:?}");
+        let problem: Value = serde_json::from_str(&said.err).expect("JSON");
+        assert_eq!(problem["code"], "usage", "{args:?}");
+        let detail = problem["detail"].as_str().expect("text");
+        assert!(detail.contains(named), "{args:?}: {detail}");
+    }
+    let said = cli.run(&["pins", "--tenent", "acme"]);
+    assert!(said.code == WRONG && said.err.contains("Usage: keyway"), "for people: {said:?}");
+    // What was asked for is no error, and what stands behind `--` is no option.
+    for args in [&["--json", "--help"][..], &["pins", "--help", "--json"], &["--version", "--json"]]
+    {
+        let said = cli.run(args);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{args:?}: {said:?}");
+    }
+    let said = cli.run(&["show", "a", "b", "--", "--json"]);
+    assert!(said.code == WRONG && said.err.starts_with("error: "), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_without_a_host_is_said_to_programs_too() {
+    let setup = Setup::new("");
+    let cli = Cli::new(&setup);
+    cli.fails(&["explain", "no-such-code"], REFUSED, "no code is called `no-such-code`");
+    let data = setup.data().to_string_lossy().into_owned();
+    let taken = setup.host.address.to_string();
+    let said = cli.run(&["serve", "--data", &data, "--listen", &taken, "--json"]);
+    assert_eq!((said.code, said.out.as_str()), (7, ""), "{said:?}");
+    // What stands before it is the log.
+    let problem: Value =
+        serde_json::from_str(said.err.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(problem["code"], "not-started");
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(detail.starts_with(&format!("address {taken}: ")), "{detail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

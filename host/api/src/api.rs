@@ -9,7 +9,7 @@ use keyway_artifacts::schema::InputSchemas;
 use keyway_core::ids::Environment;
 use keyway_core::limits::{COMPONENT_BYTES_MAX, INPUT_BYTES_MAX};
 use keyway_core::ports::{Clock, Dispatch, EgressPolicy, Quotas, Routes};
-use keyway_exchanges::Exchanges;
+use keyway_exchanges::{Calls, Exchanges};
 use keyway_releases::Releases;
 use keyway_vault::{Keys, Tokens, Vault};
 use prometheus_client::registry::Registry;
@@ -51,6 +51,8 @@ pub struct Deps {
     pub reads: Arc<dyn Reads>,
     /// Keeps the exchanges.
     pub exchanges: Exchanges,
+    /// Keeps what calls said.
+    pub calls: Calls,
     /// Keeps to the rate limits of providers.
     pub quotas: Arc<dyn Quotas>,
     /// Says whether the host is ready.
@@ -144,6 +146,7 @@ pub(crate) struct Shared {
     pub(crate) policy: Arc<dyn EgressPolicy>,
     pub(crate) reads: Arc<dyn Reads>,
     pub(crate) exchanges: Exchanges,
+    pub(crate) calls: Calls,
     pub(crate) quotas: Arc<dyn Quotas>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) health: Arc<dyn Health>,
@@ -211,6 +214,7 @@ impl Api {
             auth: Auth::new(deps.tokens, Arc::clone(&deps.clock)),
             clock: deps.clock,
             exchanges: deps.exchanges,
+            calls: deps.calls,
             quotas: deps.quotas,
             stopping: watch::Sender::new(false),
             routes: deps.releases.routes(),

@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod exchange;
 pub mod installation;
 pub mod keys;
+pub mod logged;
 pub mod problem;
 pub mod quota;
 pub mod release;

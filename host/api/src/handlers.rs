@@ -9,6 +9,8 @@ pub(crate) mod connections;
 pub(crate) mod exchanges;
 pub(crate) mod health;
 pub(crate) mod keys;
+pub(crate) mod logged;
+mod logs;
 pub(crate) mod moves;
 pub(crate) mod obtain;
 pub(crate) mod pins;

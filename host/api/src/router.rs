@@ -6,8 +6,8 @@ use crate::api::Host;
 use crate::contract::Endpoint;
 use crate::contract::endpoint;
 use crate::handlers::{
-    audit, calls, clients, config, connect, connections, exchanges, health, keys, moves, obtain,
-    pins, proxy, quotas, releases, tenants, tokens,
+    audit, calls, clients, config, connect, connections, exchanges, health, keys, logged, moves,
+    obtain, pins, proxy, quotas, releases, tenants, tokens,
 };
 use crate::layer::Around;
 use crate::metrics::Metrics;
@@ -43,6 +43,8 @@ pub(crate) fn router(api: Host) -> Router {
         .mount(&endpoint::OBJECT_WRITE, calls::write)
         .mount(&endpoint::PROXY, proxy::relay)
         .mount(&endpoint::PROXY_URL, proxy::url)
+        .mount(&endpoint::CALL_LIST, logged::list)
+        .mount(&endpoint::CALL_FOLLOW, logged::follow)
         .mount(&endpoint::EXCHANGE_LIST, exchanges::list)
         .mount(&endpoint::EXCHANGE_FOLLOW, exchanges::follow)
         .mount(&endpoint::QUOTA_LIST, quotas::list)

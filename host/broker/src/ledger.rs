@@ -2,15 +2,13 @@
 //! and by secret, so that nothing behind this file has to be trusted with a credential.
 
 use std::borrow::Cow;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_LOCATION, HeaderMap, HeaderValue, LINK, LOCATION, REFERER};
 use keyway_core::Descriptor;
-use keyway_core::descriptor::Scheme;
 use keyway_core::exchange::{Exchange, HostRequest, Origin, Timings};
 use keyway_core::ids::Slot;
 use keyway_core::ports::ExchangeLog;
@@ -18,6 +16,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::names;
 use crate::payload::{Meter, Payload};
 use crate::redact;
 use crate::request::Parts;
@@ -25,28 +24,6 @@ use crate::scrub::{Kind, MASK, MASKED, Scrubber};
 use crate::send::Raw;
 use crate::target::Target;
 use crate::wire::Inner;
-
-/// Finds parts of names whose values are not kept: of headers and of query parameters.
-static SECRET_NAMES: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    let parts = [
-        "authorization",
-        "cookie",
-        "token",
-        "secret",
-        "password",
-        "api-key",
-        "apikey",
-        "api_key",
-        "session",
-        "signature",
-        "credential",
-        "sig",
-    ];
-    // Every header's name is looked at. A dozen words make a table of some KiB.
-    let kind = Some(AhoCorasickKind::DFA);
-    let names = AhoCorasick::builder().ascii_case_insensitive(true).kind(kind).build(parts);
-    names.expect("a dozen words are few enough")
-});
 
 /// The purpose of an exchange that a caller sends through the proxy.
 pub(crate) const PROXY: &str = "proxy";
@@ -314,8 +291,7 @@ impl Draft {
 
     /// Whether what stands under this name, in a header or a query, is not kept.
     fn hides(&self, name: &str) -> bool {
-        SECRET_NAMES.is_match(name)
-            || self.descriptor.as_ref().is_some_and(|descriptor| places(descriptor, name))
+        names::hides(name, self.descriptor.as_deref())
     }
 
     /// What is kept of a body. Cut after it was scrubbed: a secret must not lie across the cut.
@@ -354,17 +330,6 @@ fn blank(at: OffsetDateTime, purpose: &'static str) -> Exchange {
         stopped: None,
         timings: Timings::default(),
     }
-}
-
-/// Whether a credential of the descriptor's stands in headers or parameters of this name.
-fn places(descriptor: &Descriptor, name: &str) -> bool {
-    descriptor.slots.values().any(|slot| {
-        let parameter = match &slot.scheme {
-            Scheme::ApiKeyQuery { name: own } => name.eq_ignore_ascii_case(own),
-            _ => false,
-        };
-        parameter || slot.sets_header(name)
-    })
 }
 
 #[cfg(test)]

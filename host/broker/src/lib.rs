@@ -33,6 +33,7 @@ mod limit_error;
 mod links;
 mod members;
 mod metrics;
+mod names;
 mod observe;
 mod pace;
 mod payload;
@@ -55,6 +56,7 @@ mod tokens;
 mod turn;
 mod underway;
 mod wire;
+mod words;
 
 pub use broker::Broker;
 pub use config::{Config, HostRules, Limits, MixedAnswers, StandIn};
@@ -63,3 +65,4 @@ pub use policy::{BaseUrlRefused, DescriptorRefused, Error, base_url_allowed, che
 pub use reason::Reason;
 pub use resolve::{Dns, Resolve, ResolveError};
 pub use wire::Wire;
+pub use words::Words;

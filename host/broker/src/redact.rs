@@ -4,7 +4,15 @@
 //! names can be seen. Which names are secret, the caller knows. What is secret by its value is [`crate::scrub`]'s
 //! business.
 
+use serde::de::IgnoredAny;
+
 use crate::scrub::MASK;
+
+/// What ends one in what a program says, also where that is a string within JSON: no URL and no form has a backslash.
+const SPOKEN_ENDS: &[u8] = b"&;#>\"' \t\r\n\\";
+
+/// Bytes from which on a word behind a secret name may be a secret.
+const SPOKEN_BYTES_MIN: usize = 8;
 
 /// What ends a value in a form or a query, in headers too.
 const ENDS: &[u8] = b"&;#>\"' \t\r\n";
@@ -20,12 +28,16 @@ pub(crate) fn body(text: &[u8], hides: impl Fn(&str) -> bool) -> Option<Vec<u8>>
 
 /// Text with the values of secret parameters masked: after its beginning, a `?` or a `&`. None if there is none.
 pub(crate) fn parameters(text: &[u8], hides: impl Fn(&str) -> bool) -> Option<Vec<u8>> {
+    pairs(text, ENDS, hides)
+}
+
+fn pairs(text: &[u8], ends: &[u8], hides: impl Fn(&str) -> bool) -> Option<Vec<u8>> {
     let mut clean = Clean::of(text);
     let mut at = 0;
     while let Some(equals) = memchr::memchr(b'=', &text[at..]).map(|found| at + found) {
-        let starts = |byte: &u8| matches!(byte, b'?' | b'&') || ENDS.contains(byte);
+        let starts = |byte: &u8| matches!(byte, b'?' | b'&') || ends.contains(byte);
         let name = text[at..equals].iter().rposition(starts).map_or(at, |before| at + before + 1);
-        let end = equals + 1 + end_of_value(&text[equals + 1..]);
+        let end = equals + 1 + end_of_value(&text[equals + 1..], ends);
         if hides(&decoded(&text[name..equals])) {
             clean.mask(equals + 1..end, MASK.as_bytes());
         }
@@ -34,8 +46,106 @@ pub(crate) fn parameters(text: &[u8], hides: impl Fn(&str) -> bool) -> Option<Ve
     clean.done()
 }
 
-fn end_of_value(text: &[u8]) -> usize {
-    text.iter().position(|byte| ENDS.contains(byte)).unwrap_or(text.len())
+/// What a program says, with the values of secret names masked. None if there is none. A document of JSON stays one.
+pub(crate) fn words(text: &str, hides: &dyn Fn(&str) -> bool) -> Option<String> {
+    // Without either there is no name with a value.
+    memchr::memchr2(b':', b'=', text.as_bytes())?;
+    let document = text.trim_start().starts_with(['{', '['])
+        && serde_json::from_str::<IgnoredAny>(text).is_ok();
+    if document { strings(text, hides) } else { spoken(text, hides) }
+}
+
+/// A document of JSON with secret fields masked, and with what else its strings say as it may be said.
+fn strings(text: &str, hides: &dyn Fn(&str) -> bool) -> Option<String> {
+    let bytes = text.as_bytes();
+    let (mask, mut clean, mut at) = (format!("\"{MASK}\""), Clean::of(bytes), 0);
+    while let Some(start) = memchr::memchr(b'"', &bytes[at..]).map(|found| at + found) {
+        let end = end_of_string(bytes, start);
+        let said = serde_json::from_slice::<String>(&bytes[start..end]).unwrap_or_default();
+        at = match after_colon(bytes, end) {
+            Some(value) if hides(&said) => {
+                let end = end_of_json(bytes, value);
+                clean.mask(value..end, mask.as_bytes());
+                end
+            }
+            Some(value) => value,
+            None => {
+                if let Some(masked) = spoken(&said, hides) {
+                    clean.mask(start..end, serde_json::Value::from(masked).to_string().as_bytes());
+                }
+                end
+            }
+        };
+    }
+    clean.text()
+}
+
+/// Text in which JSON, forms, URLs, headers and names with their values may stand.
+fn spoken(text: &str, hides: &dyn Fn(&str) -> bool) -> Option<String> {
+    let begins = memchr::memchr2(b'{', b'[', text.as_bytes());
+    let fields = begins.and_then(|begins| {
+        let (before, document) = text.as_bytes().split_at(begins);
+        json(document, hides).map(|document| [before, &document].concat())
+    });
+    let now = fields.as_deref().unwrap_or(text.as_bytes());
+    let pairs = pairs(now, SPOKEN_ENDS, hides);
+    let named = named(pairs.as_deref().unwrap_or(now), hides);
+    // Whole characters were replaced by whole characters.
+    let clean = named.or(pairs).or(fields)?;
+    Some(String::from_utf8(clean).unwrap_or_else(|_| MASK.to_owned()))
+}
+
+/// Text with the values masked that stand behind a secret name and a colon: in a header, or in what a program prints of its
+/// variables. What is neither in quotes nor looks like a secret stays: "token: expired" says what went wrong.
+fn named(text: &[u8], hides: &dyn Fn(&str) -> bool) -> Option<Vec<u8>> {
+    let mut clean = Clean::of(text);
+    let mut at = 0;
+    while let Some(colon) = memchr::memchr(b':', &text[at..]).map(|found| at + found) {
+        at = colon + 1;
+        let ends = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let end = text[..colon].iter().rposition(ends).map_or(0, |last| last + 1);
+        let close = text[end..colon].iter().all(|byte| matches!(byte, b'"' | b'\'' | b' '));
+        let start = text[..end].iter().rposition(|byte| !ends(byte)).map_or(0, |last| last + 1);
+        let name = std::str::from_utf8(&text[start..end]).unwrap_or_default();
+        if !close || name.is_empty() || !hides(name) {
+            continue;
+        }
+        // A scheme, such as `Bearer`, may stand before the value.
+        for _ in 0..2 {
+            at += text[at..].iter().take_while(|byte| **byte == b' ').count();
+            let (value, secret) = value_at(text, at);
+            at = value.end.max(at);
+            if secret && value.start >= clean.done {
+                clean.mask(value, MASK.as_bytes());
+                break;
+            }
+        }
+    }
+    clean.done()
+}
+
+/// The value that begins here, and whether it is to be taken for a secret.
+fn value_at(text: &[u8], at: usize) -> (std::ops::Range<usize>, bool) {
+    let closed = |end: usize| end - usize::from(end > at + 1 && text[end - 1] == text[at]);
+    match text.get(at) {
+        Some(b'"') => {
+            let end = closed(end_of_string(text, at));
+            return (at + 1..end, end > at + 1);
+        }
+        Some(b'\'') => {
+            let end = memchr::memchr(b'\'', &text[at + 1..]).map_or(text.len(), |end| at + 1 + end);
+            return (at + 1..end, end > at + 1);
+        }
+        _ => {}
+    }
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"\"'\\,;(){}[]".contains(byte);
+    let end = text[at..].iter().position(ends).map_or(text.len(), |found| at + found);
+    let word = &text[at..end];
+    (at..end, word.len() >= SPOKEN_BYTES_MIN && word.iter().any(u8::is_ascii_digit))
+}
+
+fn end_of_value(text: &[u8], ends: &[u8]) -> usize {
+    text.iter().position(|byte| ends.contains(byte)).unwrap_or(text.len())
 }
 
 fn decoded(name: &[u8]) -> String {
@@ -144,6 +254,11 @@ impl<'t> Clean<'t> {
         (self.done, self.masked) = (part.end, true);
     }
 
+    /// As text, which it was.
+    fn text(self) -> Option<String> {
+        self.done().map(|clean| String::from_utf8(clean).unwrap_or_else(|_| MASK.to_owned()))
+    }
+
     fn done(mut self) -> Option<Vec<u8>> {
         self.copy.extend_from_slice(self.text.get(self.done..).filter(|_| self.masked)?);
         Some(self.copy)
@@ -199,7 +314,56 @@ mod tests {
         assert_eq!(shown("a=token&b=password"), "a=token&b=password");
     }
 
+    #[test]
+    fn values_are_masked_in_what_a_program_says() {
+        for (text, expected) in [
+            ("token: abc12345", "token: M"),
+            (
+                "sent authorization-token: Bearer eyJhbGciOi1, once",
+                "sent authorization-token: Bearer M, once",
+            ),
+            ("{'token': 'abc', 'a': 1}", "{'token': 'M', 'a': 1}"),
+            ("Config { token: \"abc\", a: 1 }", "Config { token: \"M\", a: 1 }"),
+            ("answer: {\"token\":\"a\",\"b\":2} at 7", "answer: {\"token\":\"M\",\"b\":2} at 7"),
+            ("GET https://a.com/?token=1&b=2: 404", "GET https://a.com/?token=M&b=2: 404"),
+            ("{\"m\":\"token: abc12345\",\"n\":\"it's\"}", "{\"m\":\"token: M\",\"n\":\"it's\"}"),
+            ("{\"m\":\"'token': 'abc\",\"n\":\"it's\"}", "{\"m\":\"'token': 'M\",\"n\":\"it's\"}"),
+        ] {
+            assert_eq!(
+                words(text, &hides).unwrap_or(text.to_owned()),
+                expected.replace('M', MASK),
+                "{text}"
+            );
+        }
+        for same in [
+            "token: expired, trying again",
+            "token:",
+            "panicked at src/lib.rs:7:5",
+            "a: abc12345",
+            "é:",
+            "",
+        ] {
+            assert_eq!(words(same, &hides), None, "{same}");
+        }
+    }
+
     proptest! {
+        /// A guest's fields are a document, and stay one.
+        #[test]
+        fn words_leave_a_document_one(text in any::<String>(), other in "[a-z:'\"{}= 0-9]{0,24}") {
+            let inner = serde_json::json!({ "token": text, "a": other, "b": format!("token: {other}") });
+            let document = serde_json::json!({ "x": inner, "y": text }).to_string();
+            let kept = words(&document, &hides).unwrap_or(document);
+            let read: serde_json::Value = serde_json::from_str(&kept).unwrap();
+            prop_assert_eq!(&read["x"]["token"], MASK);
+        }
+
+        #[test]
+        fn no_words_are_too_odd(text in any::<String>(), other in "[token:='\"{ é0-9]{0,40}") {
+            words(&text, &hides);
+            words(&other, &hides);
+        }
+
         /// Whatever else is in a document, the value of a secret field is not, and it stays a document.
         #[test]
         fn no_document_shows_a_secret_field(

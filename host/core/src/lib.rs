@@ -22,6 +22,7 @@ pub mod ports;
 pub mod quota;
 mod rate_limits;
 pub mod release;
+pub mod said;
 pub mod schema;
 mod scheme;
 mod sign;

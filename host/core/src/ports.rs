@@ -2,11 +2,12 @@
 //!
 //! Implementations live beside, never below: `runtime` is a [`Loader`] of [`Connector`]s and the
 //! [`Admission`]; `broker` is the [`Egress`] and its [`EgressPolicy`]; `broker` is the [`Proxy`] and the
-//! host's own [`Outbound`], knows the [`Quotas`], and tells the [`ExchangeLog`]; `vault` holds the
-//! [`Credentials`]; `releases` answers [`Routes`], is [`Granting`] and hears [`Outcomes`]. The host's
-//! `app` wires them.
+//! host's own [`Outbound`], knows the [`Quotas`], tells the [`ExchangeLog`], and masks what guests say
+//! ([`Redact`]) before the [`CallLog`] has it; `vault` holds the [`Credentials`]; `releases` answers
+//! [`Routes`], is [`Granting`] and hears [`Outcomes`]. The host's `app` wires them.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::fault::Fault;
 use crate::ids::{CallId, ConnectionRef, Environment, Installation, Slot, Tenant, User};
 use crate::quota::{Quota, Standing};
 use crate::release::ReleaseRef;
+use crate::said::{Line, SaidCall};
 
 /// The wall clock. Nothing's correctness depends on it being right.
 pub trait Clock: Send + Sync {
@@ -49,25 +51,12 @@ pub trait Outside: Send + Sync {
     fn config(&self) -> Json;
     /// Non-secret facts about the connection.
     fn connection(&self) -> Json;
-    /// Takes one line of the guest's log.
-    fn log(&self, level: LogLevel, message: &str, fields: &str);
+    /// Takes one line of what the guest says.
+    fn log(&self, line: &Line<'_>);
     /// Whose time on a processor it is. Where many want some, tenants take turns; none takes none.
     fn payer(&self) -> Option<(Environment, Tenant)> {
         None
     }
-}
-
-/// How loud a guest's log line is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum LogLevel {
-    /// For the author.
-    Debug,
-    /// For whoever watches.
-    Info,
-    /// Something is odd.
-    Warn,
-    /// Something failed.
-    Error,
 }
 
 /// A release, loaded: what dispatch calls. The code stays loaded as long as somebody holds one.
@@ -178,6 +167,30 @@ pub trait ExchangeLog: Send + Sync {
     fn body_bytes_max(&self) -> usize;
     /// Takes one. Must not block; where it cannot keep up it drops and counts.
     fn record(&self, exchange: Exchange);
+}
+
+/// Who keeps what calls said.
+pub trait CallLog: Send + Sync {
+    /// Takes one that has ended. Must not block; where it cannot keep up it drops and counts.
+    fn record(&self, call: SaidCall);
+}
+
+/// Who knows the names under which secrets stand.
+pub trait Redact: Send + Sync {
+    /// Text of a connector's with the values of such names masked, those among them that its descriptor names.
+    fn masked<'t>(&self, descriptor: &Descriptor, text: &'t str) -> Cow<'t, str>;
+}
+
+/// One that keeps nothing.
+impl CallLog for () {
+    fn record(&self, _call: SaidCall) {}
+}
+
+/// One that knows of no secrets.
+impl Redact for () {
+    fn masked<'t>(&self, _descriptor: &Descriptor, text: &'t str) -> Cow<'t, str> {
+        Cow::Borrowed(text)
+    }
 }
 
 /// Who shows calls what is granted to a tenant.

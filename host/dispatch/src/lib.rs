@@ -18,6 +18,7 @@ mod limit;
 pub mod metrics;
 pub mod outside;
 mod proxy;
+mod said;
 mod service;
 
-pub use service::{Config, Dispatch, Ways};
+pub use service::{Config, Dispatch, Ways, Words};

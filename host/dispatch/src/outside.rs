@@ -11,13 +11,16 @@ use keyway_core::Descriptor;
 use keyway_core::call::{Failure, Json};
 use keyway_core::exchange::{Origin, Pace, Request, Response};
 use keyway_core::ids::{CallId, Environment, Installation, Slot, Tenant, User};
-use keyway_core::ports::{Clock, Egress, Granted, LogLevel, Outside, Route, Settings};
+use keyway_core::ports::{Clock, Egress, Granted, Outside, Redact, Route, Settings};
 use keyway_core::quota::LimitMet;
+use keyway_core::said::{Line, LogLevel};
 use rand::RngCore as _;
 use serde_json::{Map, Value, json};
 
+use crate::said::{Gathered, Said};
+
 /// A live call's outside.
-pub struct Live {
+pub(crate) struct Live {
     call: CallId,
     route: Arc<Route>,
     egress: Arc<dyn Egress>,
@@ -26,26 +29,46 @@ pub struct Live {
     user: Option<User>,
     pace: Pace,
     limit_met: LimitMet,
+    redact: Arc<dyn Redact>,
+    said: Said,
+}
+
+/// What a live call has of the host.
+pub(crate) struct Parts {
+    pub(crate) egress: Arc<dyn Egress>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) redact: Arc<dyn Redact>,
 }
 
 impl Live {
     /// The outside of one call.
-    pub fn new(
+    pub(crate) fn new(
         call: CallId,
         route: Arc<Route>,
-        egress: Arc<dyn Egress>,
-        clock: Arc<dyn Clock>,
+        parts: Parts,
         deadline: Instant,
         behalf: (Option<User>, Pace),
+        said: Said,
     ) -> Self {
         let (user, pace) = behalf;
+        let Parts { egress, clock, redact } = parts;
         let limit_met = LimitMet::default();
-        Self { call, route, egress, clock, deadline, user, pace, limit_met }
+        Self { call, route, egress, clock, deadline, user, pace, limit_met, redact, said }
+    }
+
+    /// For which user.
+    pub(crate) fn user(&self) -> Option<&User> {
+        self.user.as_ref()
     }
 
     /// Where its exchanges leave word of a rate limit.
-    pub fn limit_met(&self) -> LimitMet {
-        self.limit_met.clone()
+    pub(crate) fn limit_met(&self) -> &LimitMet {
+        &self.limit_met
+    }
+
+    /// What the guest has said so far, and has not been asked for.
+    pub(crate) fn said(&self) -> Gathered {
+        self.said.take()
     }
 
     fn origin(&self) -> Origin {
@@ -91,18 +114,23 @@ impl Outside for Live {
         Some((environment.clone(), tenant.clone()))
     }
 
-    fn log(&self, level: LogLevel, message: &str, fields: &str) {
+    fn log(&self, line: &Line<'_>) {
+        let Line { source, level, message, fields } = *line;
+        let masked = |text| self.redact.masked(self.route.connector.descriptor(), text);
+        let (message, fields) = (masked(message), masked(fields));
+        let (message, fields) = (&*message, &*fields);
+        self.said.add(&Line { source, level, message, fields });
         let Installation { environment, tenant, .. } = &self.route.installation;
         let (call, release) = (self.call, self.route.connector.release());
         // A guest's words are a field, never a format, and never louder than info. Their names are theirs
         // alone: a second `message` or `level` on a line would hide the host's own from many readers.
         match level {
             LogLevel::Debug => tracing::debug!(
-                guest = true, %call, %environment, %tenant, %release,
+                guest = true, %call, %environment, %tenant, %release, guest_source = source.as_str(),
                 guest_level = ?level, guest_message = message, guest_fields = fields, "guest log"
             ),
             _ => tracing::info!(
-                guest = true, %call, %environment, %tenant, %release,
+                guest = true, %call, %environment, %tenant, %release, guest_source = source.as_str(),
                 guest_level = ?level, guest_message = message, guest_fields = fields, "guest log"
             ),
         }

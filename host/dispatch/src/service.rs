@@ -1,5 +1,6 @@
 //! The call path, top to bottom.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,17 +8,19 @@ use async_trait::async_trait;
 use keyway_core::call::{Operation, Output};
 use keyway_core::ids::{CallId, Installation};
 use keyway_core::ports::{
-    self, Answer, Call, Clock, Egress, Ended, Outcomes, Proxy, RelayAnswer, RelayCall, Route,
-    Routes,
+    self, Answer, Call, CallLog, Clock, Egress, Ended, Outcomes, Proxy, Redact, RelayAnswer,
+    RelayCall, Route, Routes,
 };
 use keyway_core::release::ReleaseRef;
+use keyway_core::said::{CallFailure, SaidCall};
 use keyway_core::{Code, Fault, Whose};
 
 use crate::admission::{self, Admission};
 use crate::fit;
 use crate::limit;
 use crate::metrics::{Metrics, Running};
-use crate::outside::Live;
+use crate::outside::{Live, Parts};
+use crate::said::{Gathered, Said};
 
 /// What bounds the calls of a host.
 #[derive(Clone, Debug)]
@@ -29,6 +32,9 @@ pub struct Config {
     /// Time for one call where the caller names none, and the most a caller may name. Two minutes: the
     /// slowest page of a slow provider, and short enough that a drain ends.
     pub call_time_max: Duration,
+    /// Bytes that the call log keeps of what one guest says; the oldest lines go first. 64 KiB: with a thousand calls
+    /// under way, 64 MiB that wait for their ends.
+    pub said_bytes_max: usize,
 }
 
 /// Runs calls. Cheap to clone.
@@ -45,10 +51,19 @@ pub struct Ways {
     pub proxy: Arc<dyn Proxy>,
 }
 
+/// Where what guests say goes.
+pub struct Words {
+    /// Keeps it.
+    pub log: Arc<dyn CallLog>,
+    /// Masks it first, here and in the host's own log.
+    pub redact: Arc<dyn Redact>,
+}
+
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) routes: Arc<dyn Routes>,
     pub(crate) ways: Ways,
+    words: Words,
     outcomes: Arc<dyn Outcomes>,
     clock: Arc<dyn Clock>,
     pub(crate) admission: Admission,
@@ -61,6 +76,7 @@ impl Default for Config {
             admission: admission::Limits::default(),
             fit: fit::Limits::default(),
             call_time_max: Duration::from_secs(120),
+            said_bytes_max: 64 << 10,
         }
     }
 }
@@ -71,12 +87,13 @@ impl Dispatch {
         config: Config,
         routes: Arc<dyn Routes>,
         ways: Ways,
+        words: Words,
         outcomes: Arc<dyn Outcomes>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let admission = Admission::new(config.admission.clone());
         let metrics = Metrics::default();
-        let shared = Shared { config, routes, ways, outcomes, clock, admission, metrics };
+        let shared = Shared { config, routes, ways, words, outcomes, clock, admission, metrics };
         Self { shared: Arc::new(shared) }
     }
 
@@ -120,27 +137,42 @@ impl Shared {
         *release = Some(route.connector.release().clone());
         // What the descriptor does not declare never reaches the guest.
         let operation = fit::check(&self.config.fit, route.connector.descriptor(), operation)?;
-        let underway = Underway::begin(self, id, &route, operation.verb());
-        let live = Live::new(
-            id,
-            Arc::clone(&route),
-            Arc::clone(&self.ways.egress),
-            Arc::clone(&self.clock),
-            deadline.at,
-            (user, pace),
-        );
-        let limit_met = live.limit_met();
-        let result = instance(&route, operation, live, &deadline).await;
-        let result = result.map_err(|fault| limit::explain(fault, &limit_met));
+        let said = Said::new(self.config.said_bytes_max);
+        let route_held = Arc::clone(&route);
+        let live =
+            Arc::new(Live::new(id, route_held, self.parts(), deadline.at, (user, pace), said));
+        let underway = Underway::begin(self, id, &route, operation.verb(), Arc::clone(&live));
+        let outside = Arc::clone(&live);
+        let result = instance(&route, operation, outside, &deadline).await;
+        let result =
+            result.map_err(|fault| self.told(&route, limit::explain(fault, live.limit_met())));
         underway.end(result.as_ref().err());
         result
+    }
+
+    fn parts(&self) -> Parts {
+        Parts {
+            egress: Arc::clone(&self.ways.egress),
+            clock: Arc::clone(&self.clock),
+            redact: Arc::clone(&self.words.redact),
+        }
+    }
+
+    /// The fault, as it may be told: a guest's last words go to operators, and no secret with them.
+    fn told(&self, route: &Route, mut fault: Fault) -> Fault {
+        let (said, descriptor) = (fault.guest_said.take(), route.connector.descriptor());
+        fault.guest_said = said.map(|said| match self.words.redact.masked(descriptor, &said) {
+            Cow::Borrowed(_) => said.clone(),
+            Cow::Owned(masked) => Arc::new(masked),
+        });
+        fault
     }
 }
 
 async fn instance(
     route: &Route,
     operation: Operation,
-    outside: Live,
+    outside: Arc<Live>,
     deadline: &Deadline,
 ) -> Result<Output, Fault> {
     let time_left = deadline.left();
@@ -148,7 +180,7 @@ async fn instance(
         let fault = Fault::new(Code::DeadlineExceeded, "no time was left to begin the call");
         return Err(fault.blame(Whose::Tenant));
     }
-    route.connector.call(operation, Arc::new(outside), time_left).await
+    route.connector.call(operation, outside, time_left).await
 }
 
 /// A call in a guest. However it ends, it is reported once: a release that callers give up waiting for
@@ -158,15 +190,22 @@ struct Underway<'s> {
     id: CallId,
     route: &'s Route,
     verb: &'static str,
+    live: Arc<Live>,
     started: Instant,
     reported: bool,
     _running: Running,
 }
 
 impl<'s> Underway<'s> {
-    fn begin(shared: &'s Shared, id: CallId, route: &'s Route, verb: &'static str) -> Self {
+    fn begin(
+        shared: &'s Shared,
+        id: CallId,
+        route: &'s Route,
+        verb: &'static str,
+        live: Arc<Live>,
+    ) -> Self {
         let (started, _running) = (Instant::now(), shared.metrics.running());
-        Self { shared, id, route, verb, started, reported: false, _running }
+        Self { shared, id, route, verb, live, started, reported: false, _running }
     }
 
     fn end(mut self, fault: Option<&Fault>) {
@@ -179,6 +218,7 @@ impl<'s> Underway<'s> {
         let (release, elapsed) = (self.route.connector.release(), self.started.elapsed());
         self.shared.metrics.ended(self.verb, release, elapsed, fault);
         self.log(release, elapsed, fault);
+        self.keep(release, elapsed, fault);
         self.shared.outcomes.ended(&Ended {
             call: self.id,
             installation: self.route.installation.clone(),
@@ -214,6 +254,35 @@ impl Underway<'_> {
                 "call ended",
             ),
         }
+    }
+}
+
+impl Underway<'_> {
+    /// Tells the call log, if there is anything to tell: a call that went well and said nothing costs nothing.
+    fn keep(&self, release: &ReleaseRef, elapsed: Duration, fault: Option<&Fault>) {
+        let Gathered { lines, dropped: lines_dropped, .. } = self.live.said();
+        if lines.is_empty() && lines_dropped == 0 && fault.is_none() {
+            return;
+        }
+        let Words { log, redact } = &self.shared.words;
+        let descriptor = self.route.connector.descriptor();
+        let failure = fault.map(|fault| CallFailure {
+            code: fault.code,
+            whose: fault.whose(),
+            detail: redact.masked(descriptor, &fault.detail).into_owned(),
+        });
+        log.record(SaidCall {
+            at: self.shared.clock.now() - elapsed,
+            call: self.id,
+            installation: self.route.installation.clone(),
+            user: self.live.user().cloned(),
+            release: release.clone(),
+            verb: self.verb,
+            elapsed,
+            failure,
+            lines: lines.into(),
+            lines_dropped,
+        });
     }
 }
 

@@ -1,11 +1,11 @@
-//! How much may wait to be written: so many exchanges, and so many bytes.
+//! How much may wait to be written: so many entries, and so many bytes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Room for what waits. Taking from it never waits itself.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    exchanges: Room,
+    entries: Room,
     bytes: Room,
 }
 
@@ -24,19 +24,19 @@ struct Room {
 // === impl Budget ===
 
 impl Budget {
-    pub(crate) fn new(exchanges_max: usize, bytes_max: usize) -> Self {
-        Self { exchanges: Room::new(exchanges_max), bytes: Room::new(bytes_max) }
+    pub(crate) fn new(entries_max: usize, bytes_max: usize) -> Self {
+        Self { entries: Room::new(entries_max), bytes: Room::new(bytes_max) }
     }
 
-    /// A place for one exchange, whose bytes are not known yet.
+    /// A place for one entry, whose bytes are not known yet.
     pub(crate) fn place(&self) -> Option<Place<'_>> {
         // Made only where it was taken: to drop one gives a place back.
-        self.exchanges.take(1).then(|| Place { budget: self })
+        self.entries.take(1).then(|| Place { budget: self })
     }
 
-    /// Gives back what so many exchanges kept.
-    pub(crate) fn give(&self, exchanges: usize, bytes: usize) {
-        self.exchanges.give(exchanges);
+    /// Gives back what so many entries kept.
+    pub(crate) fn give(&self, entries: usize, bytes: usize) {
+        self.entries.give(entries);
         self.bytes.give(bytes);
     }
 }
@@ -44,7 +44,7 @@ impl Budget {
 // === impl Place ===
 
 impl Place<'_> {
-    /// Keeps it for an exchange of so many bytes, until they are given back. False if there is no room for them.
+    /// Keeps it for an entry of so many bytes, until they are given back. False if there is no room for them.
     pub(crate) fn keep(self, bytes: usize) -> bool {
         let kept = self.budget.bytes.take(bytes);
         if kept {
@@ -56,7 +56,7 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.budget.exchanges.give(1);
+        self.budget.entries.give(1);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What goes wrong with the exchange log, and which stable code a caller sees for it.
+//! What goes wrong with a log, and which stable code a caller sees for it.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use keyway_core::{Code, Fault, transient};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Its folder cannot be used.
-    #[error("exchange log {}", path.display())]
+    #[error("log {}", path.display())]
     Open {
         /// Which folder.
         path: PathBuf,
@@ -18,8 +18,10 @@ pub enum Error {
         source: io::Error,
     },
     /// A segment cannot be read.
-    #[error("segment {name} of the exchange log")]
+    #[error("segment {name} of the {log}")]
     Read {
+        /// What the log is called.
+        log: &'static str,
         /// Its file name.
         name: String,
         /// What the file system said.
@@ -27,28 +29,30 @@ pub enum Error {
         source: io::Error,
     },
     /// As many follow as may.
-    #[error("{followers_max} follow the exchange log already")]
+    #[error("{followers_max} follow the {log} already")]
     Crowded {
+        /// What the log is called.
+        log: &'static str,
         /// How many may.
         followers_max: usize,
     },
     /// The log has ended, or a reader of it did early.
-    #[error("the exchange log has ended")]
+    #[error("the log has ended")]
     Ended,
 }
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         match &error {
-            Error::Crowded { .. } => {
-                Self::new(Code::Overloaded, "too many follow the exchange log at once")
+            Error::Crowded { log, .. } => {
+                Self::new(Code::Overloaded, format!("too many follow the {log} at once"))
             }
             Error::Read { source, .. } if transient::is(source) => Self::new(
                 Code::Overloaded,
                 "the host has no free descriptor or memory for this at the moment",
             ),
             Error::Open { .. } | Error::Read { .. } | Error::Ended => {
-                Self::new(Code::Internal, "the exchange log cannot be read")
+                Self::new(Code::Internal, "the log cannot be read")
             }
         }
         .caused_by(error)

@@ -1,220 +1,81 @@
-//! The handle: opens the log, takes exchanges, and answers those who read.
+//! The exchange log: takes exchanges, and says which of them fit.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
 use keyway_core::exchange::Exchange;
-use keyway_core::ports::{Clock, ExchangeLog};
-use keyway_core::transient;
-use tokio::sync::{Semaphore, broadcast, oneshot};
+use keyway_core::ids::{CallId, Connector, Environment, Tenant};
+use keyway_core::ports::ExchangeLog;
+use time::OffsetDateTime;
 
-use crate::budget::Budget;
-use crate::error::Error;
-use crate::find::{self, Filter, Order, Page};
-use crate::follow::{Follow, Told};
-use crate::frame;
-use crate::index::Index;
-use crate::kept::Position;
-use crate::metrics::{Dropped, Metrics};
-use crate::options::Options;
-use crate::queue::Queue;
-use crate::row;
-use crate::rows;
-use crate::segment::{self, Segment};
-use crate::writer::{Task, Writer};
+use crate::find::{Look, Names};
+use crate::kept::Kept;
+use crate::log::Log;
+use crate::metrics::Dropped;
+use crate::release::ReleaseFilter;
+use crate::row::{self, Row};
+use crate::segment;
 
-/// Ids that each start skips: more than could have been given within a flush interval, so that none is given
-/// twice even if a loss of power took the last of them back.
-const IDS_SKIPPED: u64 = 1 << 20;
+/// The exchange log.
+pub type Exchanges = Log<Filter>;
 
-/// The exchange log. Cheap to clone; the last clone writes out what waits.
-#[derive(Clone)]
-pub struct Exchanges(Arc<Inner>);
-
-struct Inner {
-    shared: Arc<Shared>,
-    queue: Arc<Queue>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+/// Which exchanges are looked for. What is not set fits all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this environment.
+    pub environment: Option<Environment>,
+    /// Of this tenant.
+    pub tenant: Option<Tenant>,
+    /// Of this connector.
+    pub connector: Option<Connector>,
+    /// Of this call.
+    pub call: Option<CallId>,
+    /// Of this release.
+    pub release: Option<ReleaseFilter>,
+    /// With this host.
+    pub host: Option<String>,
+    /// With this status.
+    pub status: Option<StatusFilter>,
+    /// Only those of which no response was handed on.
+    pub stopped: bool,
+    /// Only those, and responses with a status from 400 on.
+    pub failed: bool,
+    /// For this purpose: `call`, `proxy`, or one of the host's own.
+    pub purpose: Option<String>,
+    /// That began then or later.
+    pub since: Option<OffsetDateTime>,
+    /// That began then or earlier.
+    pub until: Option<OffsetDateTime>,
 }
 
-/// What the writer and readers have in common.
-pub(crate) struct Shared {
-    pub(crate) dir: Dir,
-    pub(crate) options: Options,
-    pub(crate) index: Index,
-    pub(crate) budget: Budget,
-    pub(crate) metrics: Metrics,
-    pub(crate) told: broadcast::Sender<Told>,
-    readers: Arc<Semaphore>,
-    followers: Arc<Semaphore>,
-}
-
-/// Where a start goes on.
-struct Start {
-    open: Option<Segment>,
-    number: u64,
-    id: u64,
+/// Which status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StatusFilter {
+    /// Exactly this one.
+    Exactly(u16),
+    /// Those that begin with this digit.
+    Class(u16),
 }
 
 // === impl Exchanges ===
 
-impl Exchanges {
-    /// Opens the log in `path`, or makes one. Whoever opens it sees to it that no other process has it.
-    pub fn open(path: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, Error> {
-        let failed = |source| Error::Open { path: path.to_owned(), source };
-        Dir::create_ambient_dir_all(path, ambient_authority()).map_err(failed)?;
-        let dir = Dir::open_ambient_dir(path, ambient_authority()).map_err(failed)?;
-        let shared = Arc::new(Shared::new(dir, options));
-        let start = shared.start().map_err(failed)?;
-        let mut writer =
-            Writer::new(Arc::clone(&shared), clock, start.open, start.number, start.id);
-        writer.retain();
-        let queue = Arc::<Queue>::default();
-        let source = Arc::clone(&queue);
-        let thread = Builder::new()
-            .name("exchange-log".to_owned())
-            .spawn(move || writer.run(&source))
-            .map_err(failed)?;
-        let writer = Mutex::new(Some(thread));
-        Ok(Self(Arc::new(Inner { shared, queue, writer })))
-    }
-
-    /// A page of exchanges that fit, behind `after`; at most `limit`, and at least one if there is one.
-    pub async fn find(
-        &self,
-        filter: Filter,
-        order: Order,
-        after: Option<Position>,
-        limit: usize,
-    ) -> Result<Page, Error> {
-        let shared = Arc::clone(&self.0.shared);
-        let turn = Arc::clone(&shared.readers).acquire_owned().await.map_err(|_| Error::Ended)?;
-        let search = move || {
-            // Until the search ends: who hangs up does not make room for another.
-            let _turn = turn;
-            find::page(&shared, &filter, order, after, limit.max(1))
-        };
-        tokio::task::spawn_blocking(search).await.map_err(|_| Error::Ended)?
-    }
-
-    /// New exchanges that fit, from now on.
-    pub fn follow(&self, filter: Filter) -> Result<Follow, Error> {
-        let shared = &self.0.shared;
-        let place = Arc::clone(&shared.followers).try_acquire_owned();
-        let followers_max = shared.options.followers_max;
-        let place = place.map_err(|_| Error::Crowded { followers_max })?;
-        Ok(Follow::new(shared.told.subscribe(), filter, place))
-    }
-
-    /// Answers once everything recorded before is on the disk, or dropped and counted.
-    pub async fn flush(&self) {
-        self.ask(Task::Flush).await;
-    }
-
-    /// Deletes what is too old or too much, as the writer does by itself once in a while.
-    pub async fn retain(&self) {
-        self.ask(Task::Retain).await;
-    }
-
-    /// What the log counts.
-    pub fn metrics(&self) -> &Metrics {
-        &self.0.shared.metrics
-    }
-
-    async fn ask(&self, task: impl FnOnce(oneshot::Sender<()>) -> Task) {
-        let (reply, done) = oneshot::channel();
-        self.0.queue.ask(task(reply));
-        // A writer that is gone has nothing left to do.
-        drop(done.await);
-    }
-}
-
 impl ExchangeLog for Exchanges {
     fn body_bytes_max(&self) -> usize {
-        self.0.shared.options.body_bytes_max
+        self.options().body_bytes_max
     }
 
     fn record(&self, mut exchange: Exchange) {
-        let Shared { options, budget, metrics, .. } = &*self.0.shared;
         // First of all: a log that cannot keep up must not cost each exchange its row.
-        let Some(place) = budget.place() else {
-            return metrics.count_dropped(Dropped::Waiting, 1);
-        };
+        let Some(place) = self.place() else { return };
+        let options = self.options();
         cut(&mut exchange.request_body, options.body_bytes_max);
         cut(&mut exchange.response_body, options.body_bytes_max);
         // Written down here and not by the writer: memory is given back by the thread that took it, and what waits is
         // one piece for all instead of thirty for each.
         let at = segment::nanos(exchange.at);
-        let queued = row::write(&exchange, options.exchange_bytes_max, |row| {
-            if !place.keep(rows::weight(1, frame::HEADER + row.len())) {
-                return Err(Dropped::WaitingBytes);
-            }
-            self.0.queue.add(at, row).then_some(()).ok_or(Dropped::Disk)
-        });
-        if let Err(why) = queued.unwrap_or(Err(Dropped::TooLarge)) {
-            metrics.count_dropped(why, 1);
-        }
-    }
-}
-
-// === impl Inner ===
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.queue.end();
-        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if writer.is_some_and(|writer| writer.join().is_err()) {
-            tracing::error!("the exchange log's writer ended by a panic");
-        }
-    }
-}
-
-// === impl Shared ===
-
-impl Shared {
-    fn new(dir: Dir, options: Options) -> Self {
-        let metrics = Metrics::default();
-        Self {
-            dir,
-            index: Index::new(metrics.clone()),
-            budget: Budget::new(options.waiting_max, options.waiting_bytes_max),
-            metrics,
-            told: broadcast::Sender::new(options.follower_lag_max.max(1)),
-            readers: Arc::new(Semaphore::new(options.readers_max.max(1))),
-            followers: Arc::new(Semaphore::new(options.followers_max)),
-            options,
-        }
-    }
-
-    /// Looks at every segment there is.
-    fn start(&self) -> std::io::Result<Start> {
-        let mut numbers = Vec::new();
-        for entry in self.dir.entries()? {
-            numbers.extend(segment::number(&entry?.file_name().to_string_lossy()));
-        }
-        numbers.sort_unstable();
-        let (mut open, mut id, mut newest) = (None, 1, 0);
-        for number in numbers {
-            newest = number;
-            open = None;
-            let found = match transient::retry(|| segment::look(&self.dir, number)) {
-                Ok(found) => found,
-                Err(error) => {
-                    tracing::warn!(%error, segment = number, "segment of the exchange log not read");
-                    continue;
-                }
-            };
-            let Segment { first_id, summary, .. } = found.segment;
-            id = id.max(first_id.max(summary.last_id).saturating_add(IDS_SKIPPED));
-            self.index.put(found.segment.clone());
-            self.index.damaged(number, found.damaged);
-            open = found.open.then_some(found.segment);
-        }
-        Ok(Start { open, number: newest.saturating_add(1), id })
+        let queued =
+            row::write(&exchange, options.exchange_bytes_max, |row| self.add(place, at, row));
+        self.count(queued.unwrap_or(Err(Dropped::TooLarge)));
     }
 }
 
@@ -222,4 +83,68 @@ impl Shared {
 fn cut(body: &mut Option<Bytes>, bytes_max: usize) {
     let whole = body.take().filter(|_| bytes_max > 0);
     *body = whole.map(|whole| whole.slice(..whole.len().min(bytes_max)));
+}
+
+// === impl Filter ===
+
+impl Look for Filter {
+    type Found = Kept;
+
+    const NAMES: Names =
+        Names { log: "exchange log", thread: "exchange-log", metrics: "keyway_exchanges" };
+
+    fn times(&self) -> RangeInclusive<i64> {
+        segment::times(self.since, self.until)
+    }
+
+    fn look(&self, id: u64, row: &[u8]) -> Option<Kept> {
+        let row = row::read(row).ok()?;
+        self.fits(&row).then(|| row.kept(id).ok()).flatten()
+    }
+}
+
+impl Filter {
+    /// Whether a row is one that is looked for.
+    fn fits(&self, row: &Row<'_>) -> bool {
+        let is = |wanted: Option<&str>, text: Option<&row::Text<'_>>| {
+            wanted.is_none_or(|wanted| text.is_some_and(|text| text.is(wanted)))
+        };
+        let call = || self.call.map(|call| call.to_string());
+        let host = |host: &str| host_of(&row.url.0).is_some_and(|it| it.eq_ignore_ascii_case(host));
+        let failed = row.stopped.is_some() || row.status.is_none_or(|status| status >= 400);
+        is(self.environment.as_ref().map(Environment::as_str), row.environment.as_ref())
+            && is(self.tenant.as_ref().map(Tenant::as_str), row.tenant.as_ref())
+            && is(self.connector.as_ref().map(Connector::as_str), row.connector.as_ref())
+            && self.since.is_none_or(|since| row.at >= since)
+            && self.until.is_none_or(|until| row.at <= until)
+            && self.status.is_none_or(|wanted| row.status.is_some_and(|it| wanted.fits(it)))
+            && (!self.stopped || row.stopped.is_some())
+            && (!self.failed || failed)
+            && is(self.purpose.as_deref(), Some(&row.purpose))
+            && self.host.as_deref().is_none_or(host)
+            && self.release.as_ref().is_none_or(|wanted| wanted.fits(row.release.as_ref()))
+            && is(call().as_deref(), row.call.as_ref())
+    }
+}
+
+/// The host of an absolute URL, without its port.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    match host.strip_prefix('[') {
+        Some(address) => address.split(']').next(),
+        None => host.split(':').next(),
+    }
+}
+
+// === impl StatusFilter ===
+
+impl StatusFilter {
+    fn fits(self, status: u16) -> bool {
+        match self {
+            Self::Exactly(wanted) => status == wanted,
+            Self::Class(digit) => status / 100 == digit,
+        }
+    }
 }

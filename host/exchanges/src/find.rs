@@ -1,4 +1,4 @@
-//! Reading the log: pages of the exchanges that fit a filter, oldest or newest first.
+//! Reading a log: pages of the entries that fit a filter, oldest or newest first.
 //!
 //! A page is an answer to "which of those behind this id": it can be asked for again, and what is added or deleted
 //! meanwhile neither repeats nor hides what is there. Each page looks through a bounded part of the log.
@@ -6,66 +6,36 @@
 use std::cmp::Reverse;
 use std::ops::RangeInclusive;
 
-use keyway_core::Digest;
-use keyway_core::digest::DigestPrefix;
-use keyway_core::ids::{CallId, Connector, Environment, Tenant};
-use semver::Version;
-use time::OffsetDateTime;
-
 use crate::error::Error;
-use crate::exchanges::Shared;
 use crate::frame::{self, Frame, Piece};
 use crate::kept::{Kept, Position};
-use crate::row::{self, Row};
+use crate::log::Shared;
 use crate::segment::{self, Segment};
 
-/// Which exchanges are looked for. What is not set fits all.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Of this environment.
-    pub environment: Option<Environment>,
-    /// Of this tenant.
-    pub tenant: Option<Tenant>,
-    /// Of this connector.
-    pub connector: Option<Connector>,
-    /// Of this call.
-    pub call: Option<CallId>,
-    /// Of this release.
-    pub release: Option<ReleaseFilter>,
-    /// With this host.
-    pub host: Option<String>,
-    /// With this status.
-    pub status: Option<StatusFilter>,
-    /// Only those of which no response was handed on.
-    pub stopped: bool,
-    /// Only those, and responses with a status from 400 on.
-    pub failed: bool,
-    /// For this purpose: `call`, `proxy`, or one of the host's own.
-    pub purpose: Option<String>,
-    /// That began then or later.
-    pub since: Option<OffsetDateTime>,
-    /// That began then or earlier.
-    pub until: Option<OffsetDateTime>,
+/// Which entries of a log are looked for, and what they are read as.
+pub trait Look: Send + 'static {
+    /// An entry, read back.
+    type Found: Send + 'static;
+
+    /// What the log is called.
+    const NAMES: Names;
+
+    /// When what is looked for began, in nanoseconds since the Unix epoch.
+    fn times(&self) -> RangeInclusive<i64>;
+
+    /// The entry with this id, if it is one that is looked for. One that a later version wrote is none.
+    fn look(&self, id: u64, row: &[u8]) -> Option<Self::Found>;
 }
 
-/// Which release.
-#[derive(Clone, PartialEq, Debug)]
-pub enum ReleaseFilter {
-    /// Of this version.
-    Version(Version),
-    /// With this digest.
-    Digest(Digest),
-    /// With a digest that begins like this.
-    Prefix(DigestPrefix),
-}
-
-/// Which status.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StatusFilter {
-    /// Exactly this one.
-    Exactly(u16),
-    /// Those that begin with this digit.
-    Class(u16),
+/// What a log is called, wherever something is said of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// For people.
+    pub(crate) log: &'static str,
+    /// Its writer's thread; 15 bytes at most.
+    pub(crate) thread: &'static str,
+    /// Before its metrics.
+    pub(crate) metrics: &'static str,
 }
 
 /// Which way to read.
@@ -78,23 +48,23 @@ pub enum Order {
     NewestFirst,
 }
 
-/// A page of exchanges.
-#[derive(Clone, Debug, Default)]
-pub struct Page {
+/// A page of a log.
+#[derive(Clone, Debug)]
+pub struct Page<T = Kept> {
     /// In the order asked for.
-    pub exchanges: Vec<Kept>,
+    pub entries: Vec<T>,
     /// Behind which the next page begins; none when nothing more was there. A page may be short, or empty,
     /// and yet not be the last.
     pub next: Option<Position>,
 }
 
 /// A page in the making.
-struct Search<'a> {
+struct Search<'a, F: Look> {
     shared: &'a Shared,
-    filter: &'a Filter,
+    filter: &'a F,
     order: Order,
     limit: usize,
-    page: Page,
+    page: Page<F::Found>,
     page_bytes: usize,
     scanned: u64,
 }
@@ -104,73 +74,6 @@ struct Search<'a> {
 enum Step {
     Done,
     More,
-}
-
-// === impl Filter ===
-
-impl Filter {
-    /// Whether a row is one that is looked for.
-    pub(crate) fn fits(&self, row: &Row<'_>) -> bool {
-        let is = |wanted: Option<&str>, text: Option<&row::Text<'_>>| {
-            wanted.is_none_or(|wanted| text.is_some_and(|text| text.is(wanted)))
-        };
-        let call = || self.call.map(|call| call.to_string());
-        let host = |host: &str| host_of(&row.url.0).is_some_and(|it| it.eq_ignore_ascii_case(host));
-        let failed = row.stopped.is_some() || row.status.is_none_or(|status| status >= 400);
-        is(self.environment.as_ref().map(Environment::as_str), row.environment.as_ref())
-            && is(self.tenant.as_ref().map(Tenant::as_str), row.tenant.as_ref())
-            && is(self.connector.as_ref().map(Connector::as_str), row.connector.as_ref())
-            && self.since.is_none_or(|since| row.at >= since)
-            && self.until.is_none_or(|until| row.at <= until)
-            && self.status.is_none_or(|wanted| row.status.is_some_and(|it| wanted.fits(it)))
-            && (!self.stopped || row.stopped.is_some())
-            && (!self.failed || failed)
-            && is(self.purpose.as_deref(), Some(&row.purpose))
-            && self.host.as_deref().is_none_or(host)
-            && self.release.as_ref().is_none_or(|wanted| wanted.fits(row))
-            && is(call().as_deref(), row.call.as_ref())
-    }
-
-    /// When what is looked for began.
-    fn times(&self) -> RangeInclusive<i64> {
-        let since = self.since.map_or(i64::MIN, segment::nanos);
-        since..=self.until.map_or(i64::MAX, segment::nanos)
-    }
-}
-
-/// The host of an absolute URL, without its port.
-fn host_of(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    match host.strip_prefix('[') {
-        Some(address) => address.split(']').next(),
-        None => host.split(':').next(),
-    }
-}
-
-// === impl ReleaseFilter ===
-
-impl ReleaseFilter {
-    fn fits(&self, row: &Row<'_>) -> bool {
-        let Some(release) = &row.release else { return false };
-        match self {
-            Self::Version(version) => release.version.is(&version.to_string()),
-            Self::Digest(digest) => release.digest.is(&digest.to_string()),
-            Self::Prefix(prefix) => release.digest.0.starts_with(&prefix.to_string()),
-        }
-    }
-}
-
-// === impl StatusFilter ===
-
-impl StatusFilter {
-    fn fits(self, status: u16) -> bool {
-        match self {
-            Self::Exactly(wanted) => status == wanted,
-            Self::Class(digit) => status / 100 == digit,
-        }
-    }
 }
 
 // === impl Order ===
@@ -197,27 +100,27 @@ impl Order {
 // === impl Search ===
 
 /// One page. Blocks.
-pub(crate) fn page(
+pub(crate) fn page<F: Look>(
     shared: &Shared,
-    filter: &Filter,
+    filter: &F,
     order: Order,
     after: Option<Position>,
     limit: usize,
-) -> Result<Page, Error> {
+) -> Result<Page<F::Found>, Error> {
     let mut segments = shared.index.snapshot();
     if order == Order::NewestFirst {
         segments.sort_by_key(|segment| Reverse(segment.number));
     }
-    let (times, page) = (filter.times(), Page::default());
+    let (times, page) = (filter.times(), Page { entries: Vec::new(), next: None });
     let mut search = Search { shared, filter, order, limit, page, page_bytes: 0, scanned: 0 };
     for segment in &segments {
-        let readable = segment.summary.exchanges > 0;
+        let readable = segment.summary.entries > 0;
         if !readable || !order.reaches(segment, after) || !segment.touches(&times) {
             continue;
         }
         let read = segment.read(&shared.dir);
-        let read =
-            read.map_err(|source| Error::Read { name: segment::name(segment.number), source });
+        let (log, name) = (shared.names.log, segment::name(segment.number));
+        let read = read.map_err(|source| Error::Read { log, name, source });
         let Some(bytes) = read? else { continue };
         if search.segment(segment.number, &bytes, after) == Step::Done {
             return Ok(search.page);
@@ -227,7 +130,7 @@ pub(crate) fn page(
     Ok(Page { next: None, ..search.page })
 }
 
-impl Search<'_> {
+impl<F: Look> Search<'_, F> {
     fn segment(&mut self, number: u64, bytes: &[u8], after: Option<Position>) -> Step {
         let (mut frames, mut damaged) = (Vec::new(), Vec::new());
         for piece in frame::walk(bytes, segment::HEADER) {
@@ -251,22 +154,16 @@ impl Search<'_> {
             return Step::Done;
         }
         self.scanned += frame.row.len() as u64;
-        let kept = match row::read(frame.row) {
-            Ok(row) if !self.filter.fits(&row) => None,
-            Ok(row) => row.kept(frame.id).ok(),
-            // Of a later version.
-            Err(_) => None,
-        };
-        if let Some(kept) = kept {
+        if let Some(found) = self.filter.look(frame.id, frame.row) {
             let bytes = self.page_bytes + frame.row.len();
-            let first = self.page.exchanges.is_empty();
-            if self.page.exchanges.len() >= self.limit
+            let first = self.page.entries.is_empty();
+            if self.page.entries.len() >= self.limit
                 || (!first && bytes > self.shared.options.page_bytes_max)
             {
                 return Step::Done;
             }
             self.page_bytes = bytes;
-            self.page.exchanges.push(kept);
+            self.page.entries.push(found);
         }
         self.page.next = Some(Position(frame.id));
         Step::More

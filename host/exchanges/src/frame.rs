@@ -1,4 +1,4 @@
-//! How an exchange lies in a segment: framed, so that a damaged one is noticed, and the next one is found
+//! How an entry lies in a segment: framed, so that a damaged one is noticed, and the next one is found
 //! however much of it is damaged.
 //!
 //! `[mark 4][length u32][CRC32C u32][id u64][row]`, big-endian; the checksum covers the length, the id and
@@ -13,7 +13,7 @@ const MARK: [u8; 4] = [0xff, b'K', b'x', 0xfe];
 /// Bytes before the row.
 pub(crate) const HEADER: usize = 4 + 4 + 4 + 8;
 
-/// One exchange as it was found.
+/// One entry as it was found.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) id: u64,

@@ -11,6 +11,8 @@ use crate::segment::Segment;
 pub(crate) struct Index {
     inner: Mutex<Inner>,
     metrics: Metrics,
+    /// What the log is called where something is said of it.
+    log: &'static str,
 }
 
 #[derive(Debug, Default)]
@@ -23,8 +25,8 @@ struct Inner {
 // === impl Index ===
 
 impl Index {
-    pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { inner: Mutex::default(), metrics }
+    pub(crate) fn new(log: &'static str, metrics: Metrics) -> Self {
+        Self { inner: Mutex::default(), metrics, log }
     }
 
     /// Those there are now.
@@ -58,7 +60,12 @@ impl Index {
         let found = (inner.damaged.len() - before) as u64;
         if found > 0 {
             self.metrics.count_damaged(found);
-            tracing::warn!(segment = number, stretches = found, "exchange log is damaged; skipped");
+            tracing::warn!(
+                log = self.log,
+                segment = number,
+                stretches = found,
+                "log is damaged; skipped"
+            );
         }
     }
 
@@ -98,9 +105,9 @@ mod tests {
     use crate::segment::Summary;
 
     fn index(ends: &[(u64, i64)]) -> Index {
-        let index = Index::new(Metrics::default());
+        let index = Index::new("log", Metrics::new("log"));
         for (number, (bytes, last_at)) in (1..).zip(ends) {
-            let summary = Summary { last_at: *last_at, exchanges: 1, ..Summary::default() };
+            let summary = Summary { last_at: *last_at, entries: 1, ..Summary::default() };
             index.put(Segment { bytes: *bytes, summary, ..Segment::new(number, 0) });
         }
         index

@@ -1,12 +1,12 @@
-//! What the exchange log tells Prometheus. Names and meaning are an interface.
+//! What a log tells Prometheus. Names and meaning are an interface.
 //!
-//! | name | meaning |
+//! | name, after `keyway_exchanges` or `keyway_call_log` | meaning |
 //! | --- | --- |
-//! | `keyway_exchanges_recorded_total` | exchanges written to the log |
-//! | `keyway_exchanges_dropped_total{why}` | exchanges not written: `waiting` and `waiting_bytes` (the writer did not keep up), `too_large`, `disk` (writing failed), `short` (no descriptor or memory free) |
-//! | `keyway_exchanges_damaged_total` | stretches of the log that a reader found damaged and skipped |
-//! | `keyway_exchanges_bytes` | bytes of all segments |
-//! | `keyway_exchanges_segments` | segments |
+//! | `_recorded_total` | exchanges, or calls, written to the log |
+//! | `_dropped_total{why}` | those not written: `waiting` and `waiting_bytes` (the writer did not keep up), `too_large`, `disk` (writing failed), `short` (no descriptor or memory free) |
+//! | `_damaged_total` | stretches of the log that a reader found damaged and skipped |
+//! | `_bytes` | bytes of all segments |
+//! | `_segments` | segments |
 
 use std::sync::atomic::AtomicU64;
 
@@ -17,8 +17,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// The log's figures. Clones share.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
+    prefix: &'static str,
     recorded: Counter<u64, AtomicU64>,
     dropped: Family<Labels, Counter>,
     damaged: Counter<u64, AtomicU64>,
@@ -26,7 +27,7 @@ pub struct Metrics {
     segments: Gauge<u64, AtomicU64>,
 }
 
-/// Why an exchange is not in the log.
+/// Why something is not in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Dropped {
     /// Too many wait.
@@ -49,23 +50,34 @@ struct Labels {
 // === impl Metrics ===
 
 impl Metrics {
+    pub(crate) fn new(prefix: &'static str) -> Self {
+        Self {
+            prefix,
+            recorded: Counter::default(),
+            dropped: Family::default(),
+            damaged: Counter::default(),
+            bytes: Gauge::default(),
+            segments: Gauge::default(),
+        }
+    }
+
     /// Names the figures in `registry`.
     pub fn register(&self, registry: &mut Registry) {
-        let Self { recorded, dropped, damaged, bytes, segments } = self.clone();
-        let registry = registry.sub_registry_with_prefix("keyway_exchanges");
-        registry.register("recorded", "Exchanges written to the log", recorded);
-        registry.register("dropped", "Exchanges not written to the log, by why", dropped);
+        let Self { prefix, recorded, dropped, damaged, bytes, segments } = self.clone();
+        let registry = registry.sub_registry_with_prefix(prefix);
+        registry.register("recorded", "Entries written to the log", recorded);
+        registry.register("dropped", "Entries not written to the log, by why", dropped);
         registry.register("damaged", "Stretches of the log found damaged and skipped", damaged);
         registry.register("bytes", "Bytes of all segments of the log", bytes);
         registry.register("segments", "Segments of the log", segments);
     }
 
-    /// Exchanges written so far.
+    /// What was written so far.
     pub fn recorded(&self) -> u64 {
         self.recorded.get()
     }
 
-    /// Exchanges dropped so far, for whatever reason.
+    /// What was dropped so far, for whatever reason.
     pub fn dropped(&self) -> u64 {
         let whys = [
             Dropped::Waiting,
@@ -96,12 +108,12 @@ impl Metrics {
         self.dropped.get_or_create(&Labels { why }).get()
     }
 
-    pub(crate) fn count_recorded(&self, exchanges: u64) {
-        self.recorded.inc_by(exchanges);
+    pub(crate) fn count_recorded(&self, entries: u64) {
+        self.recorded.inc_by(entries);
     }
 
-    pub(crate) fn count_dropped(&self, why: Dropped, exchanges: u64) {
-        self.dropped.get_or_create(&Labels { why }).inc_by(exchanges);
+    pub(crate) fn count_dropped(&self, why: Dropped, entries: u64) {
+        self.dropped.get_or_create(&Labels { why }).inc_by(entries);
     }
 
     pub(crate) fn count_damaged(&self, stretches: u64) {

@@ -1,10 +1,10 @@
-//! How the log is kept: every bound on its memory, its disk, and those who read it.
+//! How a log is kept: every bound on its memory, its disk, and those who read it.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// How the exchange log is kept.
+/// How the exchange log is kept, and the call log but for its size and age.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Options {

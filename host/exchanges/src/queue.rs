@@ -1,6 +1,6 @@
-//! What waits for the writer: exchanges in their order, and what somebody waits for.
+//! What waits for the writer: entries in their order, and what somebody waits for.
 //!
-//! Whoever records an exchange does not wake the writer for it: waking a thread costs more than writing a row. The
+//! Whoever records an entry does not wake the writer for it: waking a thread costs more than writing a row. The
 //! writer looks by itself [`LINGER`] after the first one came, and is woken for what somebody waits for.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use crate::rows::Rows;
 use crate::writer::Task;
 
-/// From the first exchange that waits until the writer looks: what a follower of the log is behind at most, and a
+/// From the first entry that waits until the writer looks: what a follower of the log is behind at most, and a
 /// hundredth of the interval after which the log is synced.
 const LINGER: Duration = Duration::from_millis(10);
 
-/// Exchanges at which the writer looks at once: a quarter of those that may wait by default.
+/// Entries at which the writer looks at once: a quarter of those that may wait by default.
 const HURRY: usize = 2_048;
 
 /// The queue between those who record and the writer.
@@ -39,7 +39,7 @@ struct State {
 
 /// What the writer wakes up to.
 pub(crate) enum Woken {
-    /// Exchanges, and what is to be done once they are written.
+    /// Entries, and what is to be done once they are written.
     Work(Vec<Task>),
     /// Nothing came in the given time.
     Nothing,
@@ -50,7 +50,7 @@ pub(crate) enum Woken {
 // === impl Queue ===
 
 impl Queue {
-    /// Adds an exchange; says whether the writer will get it.
+    /// Adds an entry; says whether the writer will get it.
     pub(crate) fn add(&self, at: i64, row: &[u8]) -> bool {
         let mut state = self.lock();
         if state.orphaned {
@@ -92,7 +92,7 @@ impl Queue {
         drop((std::mem::take(&mut state.rows), std::mem::take(&mut state.tasks)));
     }
 
-    /// What was sent, a while after the first of it came; waits so long for a first. Exchanges come into `rows`, which has
+    /// What was sent, a while after the first of it came; waits so long for a first. Entries come into `rows`, which has
     /// none yet, and gives its room to the next.
     pub(crate) fn wait(&self, time: Duration, rows: &mut Rows) -> Woken {
         let due = Instant::now() + time;
@@ -147,7 +147,7 @@ mod tests {
         Task::Flush(oneshot::channel().0)
     }
 
-    /// How many exchanges and tasks the writer wakes up to.
+    /// How many entries and tasks the writer wakes up to.
     fn wait(queue: &Queue, time: Duration) -> Option<(usize, usize)> {
         let mut rows = Rows::default();
         match queue.wait(time, &mut rows) {

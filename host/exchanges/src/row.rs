@@ -14,12 +14,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use keyway_core::exchange::Timings;
 use keyway_core::ids::{Installation, InvalidName};
-use keyway_core::release::ReleaseRef;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use crate::kept::{Kept, Position};
+use crate::release::Release;
 
 pub(crate) use write::write;
 
@@ -68,20 +68,9 @@ pub(crate) struct Row<'a> {
 }
 
 /// Text that is borrowed wherever it has no escapes.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
-
-/// A release's name.
-#[derive(Deserialize)]
-pub(crate) struct Release<'a> {
-    #[serde(borrow)]
-    connector: Text<'a>,
-    #[serde(borrow)]
-    pub(crate) version: Text<'a>,
-    #[serde(borrow)]
-    pub(crate) digest: Text<'a>,
-}
 
 /// A body: text where it is text.
 #[derive(Deserialize)]
@@ -102,6 +91,18 @@ pub(crate) enum Unreadable {
     Release,
     #[error("body in a row")]
     Body(#[from] base64::DecodeError),
+}
+
+/// What rows of every log have.
+#[derive(Deserialize)]
+struct When {
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+}
+
+/// When what a row tells of began; none if no version of ours can have written it.
+pub(crate) fn at(bytes: &[u8]) -> Option<OffsetDateTime> {
+    serde_json::from_slice(bytes).ok().map(|When { at }| at)
 }
 
 /// Reads a row as far as it is needed to see what it is about.
@@ -151,15 +152,24 @@ impl Row<'_> {
         else {
             return Ok(None);
         };
-        Ok(Some(Installation {
-            environment: environment.0.parse()?,
-            tenant: tenant.0.parse()?,
-            connector: connector.0.parse()?,
-        }))
+        installation(environment, tenant, connector).map(Some)
     }
 }
 
-fn parse<T: std::str::FromStr<Err = InvalidName>>(
+/// For whom.
+pub(crate) fn installation(
+    environment: &Text<'_>,
+    tenant: &Text<'_>,
+    connector: &Text<'_>,
+) -> Result<Installation, InvalidName> {
+    Ok(Installation {
+        environment: environment.0.parse()?,
+        tenant: tenant.0.parse()?,
+        connector: connector.0.parse()?,
+    })
+}
+
+pub(crate) fn parse<T: std::str::FromStr<Err = InvalidName>>(
     text: Option<&Text<'_>>,
 ) -> Result<Option<T>, InvalidName> {
     text.map(|text| text.0.parse()).transpose()
@@ -167,21 +177,13 @@ fn parse<T: std::str::FromStr<Err = InvalidName>>(
 
 // === impl Text ===
 
-impl Text<'_> {
+impl<'a> Text<'a> {
+    pub(crate) fn of(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+
     pub(crate) fn is(&self, other: &str) -> bool {
         self.0 == other
-    }
-}
-
-// === impl Release ===
-
-impl Release<'_> {
-    fn reference(&self) -> Result<ReleaseRef, Unreadable> {
-        Ok(ReleaseRef::new(
-            self.connector.0.parse()?,
-            self.version.0.parse().map_err(|_| Unreadable::Release)?,
-            self.digest.0.parse().map_err(|_| Unreadable::Release)?,
-        ))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Exchanges that wait together, in one piece of memory: each is copied to where the last one ended, and nothing is made
+//! Entries that wait together, in one piece of memory: each is copied to where the last one ended, and nothing is made
 //! for it alone that another thread would have to give back.
 
 use crate::frame;
@@ -16,7 +16,7 @@ pub(crate) struct Rows {
 /// One of them. Its frame begins where the one before it ends.
 #[derive(Clone, Copy)]
 pub(crate) struct Row {
-    /// When the exchange began, in nanoseconds since the Unix epoch.
+    /// When the entry began, in nanoseconds since the Unix epoch.
     pub(crate) at: i64,
     /// Where its frame ends.
     pub(crate) end: usize,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! [mark 4][format u8][0 × 3][first id u64][CRC32C u32][0 × 4]                           written first
-//! [exchanges u64][last id u64][first at i64][last at i64][bytes u64][CRC32C u32][0 × 4]  written when it is closed
+//! [entries u64][last id u64][first at i64][last at i64][bytes u64][CRC32C u32][0 × 4]  written when it is closed
 //! [frame] [frame] …
 //! ```
 //!
@@ -37,7 +37,7 @@ pub(crate) const HEADER: usize = OPENING + 48;
 pub(crate) struct Segment {
     /// What it is called by.
     pub(crate) number: u64,
-    /// Not above the id of any exchange in it.
+    /// Not above the id of any entry in it.
     pub(crate) first_id: u64,
     /// Up to the end of the last whole frame.
     pub(crate) bytes: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Segment {
 /// What is in a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Summary {
-    pub(crate) exchanges: u64,
+    pub(crate) entries: u64,
     pub(crate) last_id: u64,
     /// When the first of them began, and the last, in nanoseconds since the Unix epoch.
     pub(crate) first_at: i64,
@@ -57,7 +57,7 @@ pub(crate) struct Summary {
 /// A segment as a start finds it.
 pub(crate) struct Found {
     pub(crate) segment: Segment,
-    /// Whether exchanges can be added behind its `bytes`.
+    /// Whether entries can be added behind its `bytes`.
     pub(crate) open: bool,
     /// Places where frames are damaged.
     pub(crate) damaged: Vec<u64>,
@@ -72,7 +72,7 @@ struct Opening {
 // === impl Segment ===
 
 impl Segment {
-    /// A segment without exchanges.
+    /// A segment without entries.
     pub(crate) fn new(number: u64, first_id: u64) -> Self {
         Self { number, first_id, bytes: HEADER as u64, summary: Summary::default() }
     }
@@ -101,9 +101,9 @@ impl Segment {
 
     /// Writes down what is in it: nothing is added any more.
     pub(crate) fn close(&self, file: &File) -> io::Result<()> {
-        let Summary { exchanges, last_id, first_at, last_at } = self.summary;
+        let Summary { entries, last_id, first_at, last_at } = self.summary;
         let mut line = Vec::with_capacity(HEADER - OPENING);
-        line.put_u64(exchanges);
+        line.put_u64(entries);
         line.put_u64(last_id);
         line.put_i64(first_at);
         line.put_i64(last_at);
@@ -127,7 +127,7 @@ impl Segment {
         })
     }
 
-    /// Whether an exchange in it may have begun within these times.
+    /// Whether an entry in it may have begun within these times.
     pub(crate) fn touches(&self, times: &RangeInclusive<i64>) -> bool {
         self.summary.last_at >= *times.start() && self.summary.first_at <= *times.end()
     }
@@ -149,6 +149,14 @@ pub(crate) fn number(file: &str) -> Option<u64> {
 pub(crate) fn nanos(at: OffsetDateTime) -> i64 {
     let nanos = at.unix_timestamp_nanos();
     i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// From one time to another, as segments know them; none is without end.
+pub(crate) fn times(
+    since: Option<OffsetDateTime>,
+    until: Option<OffsetDateTime>,
+) -> RangeInclusive<i64> {
+    since.map_or(i64::MIN, nanos)..=until.map_or(i64::MAX, nanos)
 }
 
 /// What a start finds in a file. Only the file system can make it fail.
@@ -180,7 +188,7 @@ fn scan(number: u64, bytes: &[u8], opening: Option<Opening>) -> Option<Found> {
             Piece::Damaged { at } => damaged.push(at as u64),
             Piece::Whole(found) => {
                 // A row of a later version has an id and a place all the same.
-                let at = row::read(found.row).map(|row| nanos(row.at));
+                let at = row::at(found.row).map(nanos);
                 segment.summary.add(found.id, at.unwrap_or(segment.summary.last_at));
                 segment.bytes = found.end as u64;
                 first.get_or_insert(found.id);
@@ -202,7 +210,7 @@ fn closed(number: u64, header: &[u8], opening: &Opening, length: u64) -> Option<
         return None;
     }
     let summary = Summary {
-        exchanges: line.get_u64(),
+        entries: line.get_u64(),
         last_id: line.get_u64(),
         first_at: line.get_i64(),
         last_at: line.get_i64(),
@@ -215,7 +223,7 @@ fn closed(number: u64, header: &[u8], opening: &Opening, length: u64) -> Option<
 /// A file of which nothing is read: of a later version, or damaged all over. It stays until its time is over.
 fn unread(number: u64, first_id: u64, metadata: &cap_std::fs::Metadata) -> Found {
     let at = metadata.modified().map_or(0, |at| nanos(OffsetDateTime::from(at.into_std())));
-    let summary = Summary { exchanges: 0, last_id: 0, first_at: at, last_at: at };
+    let summary = Summary { entries: 0, last_id: 0, first_at: at, last_at: at };
     let segment = Segment { number, first_id, bytes: metadata.len(), summary };
     Found { segment, open: false, damaged: Vec::new() }
 }
@@ -246,28 +254,28 @@ impl Opening {
 // === impl Summary ===
 
 impl Summary {
-    /// One more exchange.
+    /// One more entry.
     pub(crate) fn add(&mut self, id: u64, at: i64) {
-        let empty = self.exchanges == 0;
+        let empty = self.entries == 0;
         self.first_at = if empty { at } else { self.first_at.min(at) };
         self.last_at = if empty { at } else { self.last_at.max(at) };
         self.last_id = self.last_id.max(id);
-        self.exchanges += 1;
+        self.entries += 1;
     }
 
     /// All that another has.
     pub(crate) fn join(&mut self, other: &Self) {
-        if other.exchanges == 0 {
+        if other.entries == 0 {
             return;
         }
-        if self.exchanges == 0 {
+        if self.entries == 0 {
             *self = *other;
             return;
         }
         self.first_at = self.first_at.min(other.first_at);
         self.last_at = self.last_at.max(other.last_at);
         self.last_id = self.last_id.max(other.last_id);
-        self.exchanges += other.exchanges;
+        self.entries += other.entries;
     }
 }
 
@@ -296,7 +304,7 @@ mod tests {
         let (_folder, dir) = dir();
         let mut segment = Segment::new(3, 40);
         let file = segment.create(&dir).unwrap();
-        segment.summary = Summary { exchanges: 9, last_id: 48, first_at: -5, last_at: 5 };
+        segment.summary = Summary { entries: 9, last_id: 48, first_at: -5, last_at: 5 };
         segment.close(&file).unwrap();
         let found = look(&dir, 3).unwrap();
         assert!(!found.open);
@@ -312,7 +320,7 @@ mod tests {
         let (_folder, dir) = dir();
         let mut segment = Segment::new(3, 40);
         let file = segment.create(&dir).unwrap();
-        segment.summary = Summary { exchanges: 9, last_id: 48, first_at: -5, last_at: 5 };
+        segment.summary = Summary { entries: 9, last_id: 48, first_at: -5, last_at: 5 };
         segment.close(&file).unwrap();
         let mut header = [0; HEADER];
         file.read_exact_at(&mut header, 0).unwrap();
@@ -323,7 +331,7 @@ mod tests {
                 flipped[at] ^= 1 << bit;
                 file.write_all_at(&flipped, 0).unwrap();
                 let found = look(&dir, 3).unwrap().segment;
-                assert_eq!(found.summary.exchanges, 0, "bit {bit} of byte {at} was believed");
+                assert_eq!(found.summary.entries, 0, "bit {bit} of byte {at} was believed");
                 assert!([0, 40].contains(&found.first_id), "bit {bit} of byte {at}");
             }
         }
@@ -341,6 +349,6 @@ mod tests {
         file.write_all_at(&line, 0).unwrap();
         let found = look(&dir, 3).unwrap();
         assert!(!found.open);
-        assert_eq!((found.segment.first_id, found.segment.summary.exchanges), (40, 0));
+        assert_eq!((found.segment.first_id, found.segment.summary.entries), (40, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! The one thread that writes: whatever waits goes out as one write, and readers are told after that.
 //!
 //! It also closes segments, deletes old ones, and syncs once in a while. It never gives up: while the disk refuses,
-//! exchanges are dropped and counted, and each batch tries again.
+//! entries are dropped and counted, and each batch tries again.
 
 use std::fs::File;
 use std::io;
@@ -15,9 +15,9 @@ use keyway_core::ports::Clock;
 use keyway_core::transient;
 use tokio::sync::oneshot;
 
-use crate::exchanges::Shared;
 use crate::follow::Told;
 use crate::frame::{self, Frame, Piece};
+use crate::log::Shared;
 use crate::metrics::Dropped;
 use crate::queue::{Queue, Woken};
 use crate::rows::{self, Row, Rows};
@@ -45,14 +45,14 @@ pub(crate) struct Writer {
     active: Option<Active>,
     /// What the next segment is called by.
     number: u64,
-    /// What the next exchange is called by.
+    /// What the next entry is called by.
     id: u64,
     /// Since when something is written and not synced.
     unsynced: Option<Instant>,
     retained: Instant,
     /// Whether the last write failed: said once.
     failing: bool,
-    /// Whether an exchange of this start is known to be on the disk.
+    /// Whether an entry of this start is known to be on the disk.
     anchored: bool,
 }
 
@@ -64,7 +64,7 @@ struct Active {
 /// Says that nobody reads any more, also where the writer ends by a panic.
 struct Reader<'q>(&'q Queue);
 
-/// Exchanges that go out together.
+/// Entries that go out together.
 struct Batch {
     /// The id of the first.
     first_id: u64,
@@ -87,7 +87,7 @@ impl Writer {
         let active = open.and_then(|segment| match segment.reopen(&shared.dir) {
             Ok(file) => Some(Active { file, segment }),
             Err(error) => {
-                tracing::warn!(%error, segment = segment.number, "segment not written to any more");
+                tracing::warn!(%error, log = shared.names.log, segment = segment.number, "segment not written to any more");
                 None
             }
         });
@@ -176,7 +176,7 @@ impl Writer {
         let segment = self.active.as_ref().map(|active| &active.segment);
         let written = segment.map_or(segment::HEADER as u64, |segment| segment.bytes);
         let bytes = written + (batch.frames.len() + frame_bytes) as u64;
-        let empty = segment.is_none_or(|segment| segment.summary.exchanges == 0);
+        let empty = segment.is_none_or(|segment| segment.summary.entries == 0);
         let first = empty && batch.frames.is_empty();
         !first && bytes > self.shared.options.segment_bytes()
     }
@@ -196,11 +196,11 @@ impl Writer {
                     // back every id of this start, and the next would give them again.
                     self.sync();
                 }
-                self.shared.metrics.count_recorded(batch.summary.exchanges);
+                self.shared.metrics.count_recorded(batch.summary.entries);
                 // After the write: nobody hears of an id that a kill would take back.
                 self.tell(frames);
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!("exchange log is written again");
+                    tracing::info!(log = self.log(), "log is written again");
                 }
                 // What cannot be deleted now is tried again, and told, with what is too old.
                 drop(self.delete(i64::MIN));
@@ -208,21 +208,21 @@ impl Writer {
             Err(error) => {
                 let short = transient::is(&error);
                 let why = if short { Dropped::Short } else { Dropped::Disk };
-                self.shared.metrics.count_dropped(why, batch.summary.exchanges);
+                self.shared.metrics.count_dropped(why, batch.summary.entries);
                 match std::mem::replace(&mut self.failing, true) {
                     true => {}
                     false if short => {
-                        tracing::warn!(%error, "no descriptor or memory for the exchange log; exchanges are dropped");
+                        tracing::warn!(%error, log = self.log(), "no descriptor or memory for a log; entries are dropped");
                     }
                     false => {
-                        tracing::error!(%error, "exchange log not written; exchanges are dropped");
+                        tracing::error!(%error, log = self.log(), "log not written; entries are dropped");
                     }
                 }
             }
         }
         // No more than were counted in, so it fits.
-        let exchanges = batch.summary.exchanges as usize;
-        self.shared.budget.give(exchanges, rows::weight(exchanges, frames.len()));
+        let entries = batch.summary.entries as usize;
+        self.shared.budget.give(entries, rows::weight(entries, frames.len()));
     }
 
     /// Tells whoever follows, if anybody does.
@@ -258,7 +258,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins a segment for exchanges from this id on.
+    /// Begins a segment for entries from this id on.
     fn begin(&mut self, first_id: u64) -> io::Result<()> {
         let segment = Segment::new(self.number, first_id);
         let file = segment.create(&self.shared.dir)?;
@@ -275,7 +275,7 @@ impl Writer {
         let Some(Active { file, segment }) = self.active.take() else { return };
         // Without its summary, the next start reads it instead.
         if let Err(error) = segment.close(&file) {
-            tracing::warn!(%error, segment = segment.number, "segment without its summary");
+            tracing::warn!(%error, log = self.log(), segment = segment.number, "segment without its summary");
         }
         self.unsynced = None;
     }
@@ -286,7 +286,7 @@ impl Writer {
         }
         let Some(Active { file, .. }) = &self.active else { return };
         if let Err(error) = transient::retry(|| file.sync_data()) {
-            tracing::warn!(%error, "exchange log not synced");
+            tracing::warn!(%error, log = self.log(), "log not synced");
         }
     }
 
@@ -300,17 +300,16 @@ impl Writer {
         };
         let long = before(self.shared.options.segment_time());
         let newest = self.shared.index.newest();
-        if newest
-            .is_some_and(|newest| newest.summary.exchanges > 0 && newest.summary.first_at < long)
+        if newest.is_some_and(|newest| newest.summary.entries > 0 && newest.summary.first_at < long)
         {
             self.close();
             // The new one is there before the old one goes: one of them knows which ids were used.
             if let Err(error) = self.begin(self.id) {
-                tracing::warn!(%error, "no new segment");
+                tracing::warn!(%error, log = self.log(), "no new segment");
             }
         }
         if let Err(error) = self.delete(before(self.shared.options.age_max)) {
-            tracing::warn!(%error, "segment not deleted; the log is larger or older than it may be");
+            tracing::warn!(%error, log = self.log(), "segment not deleted; the log is larger or older than it may be");
         }
     }
 
@@ -328,6 +327,11 @@ impl Writer {
 
     fn flush_interval(&self) -> Duration {
         self.shared.options.flush_interval
+    }
+
+    /// What the log is called where something is said of it.
+    fn log(&self) -> &'static str {
+        self.shared.names.log
     }
 }
 

@@ -1,14 +1,15 @@
 //! What a guest writes to its log: cut, made harmless to terminals, counted, and handed outside.
 //!
 //! It decides nothing about where lines go. Limits are per call; the first line beyond them and all
-//! after it are dropped, and how many is said once, when the call ends.
+//! after it are dropped. How many is said once, when the call ends, and with it what was printed last: why it ended.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use keyway_core::ports::{LogLevel, Outside};
+use keyway_core::ports::Outside;
+use keyway_core::said::{Line, LogLevel, Source};
 use serde_json::{Map, Value};
 
 use crate::limits;
@@ -26,7 +27,14 @@ struct Written {
     bytes: usize,
     dropped: u64,
     /// What was printed last.
-    last: VecDeque<String>,
+    last: VecDeque<Printed>,
+}
+
+/// A line of standard error.
+struct Printed {
+    text: String,
+    /// Whether it is beyond the limits, so that nobody has been told it.
+    dropped: bool,
 }
 
 /// Lines that are said again where an instance ends: a traceback through ten functions.
@@ -60,7 +68,7 @@ impl GuestLog {
     }
 
     /// Takes a line that [`Self::drops_next`] did not refuse.
-    pub(crate) fn write(&self, level: LogLevel, message: &str, fields: &str) {
+    pub(crate) fn write(&self, source: Source, level: LogLevel, message: &str, fields: &str) {
         let message = harmless(message, self.limits.line_bytes_max);
         let fields = object(fields, self.limits.line_bytes_max);
         {
@@ -68,23 +76,23 @@ impl GuestLog {
             written.lines += 1;
             written.bytes += message.len() + fields.len();
         }
-        self.outside.log(level, &message, &fields);
+        self.outside.log(&Line { source, level, message: &message, fields: &fields });
     }
 
     /// Remembers a printed line for when the instance ends, also one that is beyond the limits: a panic says why last.
-    pub(crate) fn remember(&self, line: &str) {
-        let line = harmless(line, LAST_LINE_BYTES_MAX).into_owned();
+    pub(crate) fn remember(&self, line: &str, dropped: bool) {
+        let text = harmless(line, LAST_LINE_BYTES_MAX).into_owned();
         let mut written = self.written();
         if written.last.len() == LAST_LINES_MAX {
             written.last.pop_front();
         }
-        written.last.push_back(line);
+        written.last.push_back(Printed { text, dropped });
     }
 
     /// What was printed last, a line each; none if nothing was.
     pub(crate) fn last(&self) -> Option<Arc<String>> {
         let written = self.written();
-        let lines: Vec<_> = written.last.iter().map(String::as_str).collect();
+        let lines: Vec<_> = written.last.iter().map(|line| line.text.as_str()).collect();
         (!lines.is_empty()).then(|| Arc::new(lines.join("\n")))
     }
 
@@ -97,11 +105,16 @@ impl GuestLog {
 /// A dropped call says it too.
 impl Drop for GuestLog {
     fn drop(&mut self) {
-        let dropped = self.written().dropped;
-        if dropped > 0 {
-            let message =
-                format!("{dropped} lines of this log were dropped: it is over its limits");
-            self.outside.log(LogLevel::Warn, &message, "");
+        let written = self.written();
+        if written.dropped == 0 {
+            return;
+        }
+        let dropped = written.dropped;
+        let message = format!("{dropped} lines of this log were dropped: it is over its limits");
+        let warn = |source, message| Line { source, level: LogLevel::Warn, message, fields: "" };
+        self.outside.log(&warn(Source::Host, &message));
+        for line in written.last.iter().filter(|line| line.dropped) {
+            self.outside.log(&warn(Source::Stderr, &line.text));
         }
     }
 }
@@ -197,7 +210,7 @@ mod tests {
         let log = log(&recorder, limits);
         for line in 0..5 {
             if !log.drops_next() {
-                log.write(LogLevel::Info, &format!("line {line}"), "");
+                log.write(Source::Log, LogLevel::Info, &format!("line {line}"), "");
             }
         }
         drop(log);
@@ -213,9 +226,9 @@ mod tests {
         let limits = limits::Log { bytes_max: 10, ..limits::Log::default() };
         let log = log(&recorder, limits);
         assert!(!log.drops_next());
-        log.write(LogLevel::Info, "123456789", "");
+        log.write(Source::Log, LogLevel::Info, "123456789", "");
         assert!(!log.drops_next());
-        log.write(LogLevel::Info, "x", "");
+        log.write(Source::Log, LogLevel::Info, "x", "");
         assert!(log.drops_next());
     }
 
@@ -225,13 +238,31 @@ mod tests {
         let log = log(&recorder, limits::Log { lines_max: 1, ..limits::Log::default() });
         assert_eq!(log.last(), None);
         for line in 0..LAST_LINES_MAX + 3 {
-            log.remember(&format!("line {line}"));
+            log.remember(&format!("line {line}"), false);
         }
-        log.remember(&"x".repeat(1 << 20));
+        log.remember(&"x".repeat(1 << 20), false);
         let last = log.last().unwrap();
         assert!(last.starts_with("line 4\n") && last.ends_with("x [cut]"), "{last}");
         assert_eq!(last.lines().count(), LAST_LINES_MAX);
         assert!(last.len() < LAST_LINES_MAX * (LAST_LINE_BYTES_MAX + 8));
+    }
+
+    #[test]
+    fn what_a_flood_ended_with_is_told_behind_it() {
+        let recorder = Recorder::new();
+        let log = log(&recorder, limits::Log { lines_max: 1, ..limits::Log::default() });
+        for line in ["first", "flood", "panicked at x"] {
+            let dropped = log.drops_next();
+            if !dropped {
+                log.write(Source::Stderr, LogLevel::Warn, line, "");
+            }
+            log.remember(line, dropped);
+        }
+        drop(log);
+        let dropped = "host Warn 2 lines of this log were dropped: it is over its limits ";
+        let told =
+            ["stderr Warn first ", dropped, "stderr Warn flood ", "stderr Warn panicked at x "];
+        assert_eq!(recorder.lines(), told);
     }
 
     #[test]

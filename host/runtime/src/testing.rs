@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use keyway_core::call::{Failure, Json};
 use keyway_core::exchange::{Request, Response};
-use keyway_core::ports::{LogLevel, Outside};
+use keyway_core::ports::Outside;
+use keyway_core::said::Line;
 
 /// Remembers the log.
 #[derive(Default)]
@@ -50,7 +51,8 @@ impl Outside for Recorder {
         "{}".to_owned()
     }
 
-    fn log(&self, level: LogLevel, message: &str, fields: &str) {
-        self.lines.lock().unwrap().push(format!("{level:?} {message} {fields}"));
+    fn log(&self, Line { source, level, message, fields }: &Line<'_>) {
+        let line = format!("{} {level:?} {message} {fields}", source.as_str());
+        self.lines.lock().unwrap().push(line);
     }
 }

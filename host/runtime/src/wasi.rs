@@ -9,7 +9,7 @@ pub(crate) mod network;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keyway_core::ports::LogLevel;
+use keyway_core::said::{LogLevel, Source};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
@@ -72,7 +72,7 @@ impl HasData for Table {
 /// A guest's standard output or standard error, cut into lines.
 struct LogStream {
     log: Arc<GuestLog>,
-    level: LogLevel,
+    source: Source,
     /// Of the line begun, what will be kept of it.
     line: Vec<u8>,
 }
@@ -191,20 +191,20 @@ impl insecure_seed::Host for State {
 
 impl cli::stdout::Host for State {
     fn get_stdout(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
-        LogStream::open(self, LogLevel::Info)
+        LogStream::open(self, Source::Stdout)
     }
 }
 
 impl cli::stderr::Host for State {
     fn get_stderr(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
-        LogStream::open(self, LogLevel::Warn)
+        LogStream::open(self, Source::Stderr)
     }
 }
 
 impl LogStream {
-    fn open(state: &mut State, level: LogLevel) -> wasmtime::Result<Resource<DynOutputStream>> {
+    fn open(state: &mut State, source: Source) -> wasmtime::Result<Resource<DynOutputStream>> {
         let log = Arc::clone(state.log());
-        let stream: DynOutputStream = Box::new(Self { log, level, line: Vec::new() });
+        let stream: DynOutputStream = Box::new(Self { log, source, line: Vec::new() });
         Ok(state.table().push(stream)?)
     }
 
@@ -217,11 +217,16 @@ impl LogStream {
     fn end_line(&mut self) {
         let text = String::from_utf8_lossy(&self.line);
         let text = text.trim_end_matches('\r');
-        if self.level == LogLevel::Warn {
-            self.log.remember(text);
+        let level = match self.source {
+            Source::Stderr => LogLevel::Warn,
+            _ => LogLevel::Info,
+        };
+        let dropped = self.log.drops_next();
+        if !dropped {
+            self.log.write(self.source, level, text, "");
         }
-        if !self.log.drops_next() {
-            self.log.write(self.level, text, "");
+        if self.source == Source::Stderr {
+            self.log.remember(text, dropped);
         }
         self.line.clear();
     }
@@ -275,7 +280,7 @@ mod tests {
     fn printed(limits: limits::Log, parts: &[&'static [u8]]) -> Vec<String> {
         let recorder = Recorder::new();
         let log = Arc::new(GuestLog::new(outside(&recorder), limits));
-        let mut stream = LogStream { log, level: LogLevel::Warn, line: Vec::new() };
+        let mut stream = LogStream { log, source: Source::Stderr, line: Vec::new() };
         for part in parts {
             stream.write(Bytes::from_static(part)).unwrap();
         }
@@ -286,26 +291,32 @@ mod tests {
     #[test]
     fn prints_become_lines_however_they_were_written() {
         let lines = printed(limits::Log::default(), &[b"pan", b"icked\r\n", b"\nat a\nat b"]);
-        assert_eq!(lines, ["Warn panicked ", "Warn  ", "Warn at a ", "Warn at b "]);
+        assert_eq!(
+            lines,
+            ["stderr Warn panicked ", "stderr Warn  ", "stderr Warn at a ", "stderr Warn at b "]
+        );
     }
 
     #[test]
     fn a_line_without_end_is_kept_up_to_its_limit() {
         let limits = limits::Log { line_bytes_max: 4, ..limits::Log::default() };
-        assert_eq!(printed(limits.clone(), &[b"1234", b"\n"]), ["Warn 1234 "]);
-        assert_eq!(printed(limits, &[b"1234", b"5", b"67890"]), ["Warn 1234 [cut] "]);
+        assert_eq!(printed(limits.clone(), &[b"1234", b"\n"]), ["stderr Warn 1234 "]);
+        assert_eq!(printed(limits, &[b"1234", b"5", b"67890"]), ["stderr Warn 1234 [cut] "]);
     }
 
     #[test]
     fn bytes_that_are_no_text_are_replaced() {
-        assert_eq!(printed(limits::Log::default(), &[b"\xff\x1b\n"]), ["Warn \u{fffd}\\u001b "]);
+        assert_eq!(
+            printed(limits::Log::default(), &[b"\xff\x1b\n"]),
+            ["stderr Warn \u{fffd}\\u001b "]
+        );
     }
 
     #[test]
     fn one_write_is_held_at_the_limit() {
         let recorder = Recorder::new();
         let log = Arc::new(GuestLog::new(outside(&recorder), limits::Log::default()));
-        let mut stream = LogStream { log, level: LogLevel::Info, line: Vec::new() };
+        let mut stream = LogStream { log, source: Source::Stdout, line: Vec::new() };
         assert!(stream.write(vec![b'x'; WRITE_BYTES_MAX].into()).is_ok());
         assert!(stream.write(vec![b'x'; WRITE_BYTES_MAX + 1].into()).is_err());
     }

@@ -7,7 +7,7 @@ use crate::exit::Exit;
 use crate::output;
 
 /// Prints the page of a code, or lists the codes.
-pub(crate) fn explain(code: Option<&str>) -> Exit {
+pub(crate) fn explain(code: Option<&str>, json: bool) -> Exit {
     let Some(code) = code else {
         let rows: Vec<_> = Code::ALL
             .iter()
@@ -24,7 +24,8 @@ pub(crate) fn explain(code: Option<&str>) -> Exit {
             Exit::Success
         }
         None => {
-            output::note(format!("no code is called `{code}`; `keyway explain` lists them"));
+            let detail = format!("no code is called `{code}`; `keyway explain` lists them");
+            output::failure(json, "unknown-code", &detail);
             Exit::Refused
         }
     }

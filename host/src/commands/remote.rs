@@ -1,6 +1,7 @@
 //! A request to a running host, and what its answer means for the command.
 
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use http::{Method, StatusCode};
@@ -11,6 +12,7 @@ use keyway_core::Code;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::answer::{Answer, Members};
 use crate::args::{Calling, Remote};
@@ -42,6 +44,41 @@ pub(crate) struct Unfit {
     pub(crate) code: Code,
     /// For people.
     pub(crate) detail: String,
+}
+
+/// How long a command waits for a host that starts: as long as one with a few hundred releases takes to load them.
+const START_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How often it asks meanwhile.
+const START_PULSE: Duration = Duration::from_millis(250);
+
+/// The waiting for a host that has not loaded what the request needs: it has done nothing yet, so it may be asked again.
+struct Patience {
+    until: Instant,
+    said: bool,
+}
+
+// === impl Patience ===
+
+impl Patience {
+    /// Programs are told once, by how it ends.
+    fn begin(json: bool) -> Self {
+        Self { until: Instant::now() + START_TIME_MAX, said: json }
+    }
+
+    /// Waits a little, if that is what the host asks for and there is time left.
+    async fn spend(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
+        let starts = |refused: &Refused| refused.problem.code == Code::Starting.as_str();
+        if !error.downcast_ref().is_some_and(starts) || Instant::now() >= self.until {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut self.said, true) {
+            let seconds = START_TIME_MAX.as_secs();
+            output::note(format!("the host is starting; waiting for it, {seconds} s at most"));
+        }
+        tokio::time::sleep(START_PULSE).await;
+        Ok(())
+    }
 }
 
 // === impl Session ===
@@ -155,13 +192,25 @@ impl Session {
         kind: &str,
         body: Bytes,
     ) -> anyhow::Result<Reply> {
-        let reply = self.client.send(method, path, kind, body).await?;
-        if reply.status.is_success() { Ok(reply) } else { Err(refused(reply)) }
+        let mut patience = Patience::begin(self.json);
+        loop {
+            let reply = self.client.send(method.clone(), path, kind, body.clone()).await?;
+            if reply.status.is_success() {
+                return Ok(reply);
+            }
+            patience.spend(refused(reply)).await?;
+        }
     }
 
     /// `GET path`, where the answer goes on: line by line.
     pub(crate) async fn lines(&self, path: &str) -> anyhow::Result<Lines> {
-        self.client.lines(path).await?.map_err(refused)
+        let mut patience = Patience::begin(self.json);
+        loop {
+            match self.client.lines(path).await? {
+                Ok(lines) => return Ok(lines),
+                Err(reply) => patience.spend(refused(reply)).await?,
+            }
+        }
     }
 
     /// Prints an answer: as JSON if that was asked for, or else the way `text` does.
@@ -272,6 +321,25 @@ impl std::error::Error for Refused {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn starting(code: Code) -> anyhow::Error {
+        let problem = serde_json::json!({"type": "", "title": "", "status": 503, "detail": "x",
+            "code": code.as_str(), "whose": "host", "retry": true});
+        let body = problem.to_string();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        refused(Reply { status, headers: http::HeaderMap::new(), body })
+    }
+
+    #[tokio::test]
+    async fn patience_is_for_a_host_that_starts_and_ends() {
+        let mut patience = Patience::begin(true);
+        assert!(patience.spend(starting(Code::StoreUnavailable)).await.is_err());
+        assert!(patience.spend(starting(Code::Starting)).await.is_ok());
+        patience.until = Instant::now();
+        let ended = patience.spend(starting(Code::Starting)).await.expect_err("it is over");
+        let told = ended.downcast_ref::<Refused>().expect("the host's own words");
+        assert_eq!(told.exit(), Exit::CallFailed);
+    }
 
     #[test]
     fn what_is_typed_stays_one_segment() {

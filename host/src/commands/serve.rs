@@ -21,11 +21,11 @@ const WORKER_STACK_BYTES: usize = 2 << 20;
 const SHUTDOWN_TIME: Duration = Duration::from_secs(1);
 
 /// Runs the host until it is told to stop.
-pub(crate) fn serve(typed: Serve) -> Exit {
+pub(crate) fn serve(typed: Serve, json: bool) -> Exit {
     match start(typed) {
         Ok(()) => Exit::Success,
         Err(error) => {
-            output::note(format!("keyway: {error:#}"));
+            output::failure(json, "not-started", &format!("{error:#}"));
             Exit::NotStarted
         }
     }

@@ -16,7 +16,7 @@ const LOGS: [&str; 2] = ["logs", "exchanges"];
 const HEADER: [&str; 8] = ["TIME", "TENANT", "METHOD", "URL", "STATUS", "MS", "RELEASE", "CALL"];
 
 /// How long a test waits for what must happen before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A provider, and two tenants of a host that reaches it.
 async fn with_tenants(config: &str) -> (Plain, Setup) {
@@ -100,6 +100,12 @@ async fn exchanges_are_a_table_with_the_newest_last() {
     ] {
         rows(&cli, more, count).await;
     }
+    // What a following command takes is whole, however narrow the terminal.
+    let narrow = Cli::new(&setup).with("COLUMNS", "80").ok(&LOGS);
+    assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+    for whole in [all[0][7].as_str(), all[1][7].as_str(), "acme", "globex"] {
+        assert!(narrow.contains(whole), "{whole}: {narrow}");
+    }
     let json = cli.json(&with(&["--tenant", "globex"]));
     let exchange = &json["exchanges"][0];
     let url = exchange["request"]["url"].as_str().expect("a URL");
@@ -156,14 +162,14 @@ async fn an_archive_has_all_of_it_however_many_pages_that_takes() {
 }
 
 /// A command that goes on. Dropping it ends it.
-struct Going {
+pub(super) struct Going {
     child: Child,
     /// None once nobody reads any more.
     lines: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl Going {
-    fn start(cli: &Cli<'_>, args: &[&str]) -> Self {
+    pub(super) fn start(cli: &Cli<'_>, args: &[&str]) -> Self {
         let mut child = Command::new(harness::binary("keyway"))
             .args(args)
             .current_dir(cli.folder.path())
@@ -179,7 +185,7 @@ impl Going {
     }
 
     /// The next line, which must come.
-    fn line(&mut self) -> String {
+    pub(super) fn line(&mut self) -> String {
         self.lines.as_mut().and_then(Iterator::next).expect("a line").expect("readable")
     }
 

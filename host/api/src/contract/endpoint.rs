@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::{
-    call, connect, connection, exchange, installation, keys, problem, quota, release, token,
+    call, connect, connection, exchange, installation, keys, logged, problem, quota, release, token,
 };
 
 /// An endpoint.
@@ -169,7 +169,7 @@ const fn number(name: &'static str, summary: &'static str) -> Query {
     Query { name, summary, number: true }
 }
 
-// Which exchanges: what a page and a stream have in common.
+// Which entries of a log: what a page and a stream have in common, and what only pages have.
 const OF_TENANT: Query = text("tenant", "Only of this tenant");
 const OF_CONNECTOR: Query = text("connector", "Only of this connector, `publisher/name`");
 const OF_CALL: Query = text("call", "Only of this call, `call_…`");
@@ -183,6 +183,13 @@ const IF_FAILED: Query =
     text("failed", "`true`: only those, and responses with a status from 400 on");
 const OF_PURPOSE: Query =
     text("purpose", "Only for this: `call`, `proxy`, or one of the host's own, such as `token`");
+
+const IF_CALL_FAILED: Query = text("failed", "`true`: only those that failed");
+const SINCE: Query =
+    text("since", "Only what began then or later: RFC 3339, or how long ago, such as `10m`");
+const UNTIL: Query = text("until", "Only what began then or earlier, likewise");
+const AFTER: Query = number("after", "`next` of the page before");
+const ORDER: Query = text("order", "`newest` first, as if absent, or `oldest`");
 
 const LIMIT: Query = number("limit", "How many at most: 1 to 1000, 100 if absent");
 
@@ -436,13 +443,18 @@ endpoints! {
         [text("slot", "With this slot"), text("user", "For this user")],
         Body::Nothing, [json::<call::ProxyUrl>(200, "The two addresses")];
 
+    CALL_LIST = Get "/v1/environments/{environment}/calls", View,
+        "List calls that said something or failed, as the log has them",
+        [OF_TENANT, OF_CONNECTOR, OF_CALL, OF_RELEASE, IF_CALL_FAILED, SINCE, UNTIL, AFTER, LIMIT, ORDER],
+        Body::Nothing, [json::<logged::LoggedCallList>(200, "The calls")];
+    CALL_FOLLOW = Get "/v1/environments/{environment}/calls/follow", View,
+        "Follow calls that said something or failed as they end; the answer goes on until the caller goes",
+        [OF_TENANT, OF_CONNECTOR, OF_CALL, OF_RELEASE, IF_CALL_FAILED],
+        Body::Nothing, [lines::<logged::LoggedCallLine>("A line for each")];
     EXCHANGE_LIST = Get "/v1/environments/{environment}/exchanges", View,
         "List exchanges with providers, as the log has them",
         [OF_TENANT, OF_CONNECTOR, OF_CALL, OF_RELEASE, OF_HOST, OF_STATUS, IF_STOPPED, IF_FAILED, OF_PURPOSE,
-         text("since", "Only what began then or later: RFC 3339, or how long ago, such as `10m`"),
-         text("until", "Only what began then or earlier, likewise"),
-         number("after", "`next` of the page before"), LIMIT,
-         text("order", "`newest` first, as if absent, or `oldest`"),
+         SINCE, UNTIL, AFTER, LIMIT, ORDER,
          text("format", "`json` or `har`; if absent, what the request accepts")],
         Body::Nothing, [json::<exchange::ExchangeList>(200, "The exchanges"), archive("The exchanges")];
     EXCHANGE_FOLLOW = Get "/v1/environments/{environment}/exchanges/follow", View,

@@ -71,6 +71,8 @@ const CASES: &[(&str, Option<&[Role]>)] = &[
     ("OBJECT_WRITE", Some(CALLERS)),
     ("PROXY", Some(CALLERS)),
     ("PROXY_URL", Some(ANYONE)),
+    ("CALL_LIST", Some(ANYONE)),
+    ("CALL_FOLLOW", Some(ANYONE)),
     ("EXCHANGE_LIST", Some(ANYONE)),
     ("EXCHANGE_FOLLOW", Some(ANYONE)),
     ("QUOTA_LIST", Some(ANYONE)),

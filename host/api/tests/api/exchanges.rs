@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Request};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use keyway_core::Digest;
 use keyway_core::exchange::{Exchange, Timings};
 use keyway_core::ids::{CallId, Installation};
@@ -15,7 +14,8 @@ use keyway_core::release::ReleaseRef;
 use keyway_releases::model::Role::{Operator, Viewer};
 use serde_json::{Value, json};
 
-use crate::world::{PATIENCE, World, bearer, limited};
+use crate::stream::Stream;
+use crate::world::{World, bearer, limited};
 
 const LIST: &str = "/v1/environments/dev/exchanges";
 const FOLLOW: &str = "/v1/environments/dev/exchanges/follow";
@@ -76,47 +76,6 @@ fn numbers(page: &Value) -> Vec<u64> {
 
 fn number(exchange: &Value) -> u64 {
     exchange["request"]["url"].as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap()
-}
-
-/// An answer without an end, read line by line.
-struct Stream {
-    data: BodyDataStream,
-    rest: Vec<u8>,
-}
-
-impl Stream {
-    async fn open(world: &World, path: &str, token: &str) -> Self {
-        let request = Request::get(path).header(AUTHORIZATION, bearer(token));
-        let request = request.body(Body::empty()).unwrap();
-        let response = world.api.router().answer(request).await;
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()[CONTENT_TYPE], "application/x-ndjson");
-        let mut stream = Self { data: response.into_body().into_data_stream(), rest: Vec::new() };
-        assert_eq!(stream.line().await, Some(json!({})), "the first line says that it has begun");
-        stream
-    }
-
-    /// The next line; none at the end.
-    async fn line(&mut self) -> Option<Value> {
-        loop {
-            if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.rest.drain(..=end).collect();
-                return Some(serde_json::from_slice(&line).unwrap());
-            }
-            let more = tokio::time::timeout(PATIENCE, self.data.next()).await.expect("in time");
-            self.rest.extend(more?.unwrap());
-        }
-    }
-
-    /// The next line that says something.
-    async fn heard(&mut self) -> Option<Value> {
-        loop {
-            let line = self.line().await?;
-            if line != json!({}) {
-                return Some(line);
-            }
-        }
-    }
 }
 
 #[tokio::test]

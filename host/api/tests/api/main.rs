@@ -20,6 +20,8 @@ mod grants;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod logged;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod pins;
@@ -37,6 +39,8 @@ mod serving;
 mod settings;
 #[cfg(test)]
 mod standing;
+#[cfg(test)]
+mod stream;
 #[cfg(test)]
 mod tenants;
 #[cfg(test)]

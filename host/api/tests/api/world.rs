@@ -24,7 +24,7 @@ use keyway_core::ports::{
 use keyway_core::quota::{Quota, Standing};
 use keyway_core::release::{Release, ReleaseRef};
 use keyway_core::{Code, Descriptor, Digest, Fault};
-use keyway_exchanges::{Exchanges, Options};
+use keyway_exchanges::{Calls, Exchanges, Options};
 use keyway_releases::Releases;
 use keyway_releases::executed::Executed;
 use keyway_releases::model::{
@@ -50,6 +50,7 @@ pub(crate) struct World {
     pub(crate) loader: Arc<FakeLoader>,
     pub(crate) outbound: Arc<FakeOutbound>,
     pub(crate) exchanges: Exchanges,
+    pub(crate) said: Calls,
     pub(crate) quotas: Arc<FakeQuotas>,
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) components_lost: Arc<AtomicUsize>,
@@ -168,7 +169,7 @@ impl World {
         let keys = Keys::new(store.clone(), Arc::new(ring), clock.clone());
         let vault = vault(&store, &keys, &clock, &outbound);
         let folder = tempfile::tempdir().unwrap();
-        let exchanges = Exchanges::open(folder.path(), clock.clone(), log_options()).unwrap();
+        let (exchanges, said) = logs(folder.path(), &clock);
         let quotas = Arc::new(FakeQuotas::default());
         let (ready, components_lost) = (Arc::new(AtomicBool::new(true)), Arc::default());
         let metrics = Metrics::default();
@@ -187,6 +188,7 @@ impl World {
                 policy,
                 reads: Arc::new(StoreReads(store.clone())),
                 exchanges: exchanges.clone(),
+                calls: said.clone(),
                 quotas: quotas.clone(),
                 health: Arc::new(TestHealth(ready.clone(), Arc::clone(&components_lost))),
                 clock: clock.clone(),
@@ -204,6 +206,7 @@ impl World {
             loader,
             outbound,
             exchanges,
+            said,
             quotas,
             ready,
             components_lost,
@@ -309,7 +312,7 @@ impl World {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let endless = request.uri().path().ends_with("/exchanges/follow");
+        let endless = request.uri().path().ends_with("/follow");
         let response = self.api.router().answer(request).await;
         let (parts, mut body) = response.into_parts();
         if endless && parts.status.is_success() {
@@ -363,7 +366,13 @@ pub(crate) async fn issue(
     issued.secret.expose_secret().to_owned()
 }
 
-/// An exchange log that keeps a little of bodies, and whose followers are soon too many or too slow.
+fn logs(folder: &std::path::Path, clock: &Arc<TestClock>) -> (Exchanges, Calls) {
+    let exchanges = Exchanges::open(&folder.join("exchanges"), clock.clone(), log_options());
+    let said = Calls::open(&folder.join("calls"), clock.clone(), log_options());
+    (exchanges.unwrap(), said.unwrap())
+}
+
+/// A log that keeps a little of bodies, and whose followers are soon too many or too slow.
 fn log_options() -> Options {
     Options {
         body_bytes_max: 1_000,

@@ -8,7 +8,7 @@ use crate::support::{Place, exchange, installation, number, numbers, roomy};
 
 async fn next(follow: &mut Follow) -> Option<Result<u64, u64>> {
     Some(match follow.next().await? {
-        Followed::Exchange(kept) => Ok(number(&kept)),
+        Followed::Entry(kept) => Ok(number(&kept)),
         Followed::Missed(count) => Err(count),
     })
 }
@@ -48,9 +48,9 @@ async fn a_follower_hears_what_fits_it_with_the_ids_of_the_log() {
     }
     log.flush().await;
     let found = log.find(filter, keyway_exchanges::Order::OldestFirst, None, 10).await.unwrap();
-    assert_eq!(found.exchanges.len(), 5);
-    for kept in found.exchanges {
-        let Some(Followed::Exchange(heard)) = follow.next().await else { panic!("missed") };
+    assert_eq!(found.entries.len(), 5);
+    for kept in found.entries {
+        let Some(Followed::Entry(heard)) = follow.next().await else { panic!("missed") };
         assert_eq!(format!("{heard:?}"), format!("{kept:?}"));
     }
 }
@@ -79,7 +79,7 @@ async fn so_many_may_follow_and_a_place_is_free_once_one_is_gone() {
     let first = log.follow(Filter::default()).unwrap();
     let _second = log.follow(Filter::default()).unwrap();
     let third = log.follow(Filter::default());
-    assert!(matches!(third, Err(Error::Crowded { followers_max: 2 })), "{third:?}");
+    assert!(matches!(third, Err(Error::Crowded { followers_max: 2, .. })), "{third:?}");
     drop(first);
     assert!(log.follow(Filter::default()).is_ok());
 }

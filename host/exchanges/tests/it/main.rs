@@ -1,5 +1,7 @@
-//! Tests of the exchange log from outside: on real files, through its handle.
+//! Tests of both logs from outside: on real files, through their handles.
 
+#[cfg(test)]
+mod calls;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]

@@ -249,7 +249,7 @@ async fn each_filter_finds_its_own_and_nothing_else() {
     for (filter, expected) in cases {
         let found = log.find(filter.clone(), Order::OldestFirst, None, 100).await.unwrap();
         let found: Vec<_> = found
-            .exchanges
+            .entries
             .iter()
             .map(|kept| kept.url.split('?').next().unwrap().rsplit('/').next().unwrap())
             .map(|number| number.parse::<u64>().unwrap())
@@ -280,7 +280,7 @@ async fn times_skip_whole_segments_only_where_nothing_in_them_fits() {
             let since = Some(BEGINNING + time::Duration::minutes(from));
             let filter = Filter { since, ..Filter::default() };
             let page = log.as_ref().unwrap().find(filter, Order::OldestFirst, None, 1_000);
-            let found: Vec<_> = page.await.unwrap().exchanges.iter().map(number).collect();
+            let found: Vec<_> = page.await.unwrap().entries.iter().map(number).collect();
             assert_eq!(found, (0..100).filter(wanted).collect::<Vec<_>>(), "since {from}");
         }
         drop(log.take());
@@ -302,8 +302,8 @@ async fn a_page_that_looked_through_enough_says_where_to_go_on() {
         loop {
             let filter = Filter { status: Some(StatusFilter::Class(5)), ..Filter::default() };
             let page = log.find(filter, order, after, 100).await.unwrap();
-            empty += usize::from(page.exchanges.is_empty());
-            found.extend(page.exchanges.iter().map(number));
+            empty += usize::from(page.entries.is_empty());
+            found.extend(page.entries.iter().map(number));
             after = page.next;
             if after.is_none() {
                 break;
@@ -318,7 +318,7 @@ async fn a_page_that_looked_through_enough_says_where_to_go_on() {
 async fn a_page_has_so_many_bytes_and_at_least_one_exchange() {
     let place = Place::new(Options { page_bytes_max: 1, ..roomy() });
     let log = place.with(0..3).await;
-    assert_eq!(page(&log, Order::OldestFirst, None, 10).await.exchanges.len(), 1);
+    assert_eq!(page(&log, Order::OldestFirst, None, 10).await.entries.len(), 1);
     assert_eq!(numbers(&log).await, [0, 1, 2]);
 }
 

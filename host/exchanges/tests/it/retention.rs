@@ -87,7 +87,7 @@ async fn what_is_too_old_goes_at_the_latest_with_its_segments_time() {
 async fn a_quiet_log_loses_what_is_too_old_too_and_its_ids_go_on() {
     let place = Place::new(Options { age_max: HOUR * 10, ..roomy() });
     let log = place.with(0..3).await;
-    let last = page(&log, Order::NewestFirst, None, 1).await.exchanges[0].id;
+    let last = page(&log, Order::NewestFirst, None, 1).await.entries[0].id;
     place.clock.advance(HOUR * 10);
     log.retain().await;
     assert_eq!(numbers(&log).await, [0, 1, 2], "just as old as they may be");
@@ -97,7 +97,7 @@ async fn a_quiet_log_loses_what_is_too_old_too_and_its_ids_go_on() {
     drop(log);
     // Also over a start that finds nothing but an empty segment.
     let log = place.with([7]).await;
-    assert!(page(&log, Order::NewestFirst, None, 1).await.exchanges[0].id > last);
+    assert!(page(&log, Order::NewestFirst, None, 1).await.entries[0].id > last);
 }
 
 #[tokio::test]
@@ -136,5 +136,5 @@ async fn a_page_behind_what_was_deleted_goes_on_with_what_is_left() {
     (5..500).for_each(|number| log.record(exchange(number)));
     log.flush().await;
     let next = page(&log, Order::OldestFirst, first.next, 1_000).await;
-    assert_eq!(next.exchanges.len(), numbers(&log).await.len());
+    assert_eq!(next.entries.len(), numbers(&log).await.len());
 }

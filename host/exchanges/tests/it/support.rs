@@ -91,9 +91,9 @@ pub(crate) async fn numbers(log: &Exchanges) -> Vec<u64> {
 pub(crate) async fn all(log: &Exchanges, order: Order, limit: usize) -> Vec<Kept> {
     let (mut found, mut after): (Vec<Kept>, _) = (Vec::new(), None);
     loop {
-        let Page { exchanges, next } = page(log, order, after, limit).await;
-        assert!(exchanges.len() <= limit);
-        found.extend(exchanges);
+        let Page { entries, next } = page(log, order, after, limit).await;
+        assert!(entries.len() <= limit);
+        found.extend(entries);
         match next {
             Some(_) => after = next,
             None => break,

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use keyway_core::call::{Failure, Json};
 use keyway_core::exchange::{Request, Response};
-use keyway_core::ports::{LogLevel, Outside};
+use keyway_core::ports::Outside;
+use keyway_core::said::Line;
 use keyway_core::{Code, Descriptor, limits};
 use tokio::time::timeout;
 
@@ -142,11 +143,11 @@ impl Outside for Still {
         "{}".to_owned()
     }
 
-    fn log(&self, _level: LogLevel, message: &str, _fields: &str) {
+    fn log(&self, line: &Line<'_>) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == LINES_MAX {
             lines.pop_front();
         }
-        lines.push_back(crate::log::harmless(message, 256).into_owned());
+        lines.push_back(crate::log::harmless(line.message, 256).into_owned());
     }
 }

@@ -8,7 +8,7 @@ use keyway_core::call::{
     Failure, FailureKind, Operation, Output, ReadRequest, WriteItem, WriteRequest,
 };
 use keyway_core::descriptor::WriteOperation;
-use keyway_core::ports::LogLevel;
+use keyway_core::said::LogLevel;
 use keyway_core::{Code, Retry, limits};
 
 use crate::guest::Guest;

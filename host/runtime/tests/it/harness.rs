@@ -12,10 +12,9 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use keyway_core::call::{Failure, Json, Operation, Output};
 use keyway_core::exchange::{Request, Response};
-use keyway_core::ports::{
-    Admission as _, Admitted, Components, Connector, Loader as _, LogLevel, Outside,
-};
+use keyway_core::ports::{Admission as _, Admitted, Components, Connector, Loader as _, Outside};
 use keyway_core::release::ReleaseRef;
+use keyway_core::said::{Line, LogLevel};
 use keyway_core::{Code, Descriptor, Digest, Fault};
 use keyway_runtime::{Allocation, CacheKey, Config, Limits, Runtime, Worker};
 
@@ -188,7 +187,8 @@ impl Outside for World {
         r#"{"base_url":null}"#.to_owned()
     }
 
-    fn log(&self, level: LogLevel, message: &str, fields: &str) {
+    fn log(&self, line: &Line<'_>) {
+        let Line { level, message, fields, source: _ } = *line;
         self.log.lock().unwrap().push((level, message.to_owned(), fields.to_owned()));
     }
 }

@@ -19,7 +19,7 @@ use keyway_core::ports::{
 };
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Digest, Fault};
-use keyway_dispatch::{Dispatch, Ways};
+use keyway_dispatch::{Dispatch, Ways, Words};
 use keyway_releases::executed::Executed;
 use keyway_runtime::{Allocation, CacheKey, Config, Limits, Runtime, Worker};
 use time::OffsetDateTime;
@@ -81,6 +81,7 @@ impl Ours {
             keyway_dispatch::Config::default(),
             Arc::new(OneRoute(Arc::new(route))),
             Ways { egress: Arc::new(NoWayOut), proxy: Arc::new(NoWayOut) },
+            Words { log: Arc::new(()), redact: Arc::new(()) },
             Arc::new(Executed::new(Arc::clone(&clock))),
             clock,
         );

@@ -2,15 +2,11 @@
 
 use keyway_core::Fault;
 use keyway_core::ids::Environment;
-use keyway_exchanges::{Filter, Order, Position, ReleaseFilter, StatusFilter};
-use keyway_releases::find::Selector;
+use keyway_exchanges::{Filter, Order, Position, StatusFilter};
 use serde::Deserialize;
-use serde::de::IntoDeserializer as _;
-use serde::de::value::{Error as ValueError, StrDeserializer};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
-use super::invalid;
+use crate::handlers::logs::{Direction, invalid, moment, release};
 use crate::place::{self, Limit};
 
 #[derive(Deserialize)]
@@ -35,13 +31,6 @@ pub(crate) struct ExchangesQuery {
     format: Option<Format>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Direction {
-    Newest,
-    Oldest,
-}
-
 /// What a page is written as.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,10 +48,7 @@ impl ExchangesQuery {
 
     /// Which page.
     pub(super) fn page(&self) -> (Order, Option<Position>, usize) {
-        let order = match self.order {
-            None | Some(Direction::Newest) => Order::NewestFirst,
-            Some(Direction::Oldest) => Order::OldestFirst,
-        };
+        let order = self.order.unwrap_or_default().into();
         (order, self.after.map(Position), self.limit.unwrap_or_default().rows())
     }
 
@@ -101,14 +87,6 @@ impl ExchangesQuery {
     }
 }
 
-fn release(text: &str) -> Result<ReleaseFilter, Fault> {
-    Ok(match text.parse()? {
-        Selector::Version(version) => ReleaseFilter::Version(version),
-        Selector::Digest(digest) => ReleaseFilter::Digest(digest),
-        Selector::Prefix(prefix) => ReleaseFilter::Prefix(prefix),
-    })
-}
-
 /// `429`, or `4xx`.
 fn status(text: &str) -> Result<StatusFilter, Fault> {
     let wrong = || invalid("`status` is one such as 429, or a class such as 4xx");
@@ -124,23 +102,8 @@ fn status(text: &str) -> Result<StatusFilter, Fault> {
     }
 }
 
-/// A time, or so long ago.
-fn moment(name: &str, text: &str, now: OffsetDateTime) -> Result<OffsetDateTime, Fault> {
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Ok(at);
-    }
-    let text: StrDeserializer<'_, ValueError> = text.into_deserializer();
-    let ago = keyway_core::humane::deserialize(text).ok();
-    let ago = ago.and_then(|ago| time::Duration::try_from(ago).ok());
-    ago.and_then(|ago| now.checked_sub(ago)).ok_or_else(|| {
-        invalid(format!("`{name}` is a time such as 2026-03-01T12:00:00Z, or how long ago: 10m"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use time::macros::datetime;
-
     use super::*;
 
     #[test]
@@ -149,17 +112,6 @@ mod tests {
         assert_eq!(status("4xx").unwrap(), StatusFilter::Class(4));
         for bad in ["", "4", "42", "4xxx", "xx", "44xx", "+29", "4XX", "4290", "٤xx"] {
             assert!(status(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_moment_is_a_time_or_a_while_ago() {
-        let now = datetime!(2026-03-01 12:00 UTC);
-        let of = |text: &str| moment("since", text, now).ok();
-        assert_eq!(of("10m"), Some(datetime!(2026-03-01 11:50 UTC)));
-        assert_eq!(of("2026-02-01T00:00:00+02:00"), Some(datetime!(2026-01-31 22:00 UTC)));
-        for bad in ["", "10", "yesterday", "-10m", "2026-02-30T00:00:00Z", "900000000y"] {
-            assert_eq!(of(bad), None, "{bad}");
         }
     }
 }

@@ -5,7 +5,7 @@
 use futures_util::{StreamExt as _, stream};
 use keyway_core::call::Failure;
 use keyway_core::exchange::Response;
-use keyway_core::ports::LogLevel;
+use keyway_core::said::{LogLevel, Source};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{HasData, Linker, WasmStr};
 
@@ -42,7 +42,7 @@ fn write_log(
             log::Level::Warn => LogLevel::Warn,
             log::Level::Error => LogLevel::Error,
         };
-        log.write(level, &message.to_str(&store)?, &fields.to_str(&store)?);
+        log.write(Source::Log, level, &message.to_str(&store)?, &fields.to_str(&store)?);
     }
     Ok(())
 }
