@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use keyway_api::{Api, Deps};
 use keyway_artifacts::Artifacts;
+use keyway_artifacts::schema::InputSchemas;
 use keyway_broker::{Broker, Dns, Wire};
 use keyway_core::ids::Actor;
 use keyway_core::ports::{Admission, Dispatch as DispatchPort, Routes};
@@ -115,8 +116,9 @@ impl App {
         let upkeep = Upkeep::new(&vault, &routes, config.keep_alive, config.server.drain_time)
             .checking(config.releases.check_interval);
         let ways = Ways { egress: Arc::new(broker.clone()), proxy: Arc::new(broker.clone()) };
-        let words = logs.words();
-        let dispatch = Dispatch::new(calls, routes, ways, words, executed, Arc::clone(&clock));
+        let (words, inputs) = (logs.words(), Arc::new(InputSchemas::default()));
+        let dispatch =
+            Dispatch::new(calls, routes, ways, words, inputs, executed, Arc::clone(&clock));
 
         let (metrics, mut registry) = (keyway_api::Metrics::default(), Registry::default());
         store.register(&mut registry);

@@ -28,6 +28,7 @@ mod sdk;
 mod secrets;
 mod send_all;
 mod setup;
+mod sharing;
 mod start;
 mod store;
 #[cfg(feature = "transit")]

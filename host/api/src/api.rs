@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyway_artifacts::Artifacts;
-use keyway_artifacts::schema::InputSchemas;
 use keyway_core::ids::Environment;
 use keyway_core::limits::{COMPONENT_BYTES_MAX, INPUT_BYTES_MAX};
 use keyway_core::ports::{Clock, Dispatch, EgressPolicy, Quotas, Routes};
@@ -155,7 +154,6 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) auth: Auth,
     pub(crate) routes: Arc<dyn Routes>,
-    pub(crate) schemas: InputSchemas,
     pub(crate) publications: Arc<Semaphore>,
     pub(crate) uploads: Arc<Uploads>,
     /// True once the host is to stop: answers without an end then end.
@@ -218,7 +216,6 @@ impl Api {
             quotas: deps.quotas,
             stopping: watch::Sender::new(false),
             routes: deps.releases.routes(),
-            schemas: InputSchemas::default(),
             listening: OnceLock::new(),
             publications: Arc::new(Semaphore::new(config.limits.publications_max)),
             uploads: Uploads::new(config.limits.uploads_max, config.limits.token_uploads_max),

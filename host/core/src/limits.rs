@@ -20,6 +20,11 @@ pub const DESCRIPTOR_BYTES_MAX: usize = 256 << 10;
 /// a configuration fits wherever the release runs.
 pub const CONFIG_BYTES_MAX: usize = 256 << 10;
 
+/// Generations of an installation's configuration that are kept. A change of what runs may hold all of them against a schema,
+/// at up to fifty milliseconds each, and reads their rows while other changes wait. Set anew every day, they go back three
+/// months.
+pub const CONFIG_GENERATIONS_MAX: usize = 100;
+
 /// Bytes of the JSON that goes into one call, and of any JSON body the API takes. 4 KiB for each item of the largest
 /// batch; it is held whole, so a thousand calls at once hold 4 GiB at worst. The default of a setting.
 pub const INPUT_BYTES_MAX: usize = 4 << 20;

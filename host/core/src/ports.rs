@@ -3,8 +3,8 @@
 //! Implementations live beside, never below: `runtime` is a [`Loader`] of [`Connector`]s and the
 //! [`Admission`]; `broker` is the [`Egress`] and its [`EgressPolicy`]; `broker` is the [`Proxy`] and the
 //! host's own [`Outbound`], knows the [`Quotas`], tells the [`ExchangeLog`], and masks what guests say
-//! ([`Redact`]) before the [`CallLog`] has it; `vault` holds the [`Credentials`]; `releases` answers
-//! [`Routes`], is [`Granting`] and hears [`Outcomes`]. The host's `app` wires them.
+//! ([`Redact`]) before the [`CallLog`] has it; `vault` holds the [`Credentials`]; `artifacts` checks [`Inputs`];
+//! `releases` answers [`Routes`], is [`Granting`] and hears [`Outcomes`]. The host's `app` wires them.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -26,7 +26,7 @@ use crate::exchange::{
     Exchange, HostRequest, Origin, Pace, Relay, Relayed, Request, Response, Unfinished,
 };
 use crate::fault::Fault;
-use crate::ids::{CallId, ConnectionRef, Environment, Installation, Slot, Tenant, User};
+use crate::ids::{Action, CallId, ConnectionRef, Environment, Installation, Slot, Tenant, User};
 use crate::quota::{Quota, Standing};
 use crate::release::ReleaseRef;
 use crate::said::{Line, SaidCall};
@@ -254,6 +254,20 @@ pub trait Credentials: Send + Sync {
         spec: &SlotSpec,
         version: u64,
     ) -> Result<Option<Held>, Fault>;
+}
+
+/// Who knows what the actions of a release take.
+#[async_trait]
+pub trait Inputs: Send + Sync {
+    /// Holds the input of an action, JSON text, against what the route's release says of it, and hands it back if it fits.
+    /// One tenant's inputs do not make another's wait, and none waits for longer than there is time left.
+    async fn check(
+        &self,
+        route: &Route,
+        action: &Action,
+        input: Json,
+        time_left: Duration,
+    ) -> Result<Json, Fault>;
 }
 
 /// What a call resolves to. Holding it keeps the release loaded and the settings as they were.

@@ -40,8 +40,15 @@ pub const DEPTH_MAX: usize = 64;
 /// Checks within checks, of values within values: what the stack of a thread takes, three times over.
 const NESTING_MAX: u32 = 300;
 
+/// Steps of one part of a check, after which it is asked whether it goes on: a millisecond or two.
+pub const PART_STEPS: u64 = 50_000;
+
 /// Problems that one answer lists; the rest are the same mistake again.
 pub const PROBLEMS_MAX: usize = 5;
+
+/// Asked before each part of a check, with the steps that the part may take: whether the check goes on. Where it does not,
+/// its steps count as spent. A part has up to [`PART_STEPS`]; a match of a long text cannot be divided and may have more.
+pub type GoOn<'a> = &'a mut dyn FnMut(u64) -> bool;
 
 /// A compiled schema. It does not change.
 #[derive(Debug)]
@@ -89,7 +96,17 @@ impl Schema {
 
     /// Holds a document against it, in no more than so many steps. A step is some tens of nanoseconds.
     pub fn check(&self, document: &Document<'_>, steps_max: u64) -> Verdict {
-        check::check(self, document, steps_max)
+        self.check_in_parts(document, steps_max, &mut |_| true)
+    }
+
+    /// The same for whoever lets others go first now and then, or may lose interest.
+    pub fn check_in_parts(
+        &self,
+        document: &Document<'_>,
+        steps_max: u64,
+        go_on: GoOn<'_>,
+    ) -> Verdict {
+        check::check(self, document, steps_max, go_on)
     }
 
     /// Holds JSON text against it, within the documented bounds.

@@ -1,9 +1,9 @@
 //! The call path: from "this tenant wants this done" to an answer, one file per layer.
 //!
 //! ```text
-//!   deadline ─> admission ─> route ─> fit ─> instance (runtime) ─> guest ─> outside (broker)
-//!                                                 │
-//!                             classify <──────────┘ ─> metrics, outcomes
+//!   deadline ─> admission ─> route ─> fit ─> input ─> instance (runtime) ─> guest ─> outside (broker)
+//!                                                          │
+//!                                      classify <──────────┘ ─> metrics, outcomes
 //! ```
 //!
 //! A call takes its route once and holds it until it has ended, so a pin that moves meanwhile changes
@@ -14,6 +14,7 @@
 pub mod admission;
 mod arrival;
 pub mod fit;
+mod input;
 mod limit;
 pub mod metrics;
 pub mod outside;

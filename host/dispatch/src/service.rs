@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use keyway_core::call::{Operation, Output};
 use keyway_core::ids::{CallId, Installation};
 use keyway_core::ports::{
-    self, Answer, Call, CallLog, Clock, Egress, Ended, Outcomes, Proxy, Redact, RelayAnswer,
-    RelayCall, Route, Routes,
+    self, Answer, Call, CallLog, Clock, Egress, Ended, Inputs, Outcomes, Proxy, Redact,
+    RelayAnswer, RelayCall, Route, Routes,
 };
 use keyway_core::release::ReleaseRef;
 use keyway_core::said::{CallFailure, SaidCall};
@@ -64,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) routes: Arc<dyn Routes>,
     pub(crate) ways: Ways,
     words: Words,
+    pub(crate) inputs: Arc<dyn Inputs>,
     outcomes: Arc<dyn Outcomes>,
     clock: Arc<dyn Clock>,
     pub(crate) admission: Admission,
@@ -88,12 +89,14 @@ impl Dispatch {
         routes: Arc<dyn Routes>,
         ways: Ways,
         words: Words,
+        inputs: Arc<dyn Inputs>,
         outcomes: Arc<dyn Outcomes>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let admission = Admission::new(config.admission.clone());
         let metrics = Metrics::default();
-        let shared = Shared { config, routes, ways, words, outcomes, clock, admission, metrics };
+        let shared =
+            Shared { config, routes, ways, words, inputs, outcomes, clock, admission, metrics };
         Self { shared: Arc::new(shared) }
     }
 
@@ -137,6 +140,8 @@ impl Shared {
         *release = Some(route.connector.release().clone());
         // What the descriptor does not declare never reaches the guest.
         let operation = fit::check(&self.config.fit, route.connector.descriptor(), operation)?;
+        // Nor does what its schema does not take. It may take a while, and is part of the caller's time.
+        let operation = self.hold_input(&route, operation, &deadline).await?;
         let said = Said::new(self.config.said_bytes_max);
         let route_held = Arc::clone(&route);
         let live =

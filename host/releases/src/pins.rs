@@ -7,6 +7,7 @@
 mod back;
 mod configs;
 mod defaults;
+mod fitting;
 
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +36,8 @@ use crate::find::{self, Selector};
 use crate::lacking::{self, Allowed, Users};
 use crate::matrix::governs;
 use crate::routes::{Entries, Entry, RouteTable};
+
+use fitting::Fitting;
 
 pub use configs::RevertConfigRequest;
 pub use defaults::{DefaultRequest, Defaulted, Unset, UnsetRequest};
@@ -121,6 +124,8 @@ struct Wanted {
     callable: Arc<dyn Callable>,
     /// What the connections of the installation's users lack for it.
     users: Users,
+    /// What it says of the installation's configurations.
+    fitting: Fitting,
 }
 
 /// The next generation of an installation, wanted.
@@ -381,7 +386,11 @@ impl Shared {
     ) -> Result<Wanted, Fault> {
         let callable = self.load(&release).await?;
         let users = Users::of(&self.store, &release.descriptor, installation).await?;
-        Ok(Wanted { release, callable, users })
+        let mut fitting = Fitting::new(Some(&release));
+        let config = self.store.config(installation).await?;
+        // What is refused is refused later, if it is so still.
+        drop(self.to_take(config.as_ref(), &mut fitting).await);
+        Ok(Wanted { release, callable, users, fitting })
     }
 
     /// The same for a release that the store names; none for none.
@@ -429,16 +438,19 @@ impl Shared {
         &self,
         action: &str,
         next: Next,
-        wanted: Option<Wanted>,
+        mut wanted: Option<Wanted>,
     ) -> Result<Moved, Fault> {
         let Next { installation, newest, release, actor, mut reason, reverts_to, allowed } = next;
         let number = newest.as_ref().map_or(0, |newest| newest.number) + 1;
         let config = self.store.config(&installation).await?;
-        let mut taken = None;
         if let Some(wanted) = &wanted {
             reason = self.hold(&installation, wanted, reason, allowed).await?;
+        }
+        let mut taken = None;
+        if let (Some(wanted), Some(config)) = (&mut wanted, &config) {
             let by = self.by(&actor, Some(format!("{action} {number}")));
-            taken = self.to_take(config.as_ref(), &wanted.release, by).await?;
+            let content = self.to_take(Some(config), &mut wanted.fitting).await?;
+            taken = content.map(|content| content.follow(&config.about, by, true));
         }
         let default = wanted.as_ref().map(|wanted| wanted.release.reference.clone());
         let default = default.filter(|_| release.is_none());

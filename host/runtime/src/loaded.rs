@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime::Store;
 
 use crate::limits::Limits;
-use crate::meter::{self, Metered};
+use crate::meter::{self, Metered, Turn};
 use crate::output::Expected;
 use crate::state::State;
 use crate::turns::Turns;
@@ -117,11 +117,11 @@ impl Connector for Loaded {
         // Before the store, so dropped after it: a permit given back means an instance is free.
         let _permit = self.permit(deadline).await?;
         let expected = Expected::of(&operation);
-        let payer = outside.payer();
+        let mut turn = outside.payer().map(|payer| Turn::new(payer, &self.bounds.turns));
         let mut store = self.store(outside);
         let performed = {
             let call = pin!(self.adapter.perform(&mut store, operation));
-            timeout_at(deadline, Metered::new(call).paid_by(payer, &self.bounds.turns)).await
+            timeout_at(deadline, Metered::new(call).paid_by(turn.as_mut())).await
         };
         let ended = matches!(performed, Ok(Err(_)));
         let answer = match performed {
@@ -142,8 +142,13 @@ impl Connector for Loaded {
             let idle = fault.code == Code::DeadlineExceeded && !request_sent;
             if idle { fault.blame(Whose::Connector) } else { fault }
         };
-        let mut output = answer.map_err(sent)??;
-        expected.check(&mut output, &self.bounds.limits.call).map_err(sent)?;
+        let mut output = answer.map_err(&sent)??;
+        // In turns like the call itself: an answer may have megabytes.
+        let checked = {
+            let check = pin!(expected.check(&mut output, &self.bounds.limits.call));
+            timeout_at(deadline, Metered::new(check).paid_by(turn.as_mut())).await
+        };
+        checked.unwrap_or_else(|_| Err(too_late(time_left))).map_err(sent)?;
         Ok(output)
     }
 }

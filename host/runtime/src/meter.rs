@@ -29,15 +29,15 @@ thread_local! {
 pub(crate) struct CpuSpent(pub(crate) Duration);
 
 /// A call, with every poll timed, and in its tenant's turn.
-pub(crate) struct Metered<F> {
+pub(crate) struct Metered<'t, F> {
     call: F,
     spent: Duration,
     /// None where nobody is to be charged: what the host runs for itself.
-    turn: Option<Turn>,
+    turn: Option<&'t mut Turn>,
 }
 
-/// A call's place among those who compute long.
-struct Turn {
+/// A call's place among those who compute long. All that is done for the call is charged to it.
+pub(crate) struct Turn {
     turns: Turns,
     payer: Payer,
     place: Place,
@@ -59,30 +59,37 @@ pub(crate) fn watch(store: &mut Store<State>) {
 
 // === impl Metered ===
 
-impl<F> Metered<F> {
+impl<'t, F> Metered<'t, F> {
     pub(crate) const fn new(call: F) -> Self {
         Self { call, spent: Duration::ZERO, turn: None }
     }
 
     /// The same, which takes turns with others.
-    pub(crate) fn paid_by(self, payer: Option<Payer>, turns: &Turns) -> Self {
-        let turn = |payer| Turn { turns: turns.clone(), payer, place: Place::default() };
-        Self { turn: payer.map(turn), ..self }
+    pub(crate) fn paid_by(self, turn: Option<&'t mut Turn>) -> Self {
+        Self { turn, ..self }
+    }
+}
+
+// === impl Turn ===
+
+impl Turn {
+    pub(crate) fn new(payer: Payer, turns: &Turns) -> Self {
+        Self { turns: turns.clone(), payer, place: Place::default() }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.give_up(&self.payer, &mut self.place);
+        self.turns.give_up(&self.payer, &mut self.place, Instant::now());
     }
 }
 
-impl<F: Future + Unpin> Future for Metered<F> {
+impl<F: Future + Unpin> Future for Metered<'_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let start = Instant::now();
-        if let Some(Turn { turns, payer, place }) = &mut self.turn
+        if let Some(Turn { turns, payer, place }) = self.turn.as_deref_mut()
             && !turns.enter(payer, place, cx.waker(), start)
         {
             return Poll::Pending;
@@ -93,7 +100,7 @@ impl<F: Future + Unpin> Future for Metered<F> {
         BEGAN.set(None);
         let took = start.elapsed();
         self.spent += took;
-        if let Some(Turn { turns, payer, place }) = &mut self.turn {
+        if let Some(Turn { turns, payer, place }) = self.turn.as_deref_mut() {
             turns.leave(payer, place, took, start + took);
         }
         polled

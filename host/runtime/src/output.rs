@@ -4,11 +4,16 @@
 //! for others, and its text goes on as it is. Two things are mended that every reader behind would stumble over: a byte
 //! order mark is dropped, and half a surrogate pair becomes U+FFFD. A page must be no larger than pages are, and outcomes
 //! must match the items written.
+//!
+//! An answer may have megabytes. So a check is a future that is polled for some milliseconds at a time, and whoever polls it
+//! can charge it like the guest itself.
+
+mod scan;
 
 use keyway_core::call::{Extra, Json, Operation, Outcome, Output, Page};
 use keyway_core::{Code, Fault, limits};
-use serde::de::IgnoredAny;
 
+use self::scan::{NotJson, Scan};
 use crate::limits::Call;
 
 /// UTF-8's byte order mark, which readers of JSON may skip (RFC 8259 section 8.1).
@@ -16,6 +21,17 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// U+FFFD, which stands for what is no character, as an escape.
 const REPLACEMENT: &str = "\\ufffd";
+
+/// Bytes that are looked at in one poll: for as long as a guest may hold its worker, at the most.
+const PART_BYTES: usize = 2 << 20;
+
+/// What looking at an escape takes, in bytes of plain text.
+const ESCAPE_BYTES: usize = 32;
+
+/// Divides a check.
+struct Parts {
+    bytes_left: usize,
+}
 
 /// What an answer is checked against. Taken before the call, which consumes the operation.
 pub(crate) enum Expected {
@@ -42,15 +58,18 @@ impl Expected {
     }
 
     /// Checks an answer, and mends its JSON where that is all that is wrong with it.
-    pub(crate) fn check(&self, output: &mut Output, limits: &Call) -> Result<(), Fault> {
+    pub(crate) async fn check(&self, output: &mut Output, limits: &Call) -> Result<(), Fault> {
         let bytes = bytes(output);
         if bytes > limits.output_bytes_max {
             return Err(too_large(limits));
         }
+        let mut parts = Parts { bytes_left: PART_BYTES };
         match (self, output) {
-            (_, Output::Json(text)) => json(text, "the answer"),
-            (_, Output::Page(answer)) => page(answer, limits),
-            (Self::Outcomes(expected), Output::Outcomes(outcomes)) => all(expected, outcomes),
+            (_, Output::Json(text)) => json(text, "the answer", &mut parts).await,
+            (_, Output::Page(answer)) => page(answer, limits, &mut parts).await,
+            (Self::Outcomes(expected), Output::Outcomes(outcomes)) => {
+                all(expected, outcomes, &mut parts).await
+            }
             (_, Output::Outcomes(_)) => Err(invalid("outcomes that nobody asked for".to_owned())),
         }
     }
@@ -66,21 +85,41 @@ fn invalid(detail: String) -> Fault {
     Fault::new(Code::GuestOutputInvalid, detail)
 }
 
-fn page(page: &mut Page, limits: &Call) -> Result<(), Fault> {
+// === impl Parts ===
+
+impl Parts {
+    /// So much was looked at.
+    async fn took(&mut self, bytes: usize) {
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        if self.bytes_left == 0 {
+            self.bytes_left = PART_BYTES;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn page(page: &mut Page, limits: &Call, parts: &mut Parts) -> Result<(), Fault> {
     let most = limits.batch_items_max as usize;
     if page.records.len() > most {
         let count = page.records.len();
         return Err(invalid(format!("a page of {count} records; {most} is the most")));
     }
     for record in &mut page.records {
-        json(&mut record.data, "a record")?;
+        json(&mut record.data, "a record", parts).await?;
         extra(&record.extra, "a record")?;
     }
     extra(&page.extra, "the page")?;
-    page.next.as_mut().map_or(Ok(()), |next| json(next, "the next cursor"))
+    match &mut page.next {
+        Some(next) => json(next, "the next cursor", parts).await,
+        None => Ok(()),
+    }
 }
 
-fn all(expected: &[String], outcomes: &mut [Outcome]) -> Result<(), Fault> {
+async fn all(
+    expected: &[String],
+    outcomes: &mut [Outcome],
+    parts: &mut Parts,
+) -> Result<(), Fault> {
     let mut answered: Vec<_> = outcomes.iter().map(|outcome| outcome.reference.as_str()).collect();
     answered.sort_unstable();
     if answered != expected {
@@ -89,7 +128,9 @@ fn all(expected: &[String], outcomes: &mut [Outcome]) -> Result<(), Fault> {
     }
     let written = outcomes.iter_mut().filter_map(|outcome| outcome.result.as_mut().ok());
     for written in written {
-        written.data.as_mut().map_or(Ok(()), |data| json(data, "a written record"))?;
+        if let Some(data) = &mut written.data {
+            json(data, "a written record", parts).await?;
+        }
         extra(&written.extra, "a written record")?;
     }
     Ok(())
@@ -111,84 +152,60 @@ fn extra_bytes(extra: &Extra) -> usize {
     extra.iter().map(|(name, value)| name.len() + value.len()).sum()
 }
 
-fn json(text: &mut Json, what: &str) -> Result<(), Fault> {
+async fn json(text: &mut Json, what: &str, parts: &mut Parts) -> Result<(), Fault> {
     if text.starts_with(BYTE_ORDER_MARK) {
         text.drain(..BYTE_ORDER_MARK.len_utf8());
     }
-    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
-        return Err(invalid(format!("{what} is no JSON")).caused_by(error));
+    let mut scan = Scan::new();
+    for part in text.as_bytes().chunks(PART_BYTES) {
+        scan.take(part).map_err(|error| not_json(what, error))?;
+        parts.took(part.len()).await;
     }
-    // Ignoring needs no stack, so serde_json bounds no depth; whoever reads the value next does.
-    if depth(text) >= limits::JSON_DEPTH_MAX {
-        return Err(invalid(format!(
-            "{what} is nested deeper than {}",
-            limits::JSON_DEPTH_MAX - 1
-        )));
-    }
-    mend(text);
+    scan.end().map_err(|error| not_json(what, error))?;
+    mend(text, parts).await;
     Ok(())
 }
 
-/// Replaces each half of a surrogate pair in valid JSON text. To ignore a string, as the check does, is not to look at
-/// what its escapes stand for; whoever reads it does, and refuses the whole text.
-fn mend(text: &mut Json) {
-    let halves = halves(text.as_bytes());
-    for at in halves {
-        // As long as what it replaces, so the other places stay what they are.
-        text.replace_range(at..at + REPLACEMENT.len(), REPLACEMENT);
-    }
+fn not_json(what: &str, error: NotJson) -> Fault {
+    let detail = match error {
+        NotJson::Deep => format!("{what} is nested deeper than {}", limits::JSON_DEPTH_MAX - 1),
+        _ => format!("{what} is no JSON"),
+    };
+    invalid(detail).caused_by(error)
 }
 
-/// Where escapes stand for half a surrogate pair (RFC 8259 section 8.2).
-fn halves(text: &[u8]) -> Vec<usize> {
-    let (mut halves, mut at) = (Vec::new(), 0);
-    while let Some(found) = memchr::memchr(b'\\', &text[at..]) {
+/// Replaces each half of a surrogate pair in valid JSON text (RFC 8259 section 8.2). What a string's escapes stand for was
+/// not looked at; whoever reads it does, and refuses the whole text.
+async fn mend(text: &mut Json, parts: &mut Parts) {
+    let mut at = 0;
+    while at < text.len() {
+        let bytes = text.as_bytes();
+        let window = &bytes[at..bytes.len().min(at + PART_BYTES)];
+        let Some(found) = memchr::memchr(b'\\', window) else {
+            at += window.len();
+            parts.took(window.len()).await;
+            continue;
+        };
         let start = at + found;
-        at = start + 2;
-        match (unit(text, start), unit(text, start + REPLACEMENT.len())) {
-            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at = start + 2 * REPLACEMENT.len(),
-            (Some(0xd800..=0xdfff), _) => halves.push(start),
-            _ => {}
-        }
+        let behind = start + REPLACEMENT.len();
+        at = match (unit(bytes, start), unit(bytes, behind)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => behind + REPLACEMENT.len(),
+            (Some(0xd800..=0xdfff), _) => {
+                // As long as what it replaces, so the other places stay what they are.
+                text.replace_range(start..behind, REPLACEMENT);
+                behind
+            }
+            // A backslash takes the byte after it along.
+            _ => start + 2,
+        };
+        parts.took(found + ESCAPE_BYTES).await;
     }
-    halves
 }
 
 /// The code unit of the `\uXXXX` that stands there, if one does.
 fn unit(text: &[u8], at: usize) -> Option<u16> {
     let digits = text.get(at..at + REPLACEMENT.len())?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
-}
-
-/// How deep a valid JSON text is nested.
-fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let mut rest = text.as_bytes();
-    while let Some((byte, behind)) = rest.split_first() {
-        rest = behind;
-        match byte {
-            b'[' | b'{' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' => depth -= 1,
-            b'"' => rest = behind_string(behind),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-/// What follows a string of which this is the part after its first quote.
-fn behind_string(mut rest: &[u8]) -> &[u8] {
-    while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
-        if rest[at] == b'"' {
-            return &rest[at + 1..];
-        }
-        // A backslash takes the byte after it along.
-        rest = rest.get(at + 2..).unwrap_or_default();
-    }
-    &[]
 }
 
 /// Bytes of text in an answer.
@@ -224,10 +241,18 @@ mod tests {
     use keyway_core::call::{Record, WriteItem, WriteRequest, Written};
     use keyway_core::descriptor::WriteOperation;
 
+    use serde::de::IgnoredAny;
+
     use super::*;
 
+    /// Polls it until it is over.
+    fn check(expected: &Expected, output: &mut Output, limits: &Call) -> Result<(), Fault> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(expected.check(output, limits))
+    }
+
     fn code(expected: &Expected, output: &Output, limits: &Call) -> Option<Code> {
-        expected.check(&mut output.clone(), limits).err().map(|fault| fault.code)
+        check(expected, &mut output.clone(), limits).err().map(|fault| fault.code)
     }
 
     fn record(data: &str) -> Record {
@@ -262,7 +287,7 @@ mod tests {
     fn what_every_reader_would_stumble_over_is_mended_and_nothing_else_is_touched() {
         let mended = |text: &str| {
             let mut output = Output::Json(text.into());
-            Expected::Json.check(&mut output, &Call::default()).unwrap();
+            check(&Expected::Json, &mut output, &Call::default()).unwrap();
             let Output::Json(text) = output else { unreachable!("it stays what it is") };
             assert!(serde_json::from_str::<IgnoredAny>(&text).is_ok());
             text
@@ -288,12 +313,53 @@ mod tests {
             next: Some(r#""\udc00""#.into()),
             extra: Extra::new(),
         });
-        Expected::Page.check(&mut page, &Call::default()).unwrap();
+        check(&Expected::Page, &mut page, &Call::default()).unwrap();
         let Output::Page(page) = page else { unreachable!("it stays what it is") };
         assert_eq!(
             (page.records[0].data.as_str(), page.next.as_deref()),
             (r#""\ufffd""#, Some(r#""\ufffd""#))
         );
+    }
+
+    #[test]
+    fn what_is_mended_may_lie_between_two_parts() {
+        for before in PART_BYTES - 13..PART_BYTES + 1 {
+            let text = |middle: &str| format!("\"{}{middle}x\"", "a".repeat(before));
+            for (sent, kept) in [
+                (r"\ud800", r"\ufffd"),
+                (r"\ud83d\ude00", r"\ud83d\ude00"),
+                (r"\\ud800", r"\\ud800"),
+            ] {
+                let mut output = Output::Json(text(sent));
+                check(&Expected::Json, &mut output, &Call::default()).unwrap();
+                let Output::Json(mended) = output else { unreachable!("it stays what it is") };
+                assert!(mended == text(kept), "{before}: {}", &mended[before..]);
+            }
+        }
+    }
+
+    /// Fails if an answer of many megabytes is checked in one go.
+    #[test]
+    fn a_long_check_lets_others_go_in_between() {
+        use std::future::Future as _;
+        use std::task::{Context, Waker};
+        for text in [
+            format!("\"{}\"", "a".repeat(4 * PART_BYTES)),
+            format!("\"{}\"", r"\ud800".repeat(2 * PART_BYTES / REPLACEMENT.len())),
+        ] {
+            let bytes = text.len();
+            let (mut output, limits) = (Output::Json(text), Call::default());
+            let mut check = std::pin::pin!(Expected::Json.check(&mut output, &limits));
+            let mut polls = 1;
+            while check.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                polls += 1;
+            }
+            assert!(polls > bytes / PART_BYTES, "{polls}");
+        }
+        let limits = Call::default();
+        let mut short = Output::Json("[1]".to_owned());
+        let check = std::pin::pin!(Expected::Json.check(&mut short, &limits));
+        assert!(check.poll(&mut Context::from_waker(Waker::noop())).is_ready());
     }
 
     #[test]

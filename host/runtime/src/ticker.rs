@@ -24,6 +24,8 @@ const GAP: Duration = Duration::from_millis(1);
 pub(crate) fn start(engine: EngineWeak, turns: Turns) -> io::Result<JoinHandle<()>> {
     let tick = move || {
         while let Some(engine) = engine.upgrade() {
+            // First, so that those who yield to the tick find it so.
+            turns.rest();
             engine.increment_epoch();
             // Not held while asleep, or the engine would live a tick longer than its last user.
             drop(engine);

@@ -17,14 +17,18 @@
 //!          the tenant's own queue, in order of arrival ── the tenant that was charged least goes next
 //! ```
 //!
-//! - A poll of at least [`LONG`] is charged to its tenant; shorter ones are not looked at. What was charged drains, so that
-//!   a tenant may use a part of one processor for long polls ([`DRAIN`]) and a burst ([`BURST`]) without ever waiting.
+//! - Every poll is charged to its tenant by what others wait for behind it. That is its time if it is [`LONG`], and a part of
+//!   it that is smaller the shorter it is: half of half a millisecond, and a twentieth of fifty microseconds. Many short polls
+//!   let others in between; one that takes as long as all of them does not. A call adds its polls up, and tells them when
+//!   they are worth the lock ([`TELL`], [`TELL_LAST`]).
+//! - What was charged drains, so that a tenant may use a part of one processor for long polls ([`DRAIN`]) and a burst
+//!   ([`BURST`]) without ever waiting.
 //! - Beyond it the tenant's polls take slots: as many as there are processors but one, so that a worker stays free for
 //!   short calls, for the network and for the host.
-//! - Among tenants that wait, the one that was charged least goes next, and in the end all have had the same time on a
-//!   processor, however many calls each has. One that begins to wait is not paid for the time in which it did not.
-//! - A slot that was used up to a tick is given on by the ticker's thread a moment later, and not at once: a worker then
-//!   finds its queue empty and looks at the network, also where there is only one.
+//! - Among tenants that wait, the one that had the least time on a processor goes next, and in the end all have had the
+//!   same, however many calls each has. One that begins to wait is not paid for the time in which it did not.
+//! - With each tick the slots rest for a moment ([`Turns::rest`]): nobody takes one and nobody is given one until the
+//!   ticker's thread calls again. A worker then finds its queue empty and looks at the network, also where there is only one.
 //!
 //! Nothing here reads a clock, sleeps or knows wasmtime: durations and moments come in.
 
@@ -37,8 +41,14 @@ use std::time::{Duration, Instant};
 use foldhash::HashMap;
 use keyway_core::ids::{Environment, Tenant};
 
-/// A poll that takes so long is charged. A call that mostly waits for its provider is polled for tens of microseconds.
+/// A poll that takes so long is charged in full. A call that mostly waits for its provider is polled for tens of
+/// microseconds.
 const LONG: Duration = Duration::from_millis(1);
+/// Time of a call's polls after which it tells what they are charged: a lock for each millisecond is not felt.
+const TELL: Duration = LONG;
+/// What a call that ends tells at the least. It is that of one poll of a tenth of a millisecond: the host itself has then done
+/// more for the call than its guest.
+const TELL_LAST: Duration = Duration::from_micros(10);
 /// What may be charged before a tenant has to wait: two ticks on a processor.
 const BURST: Duration = Duration::from_millis(20);
 /// The most that is owed: whoever has stopped is forgiven within a second.
@@ -54,8 +64,8 @@ pub(crate) type Payer = (Environment, Tenant);
 pub(crate) struct Turns(Arc<Shared>);
 
 struct Shared {
-    /// Whether anything is charged to anybody. Most of the time nothing is.
-    charged: AtomicBool,
+    /// Whether anybody was charged more than a burst, or waits. Most of the time nobody was.
+    pressed: AtomicBool,
     table: Mutex<Table>,
 }
 
@@ -68,8 +78,10 @@ struct Table {
     /// Calls in all queues.
     waiting: usize,
     next_number: u64,
-    /// What the tenant had been charged that went last.
+    /// The time of the tenant that went last.
     level: Duration,
+    /// From a tick until the ticker calls: no slot is given out.
+    resting: bool,
 }
 
 /// What was charged to a tenant.
@@ -77,7 +89,7 @@ struct Account {
     /// What has not drained yet.
     debt: Duration,
     at: Instant,
-    /// In all, since it began to wait; never less than what others had when it began.
+    /// Time on a processor in all, since it began to wait; never less than what others had when it began.
     total: Duration,
     queue: VecDeque<(u64, Waker)>,
     /// Of those in a queue, the ones that were given a slot.
@@ -91,8 +103,15 @@ pub(crate) struct Place {
     number: Option<u64>,
     /// Whether it has a slot.
     slot: bool,
-    /// Whether its last poll was a long one. The next waits for a tick, so that the worker finds its queue empty.
-    tired: bool,
+    used: Used,
+}
+
+/// What polls took.
+#[derive(Clone, Copy, Default)]
+struct Used {
+    time: Duration,
+    /// What they are charged.
+    charge: Duration,
 }
 
 // === impl Turns ===
@@ -107,8 +126,9 @@ impl Turns {
             waiting: 0,
             next_number: 0,
             level: Duration::ZERO,
+            resting: false,
         };
-        Self(Arc::new(Shared { charged: AtomicBool::new(false), table: Mutex::new(table) }))
+        Self(Arc::new(Shared { pressed: AtomicBool::new(false), table: Mutex::new(table) }))
     }
 
     /// Whether a poll may run now. If not, the waker is woken when it is its turn.
@@ -119,7 +139,7 @@ impl Turns {
         waker: &Waker,
         now: Instant,
     ) -> bool {
-        if place.number.is_none() && !self.0.charged.load(Ordering::Relaxed) {
+        if place.number.is_none() && !self.0.pressed.load(Ordering::Relaxed) {
             return true;
         }
         self.lock().enter(payer, place, waker, now)
@@ -127,32 +147,27 @@ impl Turns {
 
     /// A poll that was let in has ended after so long.
     pub(crate) fn leave(&self, payer: &Payer, place: &mut Place, took: Duration, now: Instant) {
-        let long = took >= LONG;
-        if !long && !place.slot {
+        place.used.add(took);
+        if place.used.time < TELL && !place.slot {
             return;
         }
         let mut table = self.lock();
-        place.tired = long;
-        if long {
-            table.charge(payer, took, now);
-            self.0.charged.store(true, Ordering::Relaxed);
-        }
+        self.charge(&mut table, payer, place, now);
         if std::mem::take(&mut place.slot) {
             table.taken -= 1;
-            // Else it ran up to a tick, most likely, and the ticker goes on.
-            if !long {
-                table.call();
-            }
+            table.call();
         }
     }
 
     /// Gives up a place: its call is over, or its caller has gone.
-    pub(crate) fn give_up(&self, payer: &Payer, place: &mut Place) {
-        let Place { number, slot, .. } = std::mem::take(place);
-        if number.is_none() && !slot {
+    pub(crate) fn give_up(&self, payer: &Payer, place: &mut Place, now: Instant) {
+        let told = place.used.charge < TELL_LAST;
+        if told && place.number.is_none() && !place.slot {
             return;
         }
         let mut table = self.lock();
+        self.charge(&mut table, payer, place, now);
+        let Place { number, slot, .. } = std::mem::take(place);
         if slot {
             table.taken -= 1;
         }
@@ -162,16 +177,22 @@ impl Turns {
         table.call();
     }
 
+    /// A tick: no slot is taken or given on until the next [`Self::call`].
+    pub(crate) fn rest(&self) {
+        self.lock().resting = true;
+    }
+
     /// Calls those whose turn it is. The ticker does, a moment after each tick.
     pub(crate) fn call(&self, now: Instant) {
-        if !self.0.charged.load(Ordering::Relaxed) {
-            return;
-        }
         let mut table = self.lock();
+        table.resting = false;
         table.call();
-        table.settle(now);
-        if table.accounts.is_empty() {
-            self.0.charged.store(false, Ordering::Relaxed);
+        self.0.pressed.store(table.settle(now), Ordering::Relaxed);
+    }
+
+    fn charge(&self, table: &mut Table, payer: &Payer, place: &mut Place, now: Instant) {
+        if table.charge(payer, std::mem::take(&mut place.used), now) {
+            self.0.pressed.store(true, Ordering::Relaxed);
         }
     }
 
@@ -193,7 +214,7 @@ impl Table {
         if let Some(number) = place.number {
             if let Some(called) = account.called.iter().position(|called| *called == number) {
                 account.called.swap_remove(called);
-                *place = Place { number: None, slot: true, tired: false };
+                (place.number, place.slot) = (None, true);
                 return true;
             }
             account.renew(number, waker);
@@ -202,7 +223,7 @@ impl Table {
         if account.debt <= BURST {
             return true;
         }
-        if self.taken < self.slots && self.waiting == 0 && !place.tired {
+        if self.taken < self.slots && self.waiting == 0 && !self.resting {
             self.taken += 1;
             place.slot = true;
             return true;
@@ -218,7 +239,8 @@ impl Table {
         false
     }
 
-    fn charge(&mut self, payer: &Payer, took: Duration, now: Instant) {
+    /// Returns whether that was more than a burst.
+    fn charge(&mut self, payer: &Payer, used: Used, now: Instant) -> bool {
         let level = self.level;
         let account = self.accounts.entry(payer.clone()).or_insert_with(|| Account {
             debt: Duration::ZERO,
@@ -228,13 +250,14 @@ impl Table {
             called: Vec::new(),
         });
         account.drain(now);
-        account.debt = (account.debt + took).min(DEBT_MAX);
-        account.total += took;
+        account.debt = (account.debt + used.charge).min(DEBT_MAX);
+        account.total += used.time;
+        account.debt > BURST
     }
 
     /// Gives free slots to those who wait.
     fn call(&mut self) {
-        while self.taken < self.slots {
+        while self.taken < self.slots && !self.resting {
             let waiting = self.accounts.values_mut().filter(|account| !account.queue.is_empty());
             let Some(account) = waiting.min_by_key(|account| account.total) else { return };
             let Some((number, waker)) = account.queue.pop_front() else { return };
@@ -257,12 +280,27 @@ impl Table {
         }
     }
 
-    /// Forgets who owes nothing.
-    fn settle(&mut self, now: Instant) {
+    /// Forgets who owes nothing. Returns whether anybody waits, or owes more than a burst.
+    fn settle(&mut self, now: Instant) -> bool {
+        let mut pressed = false;
         self.accounts.retain(|_, account| {
             account.drain(now);
-            !account.debt.is_zero() || !account.queue.is_empty() || !account.called.is_empty()
+            let waits = !account.queue.is_empty() || !account.called.is_empty();
+            pressed |= waits || account.debt > BURST;
+            waits || !account.debt.is_zero()
         });
+        pressed
+    }
+}
+
+// === impl Used ===
+
+impl Used {
+    /// One more poll.
+    fn add(&mut self, took: Duration) {
+        self.time += took;
+        // What others wait for behind polls that follow each other grows with the square of each.
+        self.charge += took.mul_f64(took.div_duration_f64(LONG).min(1.0));
     }
 }
 
@@ -335,6 +373,7 @@ mod tests {
                 }
             }
             self.now += TICK;
+            self.turns.rest();
             for call in &running {
                 let (payer, place) = &mut self.calls[*call];
                 self.turns.leave(payer, place, TICK, self.now);
@@ -369,7 +408,7 @@ mod tests {
             machine.tick(&order);
             let (turns, now) = (&machine.turns, machine.now);
             assert!(turns.enter(&good, &mut place, Waker::noop(), now));
-            turns.leave(&good, &mut place, LONG - Duration::from_micros(1), now);
+            turns.leave(&good, &mut place, Duration::from_micros(100), now);
         }
     }
 
@@ -404,6 +443,71 @@ mod tests {
         assert!((0.9..1.2).contains(&(late / hog)), "{late} of the one and {hog} of the other");
     }
 
+    /// Two workers, always with a call of the tenant that is polled for so long. Returns how often both ran one.
+    fn both_busy(poll: Duration, polls_of_a_call: usize) -> usize {
+        let (turns, hog) = (Turns::new(2), payer("hog"));
+        let (mut now, mut both) = (Instant::now(), 0);
+        let mut places = [Place::default(), Place::default()];
+        let ticks = 100;
+        let polls = usize::try_from(TICK.as_micros() / poll.as_micros()).unwrap();
+        for number in 0..ticks * polls {
+            let enter = |place| turns.enter(&hog, place, Waker::noop(), now);
+            let running = places.each_mut().map(enter);
+            now += poll;
+            for (place, running) in places.iter_mut().zip(running) {
+                if running {
+                    turns.leave(&hog, place, poll, now);
+                }
+                if running && number % polls_of_a_call == 0 {
+                    turns.give_up(&hog, place, now);
+                }
+            }
+            both += usize::from(running == [true, true]);
+            if number % polls == 0 {
+                turns.call(now);
+            }
+        }
+        both
+    }
+
+    #[test]
+    fn whoever_computes_in_short_polls_waits_like_whoever_does_in_long_ones() {
+        for micros in [400, 500, 900, 1_000, 5_000] {
+            for polls_of_a_call in [1, 7, usize::MAX] {
+                let poll = Duration::from_micros(micros);
+                let time = poll * u32::try_from(both_busy(poll, polls_of_a_call)).unwrap();
+                // A burst, for which short polls pay the less the shorter they are, and not all of a second.
+                assert!(time < BURST * 8, "{micros} us, {polls_of_a_call}: both for {time:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn calls_that_mostly_wait_are_never_held_up() {
+        // Both workers with such polls alone: more than the network brings.
+        let poll = Duration::from_micros(50);
+        assert_eq!(both_busy(poll, 4), 100 * 200);
+    }
+
+    #[test]
+    fn slots_rest_from_a_tick_until_the_ticker_calls() {
+        let (turns, hog, now) = (Turns::new(2), payer("hog"), Instant::now());
+        let (mut one, mut other) = (Place::default(), Place::default());
+        turns.leave(&hog, &mut one, BURST + TICK, now);
+        turns.rest();
+        assert!(!turns.enter(&hog, &mut one, Waker::noop(), now));
+        let good = payer("good");
+        assert!(turns.enter(&good, &mut Place::default(), Waker::noop(), now), "it owes nothing");
+        turns.call(now);
+        assert!(turns.enter(&hog, &mut one, Waker::noop(), now) && one.slot);
+        assert!(!turns.enter(&hog, &mut other, Waker::noop(), now));
+        turns.rest();
+        turns.leave(&hog, &mut one, TICK, now);
+        assert!(!turns.enter(&hog, &mut other, Waker::noop(), now), "not at once");
+        turns.call(now);
+        assert!(turns.enter(&hog, &mut other, Waker::noop(), now) && other.slot);
+    }
+
     #[test]
     fn what_is_charged_drains_and_is_forgotten() {
         let (turns, mut place) = (Turns::new(4), Place::default());
@@ -417,7 +521,7 @@ mod tests {
         let later = start + TICK * DRAIN;
         assert!(turns.enter(&hog, &mut place, Waker::noop(), later) && !place.slot);
         turns.call(start + (BURST + TICK) * DRAIN);
-        assert!(turns.lock().accounts.is_empty() && !turns.0.charged.load(Ordering::Relaxed));
+        assert!(turns.lock().accounts.is_empty() && !turns.0.pressed.load(Ordering::Relaxed));
     }
 
     proptest! {
@@ -425,7 +529,7 @@ mod tests {
         #[test]
         fn slots_are_neither_lost_nor_doubled(
             workers in 1_usize..5,
-            steps in prop::collection::vec((0_usize..12, 0_u8..4), 1..400),
+            steps in prop::collection::vec((0_usize..12, 0_u8..5), 1..400),
         ) {
             let mut machine = Machine::new(workers, &[("a", 6), ("b", 4), ("c", 2)]);
             let mut running = [false; 12];
@@ -443,9 +547,10 @@ mod tests {
                         running[call] = false;
                     }
                     2 => {
-                        machine.turns.give_up(payer, place);
+                        machine.turns.give_up(payer, place, machine.now);
                         running[call] = false;
                     }
+                    3 => machine.turns.rest(),
                     _ => machine.turns.call(machine.now),
                 }
                 let with_slot = machine.calls.iter().filter(|(_, place)| place.slot).count();
@@ -455,7 +560,7 @@ mod tests {
                 prop_assert!(table.taken <= table.slots);
             }
             for (payer, place) in &mut machine.calls {
-                machine.turns.give_up(payer, place);
+                machine.turns.give_up(payer, place, machine.now);
             }
             machine.turns.call(machine.now + Duration::from_secs(3_600));
             let table = machine.turns.lock();

@@ -60,6 +60,7 @@ macro_rules! conformance {
             control::a_default_that_was_unset_keeps_its_generation,
             control::configurations_of_any_size_come_back,
             control::configurations_have_a_history,
+            control::the_history_of_a_configuration_ends_somewhere,
             control::a_tenant_is_erased_and_nobody_else,
             control::connections_rotate_and_go,
             control::users_have_connections_of_their_own,

@@ -42,6 +42,7 @@ mod step;
 mod store;
 mod tenant;
 pub mod torture;
+mod trim;
 mod tx;
 mod watch;
 

@@ -101,7 +101,7 @@ pub(crate) struct ConfigRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     back_to: Option<u64>,
     #[serde(default)]
-    taken: bool,
+    pub(crate) taken: bool,
 }
 
 /// A connection; its ciphertext is the body.

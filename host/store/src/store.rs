@@ -261,7 +261,8 @@ impl Store {
         Ok(newest.filter(|config| config.about.generation == generation))
     }
 
-    /// Every generation of an installation's configuration that is known, the first one first.
+    /// Every generation of an installation's configuration that is kept, the first one first: at most
+    /// [`CONFIG_GENERATIONS_MAX`](keyway_core::limits::CONFIG_GENERATIONS_MAX).
     pub async fn config_history(
         &self,
         installation: &Installation,

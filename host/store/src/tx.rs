@@ -112,7 +112,8 @@ impl Tx {
         self.with(Change::UnsetDefault { of, generation, by })
     }
 
-    /// Sets a configuration. The generation must be one more than that of the one there.
+    /// Sets a configuration. The generation must be one more than that of the one there. Where that is one too many, an
+    /// older one is left out of the history.
     pub fn set_config(self, config: Config) -> Self {
         self.with(Change::Config(config))
     }
@@ -273,6 +274,7 @@ impl Plan {
         let last = found.as_ref().map(|(_, config)| config.header.generation);
         follows(last, about.generation, Collision::Config)?;
         self.commit.unchanged(&key, found.as_ref().map(|(row, _)| row));
+        self.trim_configs(store, &about.installation, about.taken).await?;
         let history = Key::installation(Space::ConfigHistory, &about.installation);
         if let (Some((row, _)), Some(last)) = (&found, last) {
             // One that was set before there was a history gets into it now.

@@ -13,7 +13,7 @@ use axum::response::Response;
 use keyway_core::call::{Extra, Operation, Output, ReadRequest, WriteItem, WriteRequest};
 use keyway_core::descriptor::WriteOperation;
 use keyway_core::exchange::Pace;
-use keyway_core::ids::{Action, CallId, Installation, Object, User};
+use keyway_core::ids::{Action, Installation, Object, User};
 use keyway_core::ports::Call;
 use keyway_core::{Code, Digest, Fault};
 
@@ -30,6 +30,9 @@ static TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
 pub(crate) static USER: HeaderName = HeaderName::from_static(USER_HEADER);
 static PACE: HeaderName = HeaderName::from_static(PACE_HEADER);
 
+/// Bytes of records that are put into a body where the call has ended: some hundred microseconds.
+const SHORT_BYTES_MAX: usize = 64 << 10;
+
 pub(crate) async fn invoke(
     State(api): State<Host>,
     At(installation): At,
@@ -39,7 +42,6 @@ pub(crate) async fn invoke(
     JsonText(input): JsonText,
 ) -> Answer {
     let action: Action = names.get("action")?;
-    let input = check_input(&api, &installation, &action, input).await?;
     run(&api, installation, Operation::Invoke { action, input }, &headers, &who).await
 }
 
@@ -116,7 +118,11 @@ async fn run(
     };
     let answer = api.dispatch.call(call).await;
     let trace = Trace { call: answer.call, release: answer.release };
-    match answer.result.and_then(body) {
+    let rendered = match answer.result {
+        Ok(output) => rendered(output).await,
+        Err(fault) => Err(fault),
+    };
+    match rendered {
         Ok(mut response) => {
             trace.write(response.headers_mut());
             Ok(response)
@@ -130,6 +136,16 @@ async fn run(
     }
 }
 
+/// The answer's body, made where it holds up no call if it is long.
+async fn rendered(output: Output) -> Result<Response, Fault> {
+    if render::bytes(&output) <= SHORT_BYTES_MAX {
+        return body(output);
+    }
+    let rendered = tokio::task::spawn_blocking(move || body(output)).await;
+    rendered
+        .map_err(|error| Fault::new(Code::Internal, "an answer was not made").caused_by(error))?
+}
+
 fn body(output: Output) -> Result<Response, Fault> {
     let rendered = match output {
         Output::Json(text) => return Ok(json_text(text)),
@@ -137,27 +153,6 @@ fn body(output: Output) -> Result<Response, Fault> {
         Output::Outcomes(outcomes) => json(&render::outcomes(outcomes)?),
     };
     rendered.map_err(|_| Fault::new(Code::Internal, "an answer is no JSON"))
-}
-
-/// Holds the input against the schema of the action, in the release that calls go to now.
-///
-/// A pin that moves between here and the route lets the call through on the older release's word; the
-/// schema spares connectors bad input, and is no guard that they could do without.
-async fn check_input(
-    api: &Host,
-    installation: &Installation,
-    action: &Action,
-    input: String,
-) -> Result<String, Refusal> {
-    // Without a route or a declared action, dispatch says what is wrong.
-    let Ok(route) = api.routes.resolve(installation) else { return Ok(input) };
-    let spec = route.connector.descriptor().actions.get(action);
-    let Some(schema) = spec.and_then(|spec| spec.input.as_ref()) else { return Ok(input) };
-    let release = route.connector.release();
-    api.schemas.check(&release.digest, action, schema, input).await.map_err(|fault| {
-        let call = CallId(rand::random());
-        Refusal::of_call(fault, Trace { call, release: Some(release.clone()) })
-    })
 }
 
 /// The time that the caller gives the call.

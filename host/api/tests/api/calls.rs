@@ -115,6 +115,20 @@ async fn a_page_is_read_with_its_cursor_untouched() {
 }
 
 #[tokio::test]
+async fn a_long_page_is_like_a_short_one() {
+    let world = World::pinned().await;
+    for items in [1, 100_000] {
+        let data = format!("[{} 1.50]", "0,".repeat(items));
+        let expected = format!(r#"{{"records":[{{"id":"1","deleted":false,"data":{data}}}]}}"#);
+        let (id, extra) = ("1".to_owned(), Vec::new());
+        let record = Record { id, updated_at: None, deleted: false, data, extra: extra.clone() };
+        script(&world, Ok(Output::Page(Page { records: vec![record], next: None, extra })));
+        let reply = world.post(&at("/objects/widgets/read"), json!({})).await;
+        assert!(reply.body == expected, "{} bytes", reply.body.len());
+    }
+}
+
+#[tokio::test]
 async fn what_else_is_said_goes_both_ways() {
     let world = World::pinned().await;
     let extra = json!([{"name": "sync", "value": "2026"}, {"name": "sync", "value": ""}]);

@@ -13,13 +13,14 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use keyway_api::{Api, Config, Deps, Health, Limits, Metrics, Readiness, Reads};
 use keyway_artifacts::Artifacts;
-use keyway_core::call::{Operation, Output, Page, Record};
+use keyway_artifacts::schema::InputSchemas;
+use keyway_core::call::{Failure, Operation, Output, Page, Record};
 use keyway_core::credential::Credential;
 use keyway_core::exchange::{HostRequest, Response, Unfinished};
 use keyway_core::ids::{CallId, Connector, Environment, Installation};
 use keyway_core::ports::{
-    self, Admission, Admitted, Answer, Call, Clock, Dispatch, EgressPolicy, Ended, Loader,
-    Outbound, Outcomes, Outside, Quotas, RelayAnswer, RelayCall, Routes,
+    self, Admission, Admitted, Answer, Call, Clock, Dispatch, EgressPolicy, Ended, Inputs as _,
+    Loader, Outbound, Outcomes, Outside, Quotas, RelayAnswer, RelayCall, Routes,
 };
 use keyway_core::quota::{Quota, Standing};
 use keyway_core::release::{Release, ReleaseRef};
@@ -75,6 +76,8 @@ pub(crate) struct TestClock(AtomicI64);
 pub(crate) struct FakeDispatch {
     routes: Arc<dyn Routes>,
     executed: Arc<Executed>,
+    inputs: InputSchemas,
+    /// Those whose input fits.
     pub(crate) calls: Mutex<Vec<Call>>,
     /// Answers to come; when there are none, an action echoes its input.
     pub(crate) script: Mutex<VecDeque<Result<Output, Fault>>>,
@@ -159,6 +162,7 @@ impl World {
         let dispatch = Arc::new(FakeDispatch {
             routes: releases.routes(),
             executed,
+            inputs: InputSchemas::default(),
             calls: Mutex::default(),
             script: Mutex::default(),
             gate: Semaphore::new(1_000),
@@ -449,12 +453,18 @@ impl Dispatch for FakeDispatch {
     }
 
     async fn call(&self, call: Call) -> Answer {
-        self.calls.lock().unwrap().push(call.clone());
         let id = CallId(7);
         let route = match self.routes.resolve(&call.installation) {
             Ok(route) => route,
             Err(fault) => return Answer { call: id, release: None, result: Err(fault) },
         };
+        if let Operation::Invoke { action, input } = &call.operation
+            && let Err(fault) = self.inputs.check(&route, action, input.clone(), PATIENCE).await
+        {
+            let release = Some(route.connector.release().clone());
+            return Answer { call: id, release, result: Err(fault) };
+        }
+        self.calls.lock().unwrap().push(call.clone());
         drop(self.gate.acquire().await.unwrap());
         let scripted = self.script.lock().unwrap().pop_front();
         let verb = call.operation.verb();

@@ -145,6 +145,21 @@ fn variables_stand_in_parameters_and_in_what_is_signed() {
 }
 
 #[test]
+fn an_assertion_is_about_somebody_who_can_be_named() {
+    let subject = |subject: &str| {
+        spec(&format!(
+            r#"{{"scheme":{{"kind":"oauth2","grant":"jwt-bearer","token-url":"https://a.com/t","assertion":{{"subject":"{subject}"}}}}}}"#
+        ))
+    };
+    for good in ["robot", "{user}", "prefix-{user}@example.com"] {
+        assert_eq!(subject(good), Ok(()), "{good}");
+    }
+    for broken in ["{user", "user}", "{}", "{a{user}", "{user}}", "{nobody}"] {
+        assert!(subject(broken).unwrap_err().contains("assertion.subject"), "{broken}");
+    }
+}
+
+#[test]
 fn a_url_that_can_only_fail_is_refused_by_name() {
     for (urls, field) in [
         (r#""token-url":"https://127.0.0.1/t","authorize-url":"https://a.com/a""#, "token-url"),

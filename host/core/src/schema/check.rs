@@ -7,9 +7,9 @@ use std::borrow::Cow;
 
 use super::compile::{At, Fields, Items, Range, Rule};
 use super::document::{self, Document, Kind};
-use super::number::Number;
+use super::number::{self, Number};
 use super::pattern::Scratch;
-use super::{NESTING_MAX, PROBLEMS_MAX, Schema, Verdict, cut};
+use super::{GoOn, NESTING_MAX, PART_STEPS, PROBLEMS_MAX, Schema, Verdict, cut};
 
 /// Bytes of a value, or of a name, that a problem quotes.
 const QUOTE_BYTES_MAX: usize = 60;
@@ -19,6 +19,7 @@ const PATH_BYTES_MAX: usize = 200;
 
 /// Why a check ends before all of it was looked at.
 enum Stop {
+    /// The steps were spent, or nobody wants to know any more.
     Spent,
     /// There are problems enough.
     Full,
@@ -37,7 +38,11 @@ enum Step {
 struct Run<'s, 'd> {
     schema: &'s Schema,
     document: &'d Document<'d>,
+    /// Of this part.
     steps_left: u64,
+    /// Of all parts that follow.
+    steps_behind: u64,
+    go_on: GoOn<'s>,
     nesting: u32,
     /// Whether problems are wanted; within `anyOf` and the like only the answer is.
     asked: bool,
@@ -47,11 +52,18 @@ struct Run<'s, 'd> {
 }
 
 /// Holds a document against a schema.
-pub(super) fn check(schema: &Schema, document: &Document<'_>, steps_max: u64) -> Verdict {
+pub(super) fn check<'s>(
+    schema: &'s Schema,
+    document: &Document<'_>,
+    steps_max: u64,
+    go_on: GoOn<'s>,
+) -> Verdict {
     let mut run = Run {
         schema,
         document,
-        steps_left: steps_max,
+        steps_left: 0,
+        steps_behind: steps_max,
+        go_on,
         nesting: 0,
         asked: true,
         path: Vec::new(),
@@ -90,7 +102,24 @@ impl<'d> Run<'_, 'd> {
     }
 
     fn spend(&mut self, steps: u64) -> Result<(), Stop> {
-        self.steps_left = self.steps_left.checked_sub(steps).ok_or(Stop::Spent)?;
+        match self.steps_left.checked_sub(steps) {
+            Some(left) => {
+                self.steps_left = left;
+                Ok(())
+            }
+            None => self.begin_part(steps),
+        }
+    }
+
+    /// Takes so many steps, the first of a part that has them all.
+    fn begin_part(&mut self, steps: u64) -> Result<(), Stop> {
+        let all = self.steps_left + self.steps_behind;
+        let part = PART_STEPS.max(steps).min(all);
+        let left = part.checked_sub(steps).ok_or(Stop::Spent)?;
+        if !(self.go_on)(part) {
+            return Err(Stop::Spent);
+        }
+        (self.steps_left, self.steps_behind) = (left, all - part);
         Ok(())
     }
 
@@ -378,7 +407,7 @@ impl<'d> Run<'_, 'd> {
             Kind::Fields => &["object"],
             Kind::List => &["array"],
             Kind::Text => &["string"],
-            Kind::Number if self.value(node)?.whole() => &["number", "integer"],
+            Kind::Number if self.whole(node)? => &["number", "integer"],
             Kind::Number => &["number"],
         };
         let allowed =
@@ -419,6 +448,12 @@ impl<'d> Run<'_, 'd> {
         let raw = self.document.raw(number);
         self.spend(raw.len() as u64 / 16)?;
         Ok(Number::read(raw))
+    }
+
+    fn whole(&mut self, number: document::At) -> Holds {
+        let raw = self.document.raw(number);
+        self.spend(raw.len() as u64 / 16)?;
+        Ok(number::whole(raw))
     }
 
     fn count(&mut self, node: document::At) -> Result<u64, Stop> {

@@ -172,6 +172,46 @@ fn steps_are_counted_for_whatever_takes_time() {
     }
 }
 
+#[test]
+fn a_check_is_asked_before_each_part_and_ends_where_it_is_told_to() {
+    let schema = Schema::compile(&json!({"items": {"type": "integer"}})).unwrap();
+    let list = format!("[{}1]", "1,".repeat(100_000));
+    let document = Document::read(&list).unwrap();
+    let mut parts = Vec::new();
+    let mut check = |steps_max: u64, parts_max: usize| {
+        parts.clear();
+        let verdict = schema.check_in_parts(&document, steps_max, &mut |steps| {
+            parts.push(steps);
+            parts.len() <= parts_max
+        });
+        (verdict, parts.clone())
+    };
+    let (verdict, parts) = check(10_000_000, usize::MAX);
+    assert_eq!(verdict, Verdict::Fits);
+    assert!(parts.len() > 3 && parts.iter().all(|steps| *steps == PART_STEPS), "{parts:?}");
+    assert_eq!(check(10_000_000, 2), (Verdict::Spent, vec![PART_STEPS; 3]));
+    let (verdict, parts) = check(PART_STEPS + 10, usize::MAX);
+    assert_eq!((verdict, parts.len()), (Verdict::Spent, 2));
+    // One match of a long text is one part.
+    let schema = Schema::compile(&json!({"pattern": "^a*$"})).unwrap();
+    let text = format!("\"{}\"", "a".repeat(4 << 20));
+    let (document, mut most) = (Document::read(&text).unwrap(), 0);
+    let mut go_on = |steps| {
+        most = most.max(steps);
+        true
+    };
+    assert_eq!(schema.check_in_parts(&document, 10_000_000, &mut go_on), Verdict::Fits);
+    assert!(most > PART_STEPS, "{most}");
+}
+
+#[test]
+fn a_number_without_a_fraction_is_an_integer_however_large_it_is() {
+    let schema = json!({"type": "integer"});
+    for (value, fits) in [("1e400", true), ("-12.50e1", true), ("1e-400", false), ("12.5", false)] {
+        assert_eq!(verdict(&schema, value) == Verdict::Fits, fits, "{value}");
+    }
+}
+
 /// Schemas that look at one value lead to one another, at each level of a value that has levels.
 #[test]
 fn what_unevaluated_rules_look_at_is_bounded_as_values_are() {

@@ -1,17 +1,18 @@
 //! Configuration: set, taken back, removed, and taken along by a change of what runs.
 //!
-//! Each generation is kept. A change of what runs takes along the newest that somebody set and that fits the release,
-//! back to none at all: on the way back to a release its configuration is the one it had, and on the way forward again
-//! the one of there.
-
-use std::collections::HashMap;
+//! The last hundred generations are kept. A change of what runs takes along the newest that somebody set and that fits the
+//! release, back to none at all: on the way back to a release its configuration is the one it had, and on the way forward
+//! again the one of there.
+//!
+//! Whether one fits is judged before a change makes others wait ([`super::fitting`]); what is decided from it is decided
+//! while they do.
 
 use keyway_core::ids::{Actor, Installation};
 use keyway_core::limits::{CONFIG_BYTES_MAX, REASON_BYTES_MAX};
-use keyway_core::release::Release;
 use keyway_core::{Code, Digest, Fault};
 use keyway_store::model::{By, Config, ConfigGeneration, Entry as AuditEntry, TakenConfig};
 
+use super::fitting::Fitting;
 use super::{Releases, Shared, not_pinned};
 
 /// What an installation runs with for which nothing is set.
@@ -34,7 +35,7 @@ pub struct RevertConfigRequest {
 }
 
 /// What a configuration is to be next.
-struct Content {
+pub(super) struct Content {
     /// None: none is set.
     json: Option<String>,
     /// The generation that it goes back to.
@@ -56,10 +57,15 @@ impl Releases {
             let detail = format!("configuration is over {CONFIG_BYTES_MAX} bytes");
             return Err(Fault::new(Code::BodyTooLarge, detail));
         }
+        let seen = self.shared.fitting(&installation).await?;
+        let mut fitting = seen.ok_or_else(|| not_pinned(&installation))?;
+        fitting.judge(&json).await?;
         let _changing = self.shared.changing.lock().await;
         let declared = self.shared.declared(&installation).await?;
         let declared = declared.ok_or_else(|| not_pinned(&installation))?;
-        keyway_artifacts::schema::check_config(&declared.descriptor, &json)?;
+        if !fitting.is_of(Some(&declared)) {
+            Fitting::new(Some(&declared)).judge(&json).await?;
+        }
         let before = self.shared.store.config(&installation).await?;
         let by = self.shared.by(&actor, None);
         let content = Content { json: Some(json), back_to: None };
@@ -74,8 +80,17 @@ impl Releases {
             let detail = format!("`reason` is over {REASON_BYTES_MAX} bytes");
             return Err(Fault::new(Code::InvalidRequest, detail));
         }
+        let mut fitting =
+            self.shared.fitting(&installation).await?.unwrap_or_else(|| Fitting::new(None));
+        if let Some(before) = self.shared.store.config(&installation).await? {
+            // What is refused is refused below, if it is so still.
+            drop(self.shared.content_for(&before, to_generation, &mut fitting).await);
+        }
         let _changing = self.shared.changing.lock().await;
         let declared = self.shared.declared(&installation).await?;
+        if !fitting.is_of(declared.as_ref()) {
+            fitting = Fitting::new(declared.as_ref());
+        }
         let Some(before) = self.shared.store.config(&installation).await? else {
             let detail = format!("{installation} was never configured");
             return Err(Fault::new(Code::NoHistory, detail));
@@ -87,10 +102,7 @@ impl Releases {
             );
             return Err(Fault::new(Code::Conflict, detail));
         }
-        let content = match to_generation {
-            Some(number) => self.shared.content_at(&before, number, declared.as_ref()).await?,
-            None => self.shared.content_before(&before, declared.as_ref()).await?,
-        };
+        let content = self.shared.content_for(&before, to_generation, &mut fitting).await?;
         let by = self.shared.by(&actor, reason);
         let before = Some(before);
         self.shared.change_config("config.revert", &installation, before, content, by).await
@@ -123,51 +135,52 @@ impl Shared {
         By { actor: actor.clone(), reason, at: self.clock.now() }
     }
 
+    /// What to ask of configurations of an installation before others have to wait; none if nothing runs.
+    async fn fitting(&self, of: &Installation) -> Result<Option<Fitting>, Fault> {
+        Ok(self.declared(of).await?.map(|declared| Fitting::new(Some(&declared))))
+    }
+
     /// The configuration to take along to a release; none if the one there does.
     pub(super) async fn to_take(
         &self,
         current: Option<&Config>,
-        release: &Release,
-        by: By,
-    ) -> Result<Option<Config>, Fault> {
+        fitting: &mut Fitting,
+    ) -> Result<Option<Content>, Fault> {
         let Some(current) = current else { return Ok(None) };
-        let (about, of) = (&current.about, &current.about.installation);
-        let misfit = match fits(release, &current.json) {
+        let about = &current.about;
+        let misfit = match fitting.judge(&current.json).await {
             Ok(()) if !about.taken => return Ok(None),
             Ok(()) => None,
             Err(fault) => Some(fault),
         };
-        let mut judged: HashMap<Digest, bool> = HashMap::new();
-        for earlier in self.store.config_history(of).await?.into_iter().rev() {
-            if earlier.taken || judged.contains_key(&earlier.digest) {
-                continue;
-            }
-            let json = self.json_at(&earlier).await?;
-            let does = fits(release, &json).is_ok();
-            judged.insert(earlier.digest, does);
-            if does {
-                return Ok((!earlier.same_as(about)).then(|| {
-                    let json = (!earlier.removed).then_some(json);
-                    let content = Content { json, back_to: Some(earlier.generation) };
-                    content.follow(of, about.generation, by, true)
-                }));
-            }
+        if let Some(content) = self.newest_that_fits(about, fitting, None).await? {
+            return Ok(content);
         }
-        match (about.removed, fits(release, EMPTY)) {
+        match (about.removed, fitting.judge(EMPTY).await) {
             // As before the first was set, when a release may run without what it asks for.
             (true, _) => Ok(None),
-            (false, Ok(())) => {
-                let content = Content { json: None, back_to: Some(0) };
-                Ok(Some(content.follow(of, about.generation, by, true)))
-            }
+            (false, Ok(())) => Ok(Some(Content { json: None, back_to: Some(0) })),
             (false, Err(fault)) => {
                 let mut fault = misfit.unwrap_or(fault);
                 fault.detail = format!(
-                    "{of}: {}; nor does any other that was ever set. Without a configuration it can be changed over",
-                    fault.detail
+                    "{}: {}; nor does any other that is known. Without a configuration it can be changed over",
+                    about.installation, fault.detail
                 );
                 Err(fault)
             }
+        }
+    }
+
+    /// What a way back leads to.
+    async fn content_for(
+        &self,
+        before: &Config,
+        to_generation: Option<u64>,
+        fitting: &mut Fitting,
+    ) -> Result<Content, Fault> {
+        match to_generation {
+            Some(number) => self.content_at(before, number, fitting).await,
+            None => self.content_before(before, fitting).await,
         }
     }
 
@@ -176,7 +189,7 @@ impl Shared {
         &self,
         before: &Config,
         number: u64,
-        declared: Option<&Release>,
+        fitting: &mut Fitting,
     ) -> Result<Content, Fault> {
         let of = &before.about.installation;
         let json = match number {
@@ -190,8 +203,8 @@ impl Shared {
             }
         };
         // None may be left to a release that asks for some, as before the first was set.
-        if let (Some(release), Some(json)) = (declared, &json) {
-            fits(release, json)?;
+        if let Some(json) = &json {
+            fitting.judge(json).await?;
         }
         Ok(Content { json, back_to: Some(number) })
     }
@@ -200,25 +213,44 @@ impl Shared {
     async fn content_before(
         &self,
         before: &Config,
-        declared: Option<&Release>,
+        fitting: &mut Fitting,
     ) -> Result<Content, Fault> {
-        let of = &before.about.installation;
-        let fits = |json: &str| declared.is_none_or(|release| fits(release, json).is_ok());
-        for earlier in self.store.config_history(of).await?.into_iter().rev() {
-            if earlier.taken || earlier.same_as(&before.about) {
+        let about = &before.about;
+        if let Some(Some(content)) = self.newest_that_fits(about, fitting, Some(about)).await? {
+            return Ok(content);
+        }
+        if !about.removed && fitting.judge(EMPTY).await.is_ok() {
+            return Ok(Content { json: None, back_to: Some(0) });
+        }
+        let of = &about.installation;
+        let detail = format!("{of} never had another configuration that fits what runs");
+        Err(Fault::new(Code::NoHistory, detail))
+    }
+
+    /// The newest that somebody set and that fits, but for what is as `except`. It is walked to from the newest, and no
+    /// older one is read or judged. None: there is none. Within it, none: it is what is there already.
+    async fn newest_that_fits(
+        &self,
+        now: &ConfigGeneration,
+        fitting: &mut Fitting,
+        except: Option<&ConfigGeneration>,
+    ) -> Result<Option<Option<Content>>, Fault> {
+        for earlier in self.store.config_history(&now.installation).await?.into_iter().rev() {
+            if earlier.taken || except.is_some_and(|except| earlier.same_as(except)) {
+                continue;
+            }
+            if fitting.known(&earlier.digest).is_some_and(Result::is_err) {
                 continue;
             }
             let json = self.json_at(&earlier).await?;
-            if fits(&json) {
-                let json = (!earlier.removed).then_some(json);
-                return Ok(Content { json, back_to: Some(earlier.generation) });
+            if fitting.judge(&json).await.is_ok() {
+                return Ok(Some((!earlier.same_as(now)).then(|| {
+                    let json = (!earlier.removed).then_some(json);
+                    Content { json, back_to: Some(earlier.generation) }
+                })));
             }
         }
-        if !before.about.removed && fits(EMPTY) {
-            return Ok(Content { json: None, back_to: Some(0) });
-        }
-        let detail = format!("{of} never had another configuration that fits what runs");
-        Err(Fault::new(Code::NoHistory, detail))
+        Ok(None)
     }
 
     /// Makes a configuration durable and shows it; unless it is so already, by somebody's will.
@@ -232,7 +264,7 @@ impl Shared {
     ) -> Result<Config, Fault> {
         let last = before.as_ref().map_or(0, |before| before.about.generation);
         let (actor, reason) = (by.actor.clone(), by.reason.clone());
-        let next = content.follow(of, last, by, false);
+        let next = content.at(of, last + 1, by, false);
         if let Some(before) = &before
             && before.about.same_as(&next.about)
             && !before.about.taken
@@ -265,14 +297,18 @@ impl Shared {
 // === impl Content ===
 
 impl Content {
-    /// As the generation after `last`.
-    fn follow(self, of: &Installation, last: u64, by: By, taken: bool) -> Config {
+    /// As the generation after the one there.
+    pub(super) fn follow(self, now: &ConfigGeneration, by: By, taken: bool) -> Config {
+        self.at(&now.installation, now.generation + 1, by, taken)
+    }
+
+    fn at(self, of: &Installation, generation: u64, by: By, taken: bool) -> Config {
         let Self { json, back_to } = self;
         let removed = json.is_none();
         let json = json.unwrap_or_else(|| EMPTY.to_owned());
         let about = ConfigGeneration {
             installation: of.clone(),
-            generation: last + 1,
+            generation,
             digest: Digest::of(json.as_bytes()),
             removed,
             by: Some(by),
@@ -300,9 +336,4 @@ pub(super) fn describe(taken: TakenConfig) -> String {
 
 fn said(about: &ConfigGeneration) -> String {
     if about.removed { "none".to_owned() } else { about.digest.to_string() }
-}
-
-/// Holds a configuration that was set against a release.
-fn fits(release: &Release, json: &str) -> Result<(), Fault> {
-    keyway_artifacts::schema::check_config(&release.descriptor, json)
 }

@@ -10,12 +10,13 @@ use keyway_store::model::{
     InstallationState,
 };
 
+use super::fitting::Fitting;
 use super::{Releases, Shared, check_reason, configs, describe};
 use crate::find::Selector;
 use crate::lacking::{self, Allowed, Users, first_tenants};
 
-/// Configurations that one default takes along. Each writes up to three rows, and a commit 1,024.
-const CONFIGS_TAKEN_MAX: usize = 300;
+/// Configurations that one default takes along. Each writes up to five rows, and a commit 1,024.
+const CONFIGS_TAKEN_MAX: usize = 200;
 
 /// An environment default, wanted.
 #[derive(Clone, Debug)]
@@ -78,6 +79,7 @@ impl Releases {
         self.shared.check_component(&release).await?;
         self.shared.load(&release).await?;
         let users = self.shared.users_without_pin(&environment, &release).await?;
+        let mut fitting = self.shared.fitting_without_pin(&environment, &release).await?;
         let _changing = self.shared.changing.lock().await;
         let governed = self.shared.without_pin(&environment, &connector).await?;
         let newest = self.shared.store.newest_default(&environment, &connector).await?;
@@ -89,7 +91,7 @@ impl Releases {
         }
         let reason = lacking::settle_all(&release, &governed, &users, reason, allowed)?;
         let by = self.shared.by(&actor, Some(format!("default {number}")));
-        let taken = self.shared.all_to_take(&governed, &release, &by).await?;
+        let taken = self.shared.all_to_take(&governed, &release, &mut fitting, &by).await?;
         let default = EnvironmentDefault {
             generation: number,
             release: release.reference,
@@ -174,16 +176,32 @@ impl Shared {
         Ok(users)
     }
 
+    /// What a default says of the configurations of those that it would be for; before other changes have to wait.
+    async fn fitting_without_pin(
+        &self,
+        environment: &Environment,
+        release: &Release,
+    ) -> Result<Fitting, Fault> {
+        let mut fitting = Fitting::new(Some(release));
+        for state in self.without_pin(environment, &release.reference.connector).await? {
+            // What is refused is refused later, if it is so still.
+            drop(self.to_take(state.config.as_ref(), &mut fitting).await);
+        }
+        Ok(fitting)
+    }
+
     /// The configurations that installations take along to a default.
     async fn all_to_take(
         &self,
         governed: &[InstallationState],
         release: &Release,
+        fitting: &mut Fitting,
         by: &By,
     ) -> Result<Vec<Config>, Fault> {
         let mut all = Vec::new();
-        for state in governed {
-            all.extend(self.to_take(state.config.as_ref(), release, by.clone()).await?);
+        for config in governed.iter().filter_map(|state| state.config.as_ref()) {
+            let content = self.to_take(Some(config), fitting).await?;
+            all.extend(content.map(|content| content.follow(&config.about, by.clone(), true)));
             if all.len() > CONFIGS_TAKEN_MAX {
                 let detail = format!(
                     "the configurations of more than {CONFIGS_TAKEN_MAX} tenants do not fit {}: pin some of them first",

@@ -124,6 +124,10 @@ impl Bench {
         self.releases.unpin(request).await
     }
 
+    async fn release(&self, version: &str) -> Release {
+        self.releases.find(&"a/b".parse().unwrap(), &version.parse().unwrap()).await.unwrap()
+    }
+
     async fn set_default(&self, release: &str) -> Result<Defaulted, Fault> {
         let request = DefaultRequest {
             environment: "dev".parse().unwrap(),
@@ -597,6 +601,53 @@ async fn a_change_is_refused_where_no_configuration_ever_fitted() {
     let back = bench.revert("acme", None).await.unwrap();
     assert_eq!(back.config, Some(TakenConfig { generation: 4, back_to: 2 }), "{back:?}");
     assert_eq!(bench.config("acme"), "{}");
+}
+
+/// What fits is judged before a change makes others wait. Fails if a configuration that is set in between is believed to fit
+/// or not to because another one did.
+#[tokio::test]
+async fn a_configuration_that_changes_under_a_pin_is_judged_anew() {
+    let bench = Arc::new(Bench::new().await);
+    let config = json!({"properties": {"n": {"const": 1}}, "additionalProperties": false});
+    publish(&bench.store, "3.0.0", json!({"config": config})).await;
+    bench.pin("acme", "2.0.0").await.unwrap();
+    bench.configure("acme", &json!({"n": 1})).await.unwrap();
+    let releases = bench.releases.clone();
+    let wanted = releases.shared.prepare(&of("acme"), bench.release("3.0.0").await).await.unwrap();
+    bench.configure("acme", &json!({"n": 2})).await.unwrap();
+    let next = Next {
+        installation: of("acme"),
+        newest: bench.store.newest_generation(&of("acme")).await.unwrap(),
+        release: Some(wanted.release.reference.clone()),
+        actor: "ann".parse().unwrap(),
+        reason: "now".to_owned(),
+        reverts_to: None,
+        allowed: Allowed::default(),
+    };
+    let moved = releases.shared.apply("pin", next, Some(wanted)).await.unwrap();
+    assert_eq!(moved.generation.config, Some(TakenConfig { generation: 3, back_to: 1 }));
+    assert_eq!(bench.config("acme"), r#"{"n":1}"#);
+}
+
+/// The walk begins at the newest and ends where one fits: nothing older is looked at.
+#[tokio::test]
+async fn each_configuration_is_judged_once_and_none_before_the_one_that_fits() {
+    let bench = Bench::new().await;
+    bench.pin("acme", "2.0.0").await.unwrap();
+    for n in [1, 2, 3, 2, 3, 4] {
+        bench.configure("acme", &json!({"n": n})).await.unwrap();
+    }
+    let config = json!({"properties": {"n": {"maximum": 2}}, "additionalProperties": false});
+    publish(&bench.store, "3.0.0", json!({"config": config})).await;
+    let shared = &bench.releases.shared;
+    let mut fitting = Fitting::new(Some(&bench.release("3.0.0").await));
+    let current = bench.store.config(&of("acme")).await.unwrap();
+    shared.to_take(current.as_ref(), &mut fitting).await.unwrap().unwrap();
+    let judged = |n: i32| {
+        let digest = Digest::of(json!({"n": n}).to_string().as_bytes());
+        fitting.known(&digest).map(Result::is_ok)
+    };
+    assert_eq!([1, 2, 3, 4].map(judged), [None, Some(true), Some(false), Some(false)]);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use keyway_core::call::{Failure, Json, Operation, Output};
 use keyway_core::exchange::{Request, Response};
+use keyway_core::ids::{Environment, Tenant};
 use keyway_core::ports::{Admission as _, Admitted, Components, Connector, Loader as _, Outside};
 use keyway_core::release::ReleaseRef;
 use keyway_core::said::{Line, LogLevel};
@@ -138,6 +139,7 @@ pub(crate) struct World {
     send: Box<dyn Fn(Request) -> Answer + Send + Sync>,
     pub(crate) log: Mutex<Vec<(LogLevel, String, String)>>,
     now: Mutex<Vec<u64>>,
+    tenant: Option<Tenant>,
 }
 
 impl World {
@@ -149,8 +151,26 @@ impl World {
     where
         F: Future<Output = Result<Response, Failure>> + Send + 'static,
     {
+        Arc::new(Self::new(send, None))
+    }
+
+    /// The same, for whom somebody pays.
+    pub(crate) fn paid_by<F>(
+        tenant: &str,
+        send: impl Fn(Request) -> F + Send + Sync + 'static,
+    ) -> Arc<Self>
+    where
+        F: Future<Output = Result<Response, Failure>> + Send + 'static,
+    {
+        Arc::new(Self::new(send, Some(tenant.parse().unwrap())))
+    }
+
+    fn new<F>(send: impl Fn(Request) -> F + Send + Sync + 'static, tenant: Option<Tenant>) -> Self
+    where
+        F: Future<Output = Result<Response, Failure>> + Send + 'static,
+    {
         let send = Box::new(move |request| Box::pin(send(request)) as Answer);
-        Arc::new(Self { send, log: Mutex::default(), now: Mutex::new(vec![1_000]) })
+        Self { send, log: Mutex::default(), now: Mutex::new(vec![1_000]), tenant }
     }
 
     /// Says these times, the last first.
@@ -185,6 +205,10 @@ impl Outside for World {
 
     fn connection(&self) -> Json {
         r#"{"base_url":null}"#.to_owned()
+    }
+
+    fn payer(&self) -> Option<(Environment, Tenant)> {
+        Some(("prod".parse().unwrap(), self.tenant.clone()?))
     }
 
     fn log(&self, line: &Line<'_>) {

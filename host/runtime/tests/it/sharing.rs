@@ -1,6 +1,8 @@
 //! Many calls at once: permits, spinning neighbours, calls that nobody waits for any more.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use keyway_core::Code;
@@ -98,6 +100,66 @@ async fn spinning_guests_do_not_stop_their_neighbours() {
     assert_eq!(host.runtime.live(&spin.release().digest), 8, "one ended before it was told to");
     spinning.shutdown().await;
     assert_eq!(host.runtime.live(&spin.release().digest), 0);
+}
+
+/// Computes for some hundred microseconds, sends a request, and so on without end.
+fn computing_in_between(name: &str) -> Guest {
+    let body = r#"(loop $again
+          (local.set $i (i32.const 400000))
+          (loop $count
+            (local.set $i (i32.sub (local.get $i) (i32.const 1)))
+            (br_if $count (local.get $i)))
+          (call $send_all (i32.const 0x8000) (i32.const 1) (i32.const 0x80))
+          (br $again))
+        (unreachable)"#;
+    Guest::action(name, body).import(
+        "keyway:connector/http@1.0.0",
+        r#"(import "keyway:connector/http@1.0.0" "send-all" (func $send_all (param i32 i32 i32)))"#,
+    )
+}
+
+/// Whoever leaves its worker often is still held to its share. Counted in polls, and not in time: without turns, all calls of
+/// the one tenant are polled for each step of the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_computes_in_short_polls_is_not_polled_for_each_step_of_another() {
+    const STEPS: usize = 100;
+    let calls = 100 + 8 * available_parallelism().map_or(1, usize::from);
+    let host = Host::limited(|limits| {
+        limits.call.cpu_time_max = LONG;
+        limits.pool.instances_max = u32::try_from(calls).unwrap() + 10;
+    });
+    let hog = host.loaded(&computing_in_between("hog")).await;
+    let echo = host.loaded(&Guest::echo()).await;
+    let polls = Arc::<AtomicUsize>::default();
+    let mut computing = JoinSet::new();
+    for _ in 0..calls {
+        let (hog, polls) = (Arc::clone(&hog), Arc::clone(&polls));
+        let world = World::paid_by("hog", move |_| {
+            polls.fetch_add(1, Ordering::Relaxed);
+            async {
+                tokio::task::yield_now().await;
+                Ok(response("x"))
+            }
+        });
+        computing.spawn(async move { hog.call(invoke("{}"), world, LONG).await });
+    }
+    // Each has been polled, and what a tenant may use without waiting is used up.
+    while polls.load(Ordering::Relaxed) < 2 * calls {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let before = polls.load(Ordering::Relaxed);
+    let neighbour = tokio::spawn(async move {
+        for _ in 0..STEPS {
+            let world = World::paid_by("good", |_| async { Ok(response("x")) });
+            assert_eq!(run_in(&echo, &world, "7").await.unwrap(), "7");
+            // As whoever waits for the network: to the end of the queue.
+            tokio::task::yield_now().await;
+        }
+    });
+    neighbour.await.unwrap();
+    let polled = polls.load(Ordering::Relaxed) - before;
+    assert!(polled < STEPS * calls / 4, "{polled} polls of {calls} calls for {STEPS} steps");
+    computing.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use keyway_core::Digest;
 use keyway_core::address::UserMark;
 use keyway_core::ids::{ConnectionRef, Installation};
+use keyway_core::limits::CONFIG_GENERATIONS_MAX;
 use keyway_core::release::{Release, ReleaseRef};
 use time::macros::datetime;
 
@@ -336,6 +337,47 @@ pub async fn configurations_have_a_history(subject: &Subject) {
     }
     assert_eq!(store.config(&acme).await.expect("read").as_ref(), all.last());
     assert_eq!(store.config_history(&installation("acm")).await.expect("read"), []);
+}
+
+/// At the limit and one more: copies go before what somebody set, and large bytes go with their rows.
+pub async fn the_history_of_a_configuration_ends_somewhere(subject: &Subject) {
+    let store = &subject.store;
+    let acme = installation("acme");
+    let most = CONFIG_GENERATIONS_MAX as u64;
+    let set = async |number: u64, taken: bool| {
+        let padding = if number == 3 { " ".repeat(10_000) } else { String::new() };
+        let mut config = config(&acme, number, &format!(r#"{{"n":{number}{padding}}}"#));
+        config.about.taken = taken;
+        store.tx().set_config(config.clone()).commit(entry("config")).await.expect("set");
+        config
+    };
+    let kept = async || -> Vec<u64> {
+        let history = store.config_history(&acme).await.expect("read");
+        history.iter().map(|about| about.generation).collect()
+    };
+    let mut third = None;
+    for number in 1..=most {
+        let config = set(number, number == 3 || number == 5).await;
+        third = third.or((number == 3).then_some(config));
+    }
+    assert_eq!(kept().await, (1..=most).collect::<Vec<_>>());
+    set(most + 1, true).await;
+    let without = |gone: &[u64]| -> Vec<u64> {
+        let all = (1..).filter(|number| !gone.contains(number));
+        all.take(CONFIG_GENERATIONS_MAX).collect()
+    };
+    assert_eq!(kept().await, without(&[3]));
+    set(most + 2, false).await;
+    set(most + 3, false).await;
+    set(most + 4, false).await;
+    // What came along first, then the oldest.
+    assert_eq!(kept().await, without(&[1, 3, 5, most + 1]));
+    assert_eq!(store.config_at(&acme, 3).await.expect("read"), None);
+    assert_eq!(store.config(&acme).await.expect("read").expect("set").about.generation, most + 4);
+    let large = Digest::of(third.expect("set").json.as_bytes());
+    assert!(store.blobs().get(&large).await.expect("read").is_some(), "noted");
+    store.forget_blobs().await.expect("forget");
+    assert_eq!(store.blobs().get(&large).await.expect("read"), None);
 }
 
 /// In a row or in a blob, the caller cannot tell.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,8 +15,8 @@ use keyway_core::call::{Failure, Operation, Output};
 use keyway_core::exchange::{Origin, Pace, Relay, Relayed, Request, Response};
 use keyway_core::ids::{Action, Connector, Installation, Slot, User};
 use keyway_core::ports::{
-    Admission as _, Call, Clock, Components, Dispatch as _, Egress, Keeps, Loader as _, Proxy,
-    Route, Routes, Settings,
+    Admission as _, Call, Clock, Components, Dispatch as _, Egress, Inputs, Keeps, Loader as _,
+    Proxy, Route, Routes, Settings,
 };
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Code, Digest, Fault};
@@ -36,6 +37,9 @@ struct OneRoute(Arc<Route>);
 
 /// Nothing is sent.
 struct NoWayOut;
+
+/// The action states no schema, so nobody asks.
+struct AnyInput;
 
 /// The bytes of the one component, should its compiled code not be found.
 struct OneComponent(Bytes);
@@ -82,6 +86,7 @@ impl Ours {
             Arc::new(OneRoute(Arc::new(route))),
             Ways { egress: Arc::new(NoWayOut), proxy: Arc::new(NoWayOut) },
             Words { log: Arc::new(()), redact: Arc::new(()) },
+            Arc::new(AnyInput),
             Arc::new(Executed::new(Arc::clone(&clock))),
             clock,
         );
@@ -139,6 +144,21 @@ impl Proxy for NoWayOut {
 impl Egress for NoWayOut {
     async fn exchange(&self, _origin: &Origin, _request: Request) -> Result<Response, Failure> {
         Err(Failure::denied("no-way-out", "this guest sends nothing"))
+    }
+}
+
+// === impl AnyInput ===
+
+#[async_trait]
+impl Inputs for AnyInput {
+    async fn check(
+        &self,
+        _: &Route,
+        _: &Action,
+        input: String,
+        _: Duration,
+    ) -> Result<String, Fault> {
+        Ok(input)
     }
 }
 

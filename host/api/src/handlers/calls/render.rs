@@ -1,11 +1,26 @@
 //! Pages and outcomes as JSON. What a connector gave as JSON stays the text that it gave.
 
-use keyway_core::call::{Extra, Json, Outcome, Page, Record, Written};
+use keyway_core::call::{Extra, Json, Outcome, Output, Page, Record, Written};
 use keyway_core::{Code, Fault, Retry};
 use serde_json::value::RawValue;
 
 use crate::contract::call as contract;
 use crate::problem::{cut, millis, wait};
+
+/// Bytes of JSON that have to be looked at once more. What is one JSON text goes on as it is.
+pub(super) fn bytes(output: &Output) -> usize {
+    let of = |data: &Option<Json>| data.as_ref().map_or(0, String::len);
+    match output {
+        Output::Json(_) => 0,
+        Output::Page(page) => {
+            page.records.iter().map(|record| record.data.len()).sum::<usize>() + of(&page.next)
+        }
+        Output::Outcomes(outcomes) => {
+            let written = outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok());
+            written.map(|written| of(&written.data)).sum()
+        }
+    }
+}
 
 pub(super) fn page(page: Page) -> Result<contract::Page, Fault> {
     Ok(contract::Page {
