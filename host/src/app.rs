@@ -117,8 +117,7 @@ impl App {
             .checking(config.releases.check_interval);
         let ways = Ways { egress: Arc::new(broker.clone()), proxy: Arc::new(broker.clone()) };
         let (words, inputs) = (logs.words(), Arc::new(InputSchemas::default()));
-        let dispatch =
-            Dispatch::new(calls, routes, ways, words, inputs, executed, Arc::clone(&clock));
+        let dispatch = Dispatch::new(calls, routes, ways, words, inputs, executed, clock.clone());
 
         let (metrics, mut registry) = (keyway_api::Metrics::default(), Registry::default());
         store.register(&mut registry);

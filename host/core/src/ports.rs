@@ -3,8 +3,8 @@
 //! Implementations live beside, never below: `runtime` is a [`Loader`] of [`Connector`]s and the
 //! [`Admission`]; `broker` is the [`Egress`] and its [`EgressPolicy`]; `broker` is the [`Proxy`] and the
 //! host's own [`Outbound`], knows the [`Quotas`], tells the [`ExchangeLog`], and masks what guests say
-//! ([`Redact`]) before the [`CallLog`] has it; `vault` holds the [`Credentials`]; `artifacts` checks [`Inputs`];
-//! `releases` answers [`Routes`], is [`Granting`] and hears [`Outcomes`]. The host's `app` wires them.
+//! ([`Redact`]) before the [`CallLog`] has it; `vault` holds the [`Credentials`]; `artifacts` checks
+//! [`Inputs`]; `releases` answers [`Routes`], is [`Granting`] and hears [`Outcomes`]. The host's `app` wires them.
 
 use std::any::Any;
 use std::borrow::Cow;

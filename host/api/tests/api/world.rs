@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use keyway_api::{Api, Config, Deps, Health, Limits, Metrics, Readiness, Reads};
 use keyway_artifacts::Artifacts;
 use keyway_artifacts::schema::InputSchemas;
-use keyway_core::call::{Failure, Operation, Output, Page, Record};
+use keyway_core::call::{Operation, Output, Page, Record};
 use keyway_core::credential::Credential;
 use keyway_core::exchange::{HostRequest, Response, Unfinished};
 use keyway_core::ids::{CallId, Connector, Environment, Installation};
