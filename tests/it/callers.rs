@@ -189,6 +189,12 @@ async fn a_call_token_reaches_what_it_is_bound_to_and_nothing_else() {
     assert_eq!(ask(post.clone(), &here, &reads, None).await, refused);
     let read = path("acme", PAGES, "/objects/items/read");
     assert_eq!(ask(post, &read, &reads, None).await, refused);
+    // What else the tenant has is not its business.
+    let headers = [("host", "x"), ("authorization", &*format!("Bearer {connector}"))];
+    let theirs = here.replace(PAGES, "a/b");
+    let got = ask_at(address, Method::GET, &theirs, &headers, "").await;
+    assert_eq!(got.code(), "unknown-installation");
+    assert!(!String::from_utf8_lossy(&got.body).contains(PAGES), "{:?}", got.body);
     let prod = here.replace("/dev/", "/prod/");
     assert_eq!(ask(get.clone(), &prod, &tenant, None).await, refused);
     for other in ["/v1/releases", "/v1/pins", "/metrics", "/v1/environments/dev/exchanges"] {

@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::{HeaderMap, Method};
 use foldhash::{HashMap, HashSet};
-use keyway_core::ids::{Actor, Environment, Installation, User};
+use keyway_core::ids::{Actor, Connector, Environment, Installation, User};
 use keyway_core::ports::{Clock, IssuedTokens};
 use keyway_core::{Code, Digest, Fault};
 use keyway_vault::Tokens;
@@ -240,7 +240,7 @@ impl Identity {
         verb: Verb,
         method: &Method,
     ) -> Result<(), Fault> {
-        let Bounds { tenants, connectors, users, verbs } = &self.0.bounds;
+        let Bounds { tenants, connectors: _, users, verbs } = &self.0.bounds;
         let refuse = |what: &str| {
             let detail = format!("token `{}` does not cover this {what}", self.0.name);
             Err(Fault::new(Code::NotPermitted, detail))
@@ -248,7 +248,7 @@ impl Identity {
         if tenants.as_ref().is_some_and(|tenants| !tenants.contains(&installation.tenant)) {
             return refuse("tenant");
         }
-        if connectors.as_ref().is_some_and(|names| !names.contains(&installation.connector)) {
+        if !self.covers_connector(&installation.connector) {
             return refuse("connector");
         }
         if users.as_ref().is_some_and(|users| user.is_none_or(|user| !users.contains(user))) {
@@ -260,6 +260,11 @@ impl Identity {
             return refuse("kind of call");
         }
         Ok(())
+    }
+
+    /// Whether it may call, or look at, what a tenant has of a connector.
+    pub(crate) fn covers_connector(&self, connector: &Connector) -> bool {
+        self.0.bounds.connectors.as_ref().is_none_or(|names| names.contains(connector))
     }
 
     /// Whether it is for some calls only.

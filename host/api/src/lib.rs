@@ -33,6 +33,7 @@ mod router;
 mod serve;
 mod site;
 mod tenant;
+mod there;
 mod uploads;
 
 pub use api::{Api, Config, Deps, Limits};

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use keyway_core::Fault;
-use keyway_core::ids::{Connector, Environment, Installation};
+use keyway_core::ids::{Connector, Environment, Installation, Tenant};
 use keyway_core::release::Release;
 use keyway_releases::model::{
     AuditEntry, Config, ConfigGeneration, EnvironmentDefault, Generation, InstallationState,
@@ -34,6 +34,13 @@ pub trait Reads: Send + Sync {
 
     /// An installation's newest pin, configuration and connections.
     async fn installation(&self, of: &Installation) -> Result<Option<InstallationState>, Fault>;
+
+    /// Connectors of which the tenant has anything, by name. Of a tenant with very many it may be the first ones only.
+    async fn connectors(
+        &self,
+        environment: &Environment,
+        tenant: &Tenant,
+    ) -> Result<Vec<Connector>, Fault>;
 
     /// Everything that an installation ever was pinned to, oldest first.
     async fn history(&self, of: &Installation) -> Result<Vec<Generation>, Fault>;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use keyway_api::{Health, Readiness, Reads};
 use keyway_core::Fault;
-use keyway_core::ids::{Connector, Environment, Installation};
+use keyway_core::ids::{Connector, Environment, Installation, Tenant};
 use keyway_core::release::Release;
 use keyway_releases::Releases;
 use keyway_store::Store;
@@ -37,6 +37,14 @@ impl Reads for StoreReads {
 
     async fn installation(&self, of: &Installation) -> Result<Option<InstallationState>, Fault> {
         Ok(self.0.installation(of).await?)
+    }
+
+    async fn connectors(
+        &self,
+        environment: &Environment,
+        tenant: &Tenant,
+    ) -> Result<Vec<Connector>, Fault> {
+        Ok(self.0.connectors(environment, tenant).await?)
     }
 
     async fn history(&self, of: &Installation) -> Result<Vec<Generation>, Fault> {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use keyway_core::address::UserMark;
-use keyway_core::ids::{ConnectionRef, Connector, Environment, Installation, Slot, User};
+use keyway_core::ids::{ConnectionRef, Connector, Environment, Installation, Slot, Tenant, User};
 use keyway_core::ports::Clock;
 use keyway_core::release::ReleaseRef;
 use keyway_core::{Descriptor, Digest, Release};
@@ -367,6 +367,21 @@ impl Store {
         };
         let rows = self.all(prefix).await?;
         self.states(rows, filter).await
+    }
+
+    /// Connectors of which the tenant has anything, by name, as far as one page of rows tells: for whoever named another.
+    pub async fn connectors(
+        &self,
+        environment: &Environment,
+        tenant: &Tenant,
+    ) -> Result<Vec<Connector>, Error> {
+        let prefix = Key::of(Space::Installation).part(environment.as_str()).part(tenant.as_str());
+        let mut connectors: Vec<Connector> = Vec::new();
+        for (key, _) in self.page(&prefix, None).await? {
+            connectors.push(installation_of(&key, &mut key.texts()?.into_iter())?.connector);
+            connectors.dedup();
+        }
+        Ok(connectors)
     }
 
     /// The token with this hash.

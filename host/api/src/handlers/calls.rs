@@ -24,6 +24,7 @@ use crate::body::{Json, JsonText};
 use crate::contract::{PACE_HEADER, TIMEOUT_HEADER, USER_HEADER, call as contract};
 use crate::place::{At, Names};
 use crate::problem::{Refusal, Trace};
+use crate::there;
 
 // Parsed once: every call looks for each of them.
 static TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
@@ -113,7 +114,7 @@ async fn run(
         time: timeout(headers)?,
         user: user(headers)?,
         pace: pace(headers)?,
-        installation,
+        installation: installation.clone(),
         operation,
     };
     let answer = api.dispatch.call(call).await;
@@ -127,7 +128,8 @@ async fn run(
             trace.write(response.headers_mut());
             Ok(response)
         }
-        Err(mut fault) => {
+        Err(fault) => {
+            let mut fault = there::or_listed(api, who, &installation, fault).await;
             if !who.operates() {
                 fault.guest_said = None;
             }

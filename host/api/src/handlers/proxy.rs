@@ -20,11 +20,12 @@ use serde::Deserialize;
 use super::calls::{pace, timeout, user};
 use super::{Answer, json};
 use crate::api::Host;
+use crate::auth::Identity;
 use crate::contract::call::ProxyUrl;
 use crate::contract::{HOST_HEADER, LINKS_HEADER, SLOT_HEADER, USER_HEADER};
 use crate::place::{self, At, Names, Query};
 use crate::problem::{Refusal, Trace};
-use crate::{address, own};
+use crate::{address, own, there};
 
 static HOST: HeaderName = HeaderName::from_static(HOST_HEADER);
 static LINKS: HeaderName = HeaderName::from_static(LINKS_HEADER);
@@ -41,6 +42,7 @@ pub(crate) struct Wanted {
 pub(crate) async fn relay(
     State(api): State<Host>,
     At(installation): At,
+    who: Identity,
     names: Names,
     request: Request,
 ) -> Answer {
@@ -70,7 +72,7 @@ pub(crate) async fn relay(
     };
     let body = body.map_err(std::io::Error::other).boxed_unsync();
     let call = RelayCall {
-        installation,
+        installation: installation.clone(),
         user: user(&head.headers)?,
         pace: pace(&head.headers)?,
         time: timeout(&head.headers)?,
@@ -88,7 +90,10 @@ pub(crate) async fn relay(
     let trace = Trace { call: answer.call, release: answer.release };
     let relay = match answer.result {
         Ok(relay) => relay,
-        Err(fault) => return Err(Refusal::of_call(fault, trace)),
+        Err(fault) => {
+            let fault = there::or_listed(&api, &who, &installation, fault).await;
+            return Err(Refusal::of_call(fault, trace));
+        }
     };
     let mut response = Response::new(Body::new(relay.body));
     *response.status_mut() = relay.status;

@@ -17,7 +17,7 @@ use keyway_artifacts::schema::InputSchemas;
 use keyway_core::call::{Operation, Output, Page, Record};
 use keyway_core::credential::Credential;
 use keyway_core::exchange::{HostRequest, Response, Unfinished};
-use keyway_core::ids::{CallId, Connector, Environment, Installation};
+use keyway_core::ids::{CallId, Connector, Environment, Installation, Tenant};
 use keyway_core::ports::{
     self, Admission, Admitted, Answer, Call, Clock, Dispatch, EgressPolicy, Ended, Inputs as _,
     Loader, Outbound, Outcomes, Outside, Quotas, RelayAnswer, RelayCall, Routes,
@@ -619,6 +619,14 @@ impl Reads for StoreReads {
 
     async fn installation(&self, of: &Installation) -> Result<Option<InstallationState>, Fault> {
         Ok(self.0.installation(of).await?)
+    }
+
+    async fn connectors(
+        &self,
+        environment: &Environment,
+        tenant: &Tenant,
+    ) -> Result<Vec<Connector>, Fault> {
+        Ok(self.0.connectors(environment, tenant).await?)
     }
 
     async fn history(&self, of: &Installation) -> Result<Vec<Generation>, Fault> {
