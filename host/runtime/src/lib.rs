@@ -2,8 +2,8 @@
 //!
 //! It is the [`Loader`] that turns a published release into something callable, the [`Connector`] that
 //! is called, and the [`Admission`] that decides whether a component may become a release. It does not
-//! know routes or credentials, and of tenants only whose turn it is (module `turns`): whatever a guest can see of the world comes through one
-//! [`Outside`] for each call, and who stands behind that is not its concern.
+//! know routes or credentials, and of tenants only whose turn it is (module `turns`) and how much memory their calls hold
+//! (module `room`): whatever a guest can see of the world comes through one [`Outside`] for each call, and who stands behind that is not its concern.
 //!
 //! # The life of a call
 //!
@@ -71,6 +71,7 @@ mod log;
 mod meter;
 pub mod metrics;
 mod output;
+mod room;
 mod runtime;
 mod state;
 #[cfg(test)]

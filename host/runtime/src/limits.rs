@@ -42,6 +42,13 @@ pub struct Pool {
     /// The same where the kernel cannot tell, and keeping means clearing by hand. Default 64 KiB: more
     /// costs 250 times the resident memory after a burst.
     pub resident_blind_bytes_max: usize,
+    /// Bytes of linear memory that all calls together may hold, beyond the first 2 MiB of each. Default: half of what the
+    /// machine, the control group or the limit on data gives, whichever is least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes_max: Option<usize>,
+    /// The same, of one tenant's calls. Default: a quarter of what all may hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_memory_bytes_max: Option<usize>,
 }
 
 /// Bounds on one call.
@@ -123,6 +130,8 @@ impl Default for Pool {
             warm_slots_max: 2_000,
             resident_bytes_max: MIB,
             resident_blind_bytes_max: 64 * KIB,
+            memory_bytes_max: None,
+            tenant_memory_bytes_max: None,
         }
     }
 }

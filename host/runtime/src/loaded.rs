@@ -20,6 +20,7 @@ use wasmtime::Store;
 use crate::limits::Limits;
 use crate::meter::{self, Metered, Turn};
 use crate::output::Expected;
+use crate::room::Room;
 use crate::state::State;
 use crate::turns::Turns;
 use crate::verdict;
@@ -48,6 +49,7 @@ pub(crate) struct Bounds {
     pub(crate) limits: Arc<Limits>,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) turns: Turns,
+    pub(crate) room: Room,
 }
 
 /// Counts one store for as long as it lives. A store holds the code of its release, so a release whose
@@ -89,7 +91,8 @@ impl Loaded {
     fn store(&self, outside: Arc<dyn Outside>) -> Store<State> {
         let limits = Arc::clone(&self.bounds.limits);
         let live = Live::new(Arc::clone(&self.live));
-        bounded(&self.engine, State::new(limits, outside, live))
+        let held = outside.payer().map(|payer| self.bounds.room.held(payer));
+        bounded(&self.engine, State::new(limits, outside, live, held))
     }
 }
 

@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::loader::Releases;
+use crate::room::Room;
 
 /// Digits of a digest in a label: enough to find the release, short enough to read.
 const DIGEST_DIGITS: usize = 12;
@@ -53,13 +54,14 @@ pub(crate) struct AdmissionLabels {
 struct Loaded {
     releases: Arc<Releases>,
     engine: wasmtime::EngineWeak,
+    room: Room,
 }
 
 // === impl Metrics ===
 
 impl Metrics {
-    pub(crate) fn new(releases: Arc<Releases>, engine: &wasmtime::Engine) -> Self {
-        let loaded = Arc::new(Loaded { releases, engine: engine.weak() });
+    pub(crate) fn new(releases: Arc<Releases>, engine: &wasmtime::Engine, room: Room) -> Self {
+        let loaded = Arc::new(Loaded { releases, engine: engine.weak(), room });
         Self { cache: Family::default(), admissions: Family::default(), loaded }
     }
 
@@ -132,6 +134,13 @@ impl Collector for Loaded {
             let stores = ConstGauge::new(i64::try_from(stores).unwrap_or(i64::MAX));
             stores.encode(live.encode_family(&labels)?)?;
         }
+        let held = ConstGauge::new(i64::try_from(self.room.bytes()).unwrap_or(i64::MAX));
+        held.encode(encoder.encode_descriptor(
+            "guest_memory_bytes",
+            "Linear memory that calls hold, beyond the first 2 MiB of each",
+            None,
+            MetricType::Gauge,
+        )?)?;
         let pool = self.engine.upgrade().and_then(|engine| engine.pooling_allocator_metrics());
         let resident = pool.map_or(0, |pool| pool.unused_memory_bytes_resident());
         let resident = ConstGauge::new(i64::try_from(resident).unwrap_or(i64::MAX));

@@ -24,6 +24,7 @@ use crate::limits::Limits;
 use crate::loaded::{Bounds, Loaded};
 use crate::loader::{self, Releases};
 use crate::metrics::{CacheResult, Metrics};
+use crate::room::Room;
 use crate::state::State;
 use crate::turns::Turns;
 use crate::{ticker, wasi, wit};
@@ -87,8 +88,9 @@ impl Runtime {
         let gate = Gate::new(config.worker, Arc::clone(&limits), engine.compatibility);
         let permits = Arc::new(Semaphore::new(limits.pool.instances_max as usize));
         let releases = Arc::<Releases>::default();
-        let metrics = Metrics::new(Arc::clone(&releases), &engine.engine);
-        let bounds = Bounds { limits, permits, turns };
+        let room = Room::new(&limits.pool);
+        let metrics = Metrics::new(Arc::clone(&releases), &engine.engine, room.clone());
+        let bounds = Bounds { limits, permits, turns, room };
         let inner = Inner { engine, linker, bounds, cache, components, gate, releases, metrics };
         Ok(Self(Arc::new(inner)))
     }

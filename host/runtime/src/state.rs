@@ -13,6 +13,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::limits::Limits;
 use crate::loaded::Live;
 use crate::log::GuestLog;
+use crate::room::{Full, Held};
 
 /// What a store holds for its guest.
 pub(crate) struct State {
@@ -40,6 +41,9 @@ pub(crate) struct Memory {
     bytes: usize,
     /// Whether growth was ever refused. A guest that then aborts did so for want of memory.
     pub(crate) refused: bool,
+    /// Whether the latest refusal was for what other calls hold.
+    pub(crate) full: Option<Full>,
+    held: Option<Held>,
     limits: Arc<Limits>,
 }
 
@@ -56,9 +60,16 @@ pub(crate) struct RandomSpent(u64);
 // === impl State ===
 
 impl State {
-    /// For a call.
-    pub(crate) fn new(limits: Arc<Limits>, outside: Arc<dyn Outside>, live: Live) -> Self {
-        Self { _live: Some(live), ..Self::bare(limits, outside) }
+    /// For a call, whose memory counts as its tenant's.
+    pub(crate) fn new(
+        limits: Arc<Limits>,
+        outside: Arc<dyn Outside>,
+        live: Live,
+        held: Option<Held>,
+    ) -> Self {
+        let mut state = Self { _live: Some(live), ..Self::bare(limits, outside) };
+        state.memory.held = held;
+        state
     }
 
     /// For `describe` at admission.
@@ -71,7 +82,7 @@ impl State {
         table.set_max_capacity(limits.call.handles_max);
         Self {
             outside,
-            memory: Memory { bytes: 0, refused: false, limits: Arc::clone(&limits) },
+            memory: Memory::new(Arc::clone(&limits)),
             random_bytes_left: limits.call.random_bytes_max,
             request_sent: false,
             latest: 0,
@@ -145,6 +156,18 @@ impl WasiView for State {
 
 // === impl Memory ===
 
+impl Memory {
+    const fn new(limits: Arc<Limits>) -> Self {
+        Self { bytes: 0, refused: false, full: None, held: None, limits }
+    }
+
+    /// Takes what is missing to so many bytes from what all calls may hold.
+    fn hold(&mut self, bytes: usize) -> bool {
+        self.full = self.held.as_mut().and_then(|held| held.grow(bytes).err());
+        self.full.is_none()
+    }
+}
+
 impl ResourceLimiter for Memory {
     fn memory_growing(
         &mut self,
@@ -153,7 +176,7 @@ impl ResourceLimiter for Memory {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let bytes = self.bytes.saturating_sub(current).saturating_add(desired);
-        let allowed = bytes <= self.limits.call.memory_bytes_max;
+        let allowed = bytes <= self.limits.call.memory_bytes_max && self.hold(bytes);
         if allowed {
             self.bytes = bytes;
         } else {

@@ -3,7 +3,9 @@
 //! What a guest reports as a failure never comes here; that is data. Everything here has ended the
 //! instance, and its store is discarded whatever the verdict.
 
-use keyway_core::{Code, Fault};
+use std::time::Duration;
+
+use keyway_core::{Code, Fault, Retry};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -11,6 +13,7 @@ use crate::limits::Limits;
 use crate::log::harmless;
 use crate::meter::CpuSpent;
 use crate::output;
+use crate::room::Full;
 use crate::state::{ImportReached, RandomSpent, State};
 use crate::wasi::network::NetworkReached;
 use crate::wit::Starting;
@@ -43,6 +46,8 @@ pub(crate) fn fault(error: &wasmtime::Error, state: &State) -> Fault {
         (Code::GuestStack, stack(limits))
     } else if let Some(refusal) = refusal(error) {
         (Code::GuestTrap, refusal)
+    } else if let Some(full) = state.memory.full {
+        return overloaded(full).caused_by(Ended::of(error));
     } else if state.memory.refused {
         (Code::GuestMemory, memory(limits))
     } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
@@ -83,6 +88,17 @@ fn stack(limits: &Limits) -> String {
 
 fn memory(limits: &Limits) -> String {
     format!("asked for more than {} bytes of memory", limits.call.memory_bytes_max)
+}
+
+/// When a call that found no memory may come again: long enough for some to end.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+fn overloaded(full: Full) -> Fault {
+    let detail = match full {
+        Full::Tenant(most) => format!("the tenant's calls hold {most} bytes of memory"),
+        Full::All(most) => format!("all calls together hold {most} bytes of memory"),
+    };
+    Fault::new(Code::Overloaded, detail).retry(Retry::After(RETRY_AFTER))
 }
 
 /// The trap, and the innermost functions that have names.

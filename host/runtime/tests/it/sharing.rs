@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use keyway_core::Code;
+use keyway_core::{Code, Retry};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -25,16 +25,25 @@ fn waiting(name: &str) -> Guest {
 
 /// An outside that says when it was asked, and answers when told.
 fn gate() -> (Arc<World>, Arc<Notify>, Arc<Notify>) {
+    gate_of(None)
+}
+
+/// The same, for whom this tenant pays.
+fn gate_of(tenant: Option<&str>) -> (Arc<World>, Arc<Notify>, Arc<Notify>) {
     let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (ask, go) = (Arc::clone(&asked), Arc::clone(&answer));
-    let world = World::sending(move |_| {
+    let send = move |_| {
         let (ask, go) = (Arc::clone(&ask), Arc::clone(&go));
         async move {
             ask.notify_one();
             go.notified().await;
             Ok(response("x"))
         }
-    });
+    };
+    let world = match tenant {
+        Some(tenant) => World::paid_by(tenant, send),
+        None => World::sending(send),
+    };
     (world, asked, answer)
 }
 
@@ -176,4 +185,55 @@ async fn many_calls_at_once_answer_each_its_own() {
         assert_eq!(answer, call.to_string());
     }
     assert_eq!(host.runtime.live(&echo.release().digest), 0);
+}
+
+/// Holds so many pages and waits for an answer, then answers `1`.
+fn holding(pages: usize) -> Guest {
+    let body = format!(
+        r#"(if (i32.eq (i32.const -1) (memory.grow (i32.const {pages}))) (then (unreachable)))
+        (call $send_all (i32.const 0x8000) (i32.const 1) (i32.const 0x80))
+        (i32.store8 (i32.const 0x200) (i32.const 49))
+        (call $ok (i32.const 0x200) (i32.const 1))"#
+    );
+    Guest::action("holding", &body).import(
+        "keyway:connector/http@1.0.0",
+        r#"(import "keyway:connector/http@1.0.0" "send-all" (func $send_all (param i32 i32 i32)))"#,
+    )
+}
+
+/// Catches a tenant whose calls, each within its limit, hold the memory of the whole host.
+#[tokio::test]
+async fn the_calls_of_a_tenant_hold_its_part_of_memory_and_no_more() {
+    const MIB: usize = 1 << 20;
+    let host = Host::limited(|limits| {
+        limits.pool.memory_bytes_max = Some(100 * MIB);
+        limits.pool.tenant_memory_bytes_max = Some(50 * MIB);
+    });
+    let connector = host.loaded(&holding(20 * MIB / 0x1_0000)).await;
+    let mut calls = JoinSet::new();
+    let mut answers = Vec::new();
+    for tenant in ["acme", "acme", "globex"] {
+        let (world, asked, answer) = gate_of(Some(tenant));
+        let connector = Arc::clone(&connector);
+        calls.spawn(async move { run_in(&connector, &world, "{}").await });
+        asked.notified().await;
+        answers.push(answer);
+    }
+    let (world, ..) = gate_of(Some("acme"));
+    let refused = run_in(&connector, &world, "{}").await.unwrap_err();
+    assert_eq!(refused.code, Code::Overloaded, "{}", refused.detail);
+    assert!(
+        refused.detail.contains("the tenant's calls hold 52428800 bytes"),
+        "{}",
+        refused.detail
+    );
+    assert!(matches!(refused.retry, Retry::After(_)));
+    // What one has given back, the next may have.
+    answers[0].notify_one();
+    assert_eq!(calls.join_next().await.unwrap().unwrap().unwrap(), "1");
+    answers[1].notify_one();
+    answers[2].notify_one();
+    while let Some(ended) = calls.join_next().await {
+        assert_eq!(ended.unwrap().unwrap(), "1");
+    }
 }
