@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::Returned;
-use super::posted::ANSWERS;
+use super::posted::{self, ANSWERS};
 use crate::connections::Vault;
 use crate::facts::Facts;
 
@@ -164,12 +164,15 @@ impl Vault {
                 serde_json::from_slice(&cell.value)
                     .is_ok_and(|Ends { expires_at }| expires_at <= now)
             });
-            let over: Vec<_> = over.map(|(key, cell)| (key, cell.version)).collect();
-            for some in over.chunks(SWEEP_CELLS) {
-                let mut batch = self.shared.store.batch();
-                for (key, version) in some {
-                    batch = batch.remove_cell(space, key, *version);
-                }
+            let over: Vec<_> = over.collect();
+            // An answer goes with all of its cells.
+            let each = if space == ANSWERS { posted::CELLS_MAX } else { 1 };
+            for some in over.chunks(SWEEP_CELLS / each) {
+                let batch = self.shared.store.batch();
+                let batch = some.iter().fold(batch, |batch, (key, cell)| match space {
+                    ANSWERS => posted::without(batch, key, cell),
+                    _ => batch.remove_cell(space, key, cell.version),
+                });
                 match batch.commit().await {
                     // An answer that came late has taken one of them: they go the next time.
                     Ok(()) | Err(Error::Conflict { .. }) => {}
