@@ -174,7 +174,7 @@ impl Outbound for Wire {
 // === impl Begun ===
 
 impl Begun {
-    /// What there is of a success.
+    /// What there is of an answer.
     async fn salvage(mut self) -> Option<Response> {
         let (status, headers) = self.head?;
         let body = decode::salvage(&headers, self.body.bytes()).await;
@@ -212,7 +212,7 @@ impl Inner {
         let opened = self.open(&policy, None, &target, parts_of, &mut payload, progress).await?;
         let Opened { status, connected, first_byte, .. } = opened;
         sketch.head(status, &opened.headers, (connected, first_byte), &scrubber);
-        begun.head = status.is_success().then(|| (status, opened.headers.clone()));
+        begun.head = Some((status, opened.headers.clone()));
         // A body of any length is begun: what a server has issued stands at its beginning.
         let raw = self.gather(opened, limits, &mut begun.body).await?;
         // A token endpoint's answer is made of secrets, which have to arrive as they are.

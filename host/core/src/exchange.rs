@@ -158,8 +158,8 @@ pub struct HostRequest {
 pub struct Unfinished {
     /// What went wrong.
     pub failure: Failure,
-    /// What came of an answer that began as a success and broke off. It is apart from an answer, so that nobody takes
-    /// it for one by accident; but what a server has issued stands nowhere else.
+    /// What came of an answer that began and broke off. It is apart from an answer, so that nobody takes it for one by
+    /// accident; but what a server has issued stands nowhere else, and neither does why it has not.
     pub partial: Option<Response>,
 }
 

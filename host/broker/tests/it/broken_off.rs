@@ -1,5 +1,5 @@
-//! Answers to the host itself that break off: what there is of a success is handed on, apart from an answer, because
-//! what a server has issued stands nowhere else.
+//! Answers to the host itself that break off: what there is of one is handed on, apart from an answer, because what a
+//! server has issued, or why it has not, stands nowhere else.
 
 use std::time::Duration;
 
@@ -123,15 +123,23 @@ async fn over_http2_as_well() {
     }
 }
 
-/// A refusal issues nothing, and no head is no answer.
+/// Why a server refuses counts as much.
+#[tokio::test]
+async fn what_came_of_a_refusal_is_handed_on_with_its_status() {
+    for (status, number) in [("400 Bad Request", 400), ("502 Bad Gateway", 502)] {
+        let steps = vec![head(status, "content-length: 500"), text(BEGUN), Step::Close];
+        let upstream = Upstream::start(move |_, _| steps.clone()).await;
+        let bench = bench(&upstream, "");
+        let unfinished = fetch(&bench, Duration::from_secs(10)).await.unwrap_err();
+        let partial = unfinished.partial.map(|partial| (partial.status, partial.body));
+        assert_eq!(partial, begun().map(|body| (number, body)));
+    }
+}
+
+/// No head is no answer.
 #[tokio::test]
 async fn of_anything_else_nothing_is() {
-    for steps in [
-        vec![head("400 Bad Request", "content-length: 500"), text(BEGUN), Step::Close],
-        vec![head("502 Bad Gateway", "content-length: 500"), text(BEGUN), Step::Close],
-        vec![text("HTTP/1.1 200 OK\r\ncontent-le"), Step::Close],
-        vec![Step::Close],
-    ] {
+    for steps in [vec![text("HTTP/1.1 200 OK\r\ncontent-le"), Step::Close], vec![Step::Close]] {
         let what = format!("{steps:?}");
         let upstream = Upstream::start(move |_, _| steps.clone()).await;
         let bench = bench(&upstream, "");

@@ -185,7 +185,7 @@ impl<'a> Endpoint<'a> {
             // RFC 8693 section 2.2.2: what is said of a subject token that is not taken.
             Refused::Request(..)
                 if exchanged
-                    && response.fields().is_some_and(|said| says(&said, "invalid_request")) =>
+                    && response.said().is_some_and(|said| says(&said, "invalid_request")) =>
             {
                 Refused::Grant
             }
@@ -201,7 +201,7 @@ impl<'a> Endpoint<'a> {
         let mut form = Form::default();
         form.add("token", token.expose_secret());
         form.add("token_type_hint", kind);
-        // What stands in a success does not count (section 2.2), nor whether it is whole.
+        // What stands in a success does not count (section 2.2), nor whether it is whole. Of anything else, what there is.
         let (response, _) = self.send(self.request("revoke", url, form)).await?;
         match response.status {
             200..300 => Ok(true),
@@ -308,7 +308,7 @@ impl<'a> Endpoint<'a> {
         }
     }
 
-    /// What was answered; and of a success that broke off, why.
+    /// What was answered; and of an answer that broke off, why.
     async fn send(&self, request: HostRequest) -> Result<(Answer, Option<String>), Refused> {
         let Unfinished { failure, partial } = match self.outbound.fetch(request).await {
             Ok(whole) => return Ok((Answer(whole), None)),
@@ -334,16 +334,12 @@ fn host_of(url: &str) -> Option<HostPattern> {
 /// What an answer that is no success means (RFC 6749 section 5.2).
 fn problem(oauth: &Oauth, response: &Answer) -> Refused {
     let (status, wait) = (response.status, retry_after(response));
-    let fields = response.fields();
-    let said = fields.as_ref().and_then(|fields| named(fields, &oauth.errors));
-    let busy = || Refused::Busy(wait, format!("the token endpoint answered {status}"));
-    match (status, said) {
-        // A server that is unwell says all kinds of things. What the release has a name for, it means.
-        (429 | 500.., Some(named)) if declared(oauth, &fields) => refused(named, wait),
-        (429 | 500.., _) => busy(),
-        (400..500, Some(named)) => refused(named, wait),
-        (_, Some(Named::Busy)) => refused(Named::Busy, wait),
-        (400 | 401 | 402 | 403 | 410 | 422, None) if !response.is_page() => {
+    if let Some(refused) = no(oauth, response, response.fields().as_ref()) {
+        return refused;
+    }
+    match status {
+        429 | 500.. => Refused::Busy(wait, format!("the token endpoint answered {status}")),
+        400 | 401 | 402 | 403 | 410 | 422 if !response.is_page() => {
             let problem =
                 format!("the token endpoint answered {status}, in words that OAuth does not have");
             Refused::Plain(wait, problem)
@@ -356,9 +352,18 @@ fn problem(oauth: &Oauth, response: &Answer) -> Refused {
     }
 }
 
-/// Whether it is the release that has a name for an error.
-fn declared(oauth: &Oauth, fields: &Option<Fields>) -> bool {
-    fields.as_ref().is_some_and(|fields| names::declared(fields, &oauth.errors).is_some())
+/// What an answer means by the error that these members of it name, if they name one and it counts at that status.
+fn no(oauth: &Oauth, response: &Answer, fields: Option<&Fields>) -> Option<Refused> {
+    let fields = fields?;
+    let named = named(fields, &oauth.errors)?;
+    let counts = match response.status {
+        // A server that is unwell says all kinds of things. What the release has a name for, it means.
+        429 | 500.. => names::declared(fields, &oauth.errors).is_some(),
+        // Some report errors with a success's status.
+        200..300 | 400..500 => true,
+        _ => named == Named::Busy,
+    };
+    counts.then(|| refused(named, retry_after(response)))
 }
 
 fn refused(named: Named, wait: Option<Duration>) -> Refused {

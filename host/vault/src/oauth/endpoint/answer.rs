@@ -52,6 +52,16 @@ impl Answer {
         Fields::of_json(&text, true).or_else(|| Fields::of_form(&text, self.is_labelled_form()))
     }
 
+    /// The same of one that may have broken off: then the members that are whole.
+    pub(super) fn said(&self) -> Option<Fields> {
+        self.fields().or_else(|| self.begun())
+    }
+
+    /// The members that are whole, of an answer that broke off.
+    pub(super) fn begun(&self) -> Option<Fields> {
+        Fields::of_beginning(&self.text(), self.is_labelled_form())
+    }
+
     /// As text: without a byte order mark (RFC 8259 section 8.1 lets a reader ignore one), and with a mark for what is no
     /// UTF-8. That may be in somebody's name, and hurts no token.
     pub(super) fn text(&self) -> Zeroizing<String> {
@@ -160,7 +170,7 @@ impl Fields {
     }
 
     /// Of what broke off, as JSON or as a form: the members that are whole.
-    pub(super) fn of_beginning(text: &str, labelled: bool) -> Option<Self> {
+    fn of_beginning(text: &str, labelled: bool) -> Option<Self> {
         let text = text.trim_start();
         if text.starts_with('{') {
             return Self::of_json(&ended(text)?, false);

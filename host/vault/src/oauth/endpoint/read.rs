@@ -12,8 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::oauth::endpoint::answer::{Answer, Fields, Value};
-use crate::oauth::endpoint::names::named;
-use crate::oauth::endpoint::{Endpoint, Issued, Leftover, Refused, problem, refused, retry_after};
+use crate::oauth::endpoint::{Endpoint, Issued, Leftover, Refused, no, problem, retry_after};
 use crate::oauth::record::TOKEN_BYTES_MAX;
 use crate::oauth::skew;
 
@@ -50,17 +49,19 @@ impl Endpoint<'_> {
             return Err(problem(oauth, response));
         }
         let places = Places { oauth, either: refreshed };
-        let broken = |what: &str, fields: Option<&Fields>| {
-            places.broken(format!("the token endpoint's answer {what}"), response, fields)
+        let broken = |what: &str, fields: &Fields| {
+            places.broken(format!("the token endpoint's answer {what}"), response, Some(fields))
         };
         let Some(fields) = response.fields() else {
-            return Err(broken("is neither JSON nor a form", None));
+            // One that broke off where nobody could see it, such as behind a length that is not said, or an odd one.
+            let problem = "the token endpoint's answer is neither JSON nor a form".to_owned();
+            return Err(places.beginning(problem, response));
         };
         let Some(access) = places.find(&fields, ACCESS) else {
-            return Err(match named(&fields, &oauth.errors) {
-                // Some report errors with a success's status. One that has a name is an answer: nothing was spent.
-                Some(named) => refused(named, retry_after(response)),
-                None => match broken("has no `access_token`", Some(&fields)) {
+            // One that has a name is an answer: nothing was spent.
+            return Err(match no(oauth, response, Some(&fields)) {
+                Some(refused) => refused,
+                None => match broken("has no `access_token`", &fields) {
                     // Likewise, in words that nobody has a name for: no token is in it, so none was issued.
                     Refused::Ambiguous(_) if says_error(&fields) => {
                         let problem =
@@ -71,7 +72,7 @@ impl Endpoint<'_> {
                 },
             });
         };
-        let unusable = || broken("has no usable `access_token`", Some(&fields));
+        let unusable = || broken("has no usable `access_token`", &fields);
         let access = token(access).ok_or_else(unusable)?;
         let refresh = places.find(&fields, REFRESH);
         let usable = refresh.and_then(token);
@@ -91,11 +92,16 @@ impl Endpoint<'_> {
         })
     }
 
-    /// What is left of a yes that broke off on its way, for this reason.
+    /// What is left of an answer that broke off on its way, for this reason.
     pub(super) fn read_part(&self, partial: &Answer, refreshed: bool, problem: &str) -> Refused {
         let places = Places { oauth: self.oauth, either: refreshed };
         let problem = format!("the token endpoint's answer broke off: {problem}");
-        places.broken(problem, partial, None)
+        match partial.status {
+            200..300 => places.beginning(problem, partial),
+            // Whether it was to be a no of this server, only a name that it has begun with can say.
+            _ => no(self.oauth, partial, partial.begun().as_ref())
+                .unwrap_or(Refused::Ambiguous(problem)),
+        }
     }
 }
 
@@ -138,14 +144,20 @@ impl Places<'_> {
         }
     }
 
+    /// A success of which the beginning can be read. An error that it names is an answer, as it is in one that is whole:
+    /// nothing was spent. A name that may go on behind what came is none.
+    fn beginning(&self, problem: String, response: &Answer) -> Refused {
+        let begun = response.begun();
+        let no_access = begun.as_ref().filter(|begun| self.find(begun, ACCESS).is_none());
+        let refused = no(self.oauth, response, no_access);
+        refused.unwrap_or_else(|| self.broken(problem, response, None))
+    }
+
     /// A yes that has no access token where it should be, and the tokens that it has all the same. `fields` are its members,
     /// if it is whole.
     fn broken(&self, problem: String, response: &Answer, fields: Option<&Fields>) -> Refused {
         let text = response.text();
-        let begun = match fields {
-            Some(_) => None,
-            None => Fields::of_beginning(&text, response.is_labelled_form()),
-        };
+        let begun = if fields.is_some() { None } else { response.begun() };
         let leftover = begun
             .as_ref()
             .and_then(|begun| self.begun(begun))

@@ -365,6 +365,71 @@ async fn of_an_answer_that_broke_off_only_what_is_sure_is_used() {
     }
 }
 
+/// An error that has a name is an answer, wherever behind it the connection broke: nothing was spent, and nothing is in doubt.
+#[tokio::test]
+async fn an_error_that_is_whole_counts_though_the_answer_broke_off() {
+    let pointed = json!({"errors": [{"pointer": "/data/reason", "values": ["gone"],
+        "means": "needs-reauth"}]});
+    let token = SecretString::from("t0ken");
+    let said = async |status, facts: &Value, body, breaks| {
+        let provider = Provider { breaks, ..Provider::answering(status, "application/json", body) };
+        let refused = provider.asked(facts.clone(), client(None), Ask::Refresh(&token)).await;
+        match refused.unwrap_err() {
+            Refused::Grant => "grant",
+            Refused::Client(_) => "client",
+            Refused::Request(..) => "request",
+            Refused::Busy(..) => "busy",
+            Refused::Broken(..) => "broken",
+            Refused::Ambiguous(_) => "ambiguous",
+            other => panic!("{body}: {other:?}"),
+        }
+    };
+    let none = json!({});
+    for (facts, body, expected) in [
+        (&none, r#"{"error":"invalid_grant""#, "grant"),
+        (&none, r#"{"error":"invalid_grant","error_desc"#, "grant"),
+        (&none, r#"{"error":{"code":"invalid_grant","text":"gon"#, "grant"),
+        (&none, "error=invalid_grant&error_descr", "grant"),
+        (&none, r#"{"error":"invalid_client","error_uri":"htt"#, "client"),
+        (&none, r#"{"error":"invalid_request","x":["#, "request"),
+        (&none, r#"{"error":"temporarily_unavailable","x"#, "busy"),
+        (&pointed, r#"{"data":{"reason":"gone","id":4"#, "grant"),
+        // What may go on, or has no name, or stands beside a token, is none.
+        (&none, r#"{"error":"invalid_grant"#, "ambiguous"),
+        (&none, "error=invalid_grant", "ambiguous"),
+        (&none, r#"{"error":"of_theirs","x":1"#, "ambiguous"),
+        (&none, r#"{"data":{"reason":"gone","id":4"#, "ambiguous"),
+        (&none, r#"{"x":{"y":"invalid_grant","z""#, "ambiguous"),
+        (&none, r#"{"access_token":"a","error":"invalid_grant","x"#, "broken"),
+    ] {
+        assert_eq!(said(200, facts, body, true).await, expected, "{body}");
+    }
+    // A refusal names its error, or it may have been said by anybody.
+    let named = r#"{"error":"invalid_grant","x"#;
+    for (status, facts, body, expected) in [
+        (400, &none, named, "grant"),
+        (401, &none, r#"{"error":"invalid_client","x"#, "client"),
+        (400, &none, r#"{"error":"invalid_gra"#, "ambiguous"),
+        (400, &none, "", "ambiguous"),
+        (502, &none, named, "ambiguous"),
+        (502, &pointed, r#"{"data":{"reason":"gone","id":4"#, "grant"),
+    ] {
+        assert_eq!(said(status, facts, body, true).await, expected, "{status} {body}");
+    }
+    // Where no length is said, nobody can see that it broke off.
+    assert_eq!(said(200, &none, named, false).await, "grant");
+}
+
+/// RFC 8693 section 2.2.2, also of an answer that broke off.
+#[tokio::test]
+async fn a_subject_that_is_not_taken_is_known_though_the_answer_broke_off() {
+    let provider = Provider::breaking(r#"{"error":"invalid_request","x"#);
+    let subject = SecretString::from("t0ken");
+    let ask = Ask::Exchange { subject: &subject, user: None };
+    let refused = provider.asked(json!({}), client(None), ask).await.unwrap_err();
+    assert!(matches!(refused, Refused::Grant), "{refused:?}");
+}
+
 /// A revocation is done once the server says so: what stands behind its word does not count.
 #[tokio::test]
 async fn a_revocation_whose_answer_broke_off_is_one() {
