@@ -17,7 +17,7 @@ use crate::oauth::client::ClientRef;
 use crate::oauth::endpoint::{Endpoint, Leftover};
 use crate::oauth::record::{OwnClient, Tokens};
 
-/// For one request that revokes a token. A provider that is down must not keep a person from disconnecting.
+/// For one request that revokes a token, of two at most. A provider that is down must not keep a person from disconnecting.
 const REVOKE_TIME: Duration = Duration::from_secs(10);
 
 /// For a refresh that is in flight. A little over what its request may take.
@@ -110,12 +110,8 @@ impl Vault {
         oauth: &Oauth,
         tokens: &Tokens,
     ) -> Option<String> {
-        let own = tokens.own.as_ref();
-        // Of the two, the one that ends both.
-        match &tokens.refresh {
-            Some(token) => self.revoke_token(of, oauth, own, (token, "refresh_token")).await,
-            None => self.revoke_token(of, oauth, own, (&tokens.access, "access_token")).await,
-        }
+        let issued = (tokens.refresh.as_ref(), Some(&tokens.access));
+        self.revoke_issued(of, oauth, tokens.own.as_ref(), issued).await
     }
 
     /// Has revoked what could be read of an answer that could not: nobody else knows of it.
@@ -127,21 +123,21 @@ impl Vault {
         leftover: &Leftover,
     ) {
         let Leftover { access, refresh, cut: _ } = leftover;
-        let refresh = refresh.as_ref().map(|token| (token, "refresh_token"));
-        let access = access.as_ref().map(|token| (token, "access_token"));
-        let Some(token) = refresh.or(access) else { return };
-        let revoked = self.revoke_token(of, oauth, own, token).await;
-        tracing::warn!(connection = %of.0, revoked, "an issued token is not used");
+        let issued = (refresh.as_ref(), access.as_ref());
+        let revoked = self.revoke_issued(of, oauth, own, issued).await;
+        tracing::warn!(connection = %of.0, revoked, "issued tokens are not used");
     }
 
-    async fn revoke_token(
+    /// Has a refresh token revoked, which ends the access token as well (RFC 7009 section 2.1), and where that is not had,
+    /// the access token by itself: it would stay good for as long as it lives. None where there is neither.
+    async fn revoke_issued(
         &self,
         (connection, facts): (&ConnectionRef, &Facts),
         oauth: &Oauth,
         own: Option<&OwnClient>,
-        (token, kind): (&SecretString, &'static str),
+        (refresh, access): (Option<&SecretString>, Option<&SecretString>),
     ) -> Option<String> {
-        let of = ClientRef::of(connection);
+        refresh.or(access)?;
         let client = async {
             let client = self.client_of(connection, own, oauth).await?;
             Ok::<_, Fault>((client, facts::filled(connection, oauth, facts)?))
@@ -157,15 +153,27 @@ impl Vault {
                 return Some(format!("not revoked: {why}"));
             }
         };
-        let endpoint = Endpoint::new(&self.shared, &of.environment, (&oauth, &client), REVOKE_TIME);
-        match endpoint.revoke(token, kind).await {
-            Ok(true) => Some(REVOKED.to_owned()),
-            Ok(false) => Some("not revoked: the release declares no `revoke-url`".to_owned()),
-            Err(problem) => {
-                tracing::warn!(%connection, ?problem, "tokens not revoked");
-                Some("not revoked: the provider did not do it".to_owned())
-            }
+        if oauth.revoke_url.is_none() {
+            return Some("not revoked: the release declares no `revoke-url`".to_owned());
         }
+        let environment = ClientRef::of(connection).environment;
+        let endpoint = Endpoint::new(&self.shared, &environment, (&oauth, &client), REVOKE_TIME);
+        let ended = async |token: &SecretString, kind| {
+            let result = endpoint.revoke(token, kind).await;
+            if let Err(problem) = &result {
+                tracing::warn!(%connection, kind, ?problem, "a token is not revoked");
+            }
+            matches!(result, Ok(true))
+        };
+        let refresh = match refresh {
+            Some(token) => Some(ended(token, "refresh_token").await),
+            None => None,
+        };
+        let access = match access.filter(|_| refresh != Some(true)) {
+            Some(token) => Some(ended(token, "access_token").await),
+            None => None,
+        };
+        Some(said(refresh, access).to_owned())
     }
 
     /// What becomes of tokens that came for an epoch that is gone. After a disconnect nobody else would end them; after
@@ -182,5 +190,20 @@ impl Vault {
             None => None,
         };
         tracing::warn!(connection = %of, revoked, "connected again or removed meanwhile; the tokens issued to us are dropped");
+    }
+}
+
+/// What came of having a refresh token and an access token revoked; none where that was not tried.
+const fn said(refresh: Option<bool>, access: Option<bool>) -> &'static str {
+    match (refresh, access) {
+        (Some(true), _) | (None, Some(true)) => REVOKED,
+        (Some(false), Some(true)) => {
+            "not revoked: the provider did not do it for the refresh token, but for the access token"
+        }
+        (Some(false), Some(false)) => {
+            "not revoked: the provider did it for neither the refresh token nor the access token"
+        }
+        (Some(false), None) => "not revoked: the provider did not do it for the refresh token",
+        (None, _) => "not revoked: the provider did not do it for the access token",
     }
 }

@@ -74,3 +74,30 @@ async fn what_keeps_tokens_from_being_revoked_is_in_the_audit() {
         assert_eq!(world.server.revoked(), Vec::<String>::new());
     }
 }
+
+/// Would fail if an access token stayed good because the refresh token, which may be gone or of a kind that the provider does
+/// not revoke, was not ended.
+#[tokio::test(start_paused = true)]
+async fn where_a_refresh_token_is_not_revoked_the_access_token_is_by_itself() {
+    let (both, refresh) = (["refresh-acme-0", "access-acme-0"], ["refresh-acme-0"]);
+    for (kept, tried, expected) in [
+        (&[][..], &refresh[..], "revoked at the provider"),
+        (&["access_token"], &refresh, "revoked at the provider"),
+        (
+            &["refresh_token"],
+            &both,
+            "not revoked: the provider did not do it for the refresh token, but for the access token",
+        ),
+        (
+            &["refresh_token", "access_token"],
+            &both,
+            "not revoked: the provider did it for neither the refresh token nor the access token",
+        ),
+    ] {
+        let world = world().await;
+        world.server.keeps_good(kept);
+        assert!(world.vault.remove(&world.of, Some(&world.spec), &actor()).await.unwrap());
+        assert_eq!(said(&world).await.as_deref(), Some(expected));
+        assert_eq!(world.server.revoked(), tried, "{kept:?}");
+    }
+}

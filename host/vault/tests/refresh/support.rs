@@ -43,6 +43,8 @@ struct Book {
     requests: u32,
     /// Tokens that were to be revoked, in this order.
     revoked: Vec<String>,
+    /// Kinds of tokens that it does not revoke.
+    irrevocable: &'static [&'static str],
     script: VecDeque<Answer>,
     delay: Duration,
     /// Takes each token as often as it comes, and issues no new one.
@@ -97,11 +99,20 @@ impl Server {
         self.0.lock().expect("not poisoned").revoked.clone()
     }
 
+    /// Does not revoke tokens of these kinds, by RFC 7009's hints.
+    pub(crate) fn keeps_good(&self, kinds: &'static [&'static str]) {
+        self.0.lock().expect("not poisoned").irrevocable = kinds;
+    }
+
     fn revokes(&self, body: &str) -> Response {
-        let mut pairs = url::form_urlencoded::parse(body.as_bytes()).into_owned();
-        let token = pairs.find(|(name, _)| name == "token").expect("a token").1;
-        self.0.lock().expect("not poisoned").revoked.push(token);
-        response(200, &[], "")
+        let form: HashMap<_, _> =
+            url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+        let mut book = self.0.lock().expect("not poisoned");
+        book.revoked.push(form["token"].clone());
+        match book.irrevocable.contains(&&*form["token_type_hint"]) {
+            true => response(400, &[], r#"{"error":"unsupported_token_type"}"#),
+            false => response(200, &[], ""),
+        }
     }
 
     fn answer(&self, body: &str) -> Result<Response, Box<Unfinished>> {
