@@ -89,8 +89,8 @@ pub(crate) enum ConnectionCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Ask the provider for a connection that no person has to consent to: for slots with client credentials or
-    /// token exchange. It is renewed by itself.
+    /// Ask the provider for a connection that no person has to consent to: for slots with client credentials, JWT-bearer
+    /// assertions (RFC 7523) or token exchange. It is renewed by itself.
     Obtain(Box<Obtain>),
     /// Take tokens from another system, each tried first. One JSON object a line: `tenant`, `connector`, `slot`,
     /// `access_token`, and as known `user`, `refresh_token`, `subject_token`, `expires_at`, `obtained_at`,
@@ -220,4 +220,22 @@ pub(crate) struct Scopes {
     pub(crate) connector: String,
     /// `1.4.0`, or `sha256:` and 12 or more digits; default: what the tenant runs.
     pub(crate) release: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use crate::args::Cli;
+
+    /// Each way in which a slot's tokens come without a person: whoever looks for one of them finds the command.
+    #[test]
+    fn help_of_obtain_names_every_grant_that_it_serves() {
+        let mut typed = Cli::command();
+        let connection = typed.find_subcommand_mut("connection").unwrap();
+        let help = connection.find_subcommand_mut("obtain").unwrap().render_long_help().to_string();
+        for grant in ["client credentials", "JWT-bearer", "token exchange"] {
+            assert!(help.contains(grant), "{grant}: {help}");
+        }
+    }
 }

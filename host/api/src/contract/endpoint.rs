@@ -357,7 +357,7 @@ endpoints! {
         "Ask the provider whether a connection works, with the request that the release names for it",
         [USER], Body::Nothing, [json::<connection::Tested>(200, "It works")];
     CONNECTION_OBTAIN = Post installation!("/connections/{slot}/obtain"), Operate,
-        "Ask for a connection's tokens, where no person has to consent: client credentials, token exchange",
+        "Ask for a connection's tokens, where no person has to consent: client credentials, JWT-bearer assertions, token exchange",
         [USER], Body::Shape(shape::<connection::ObtainConnection>()),
         [json::<connection::Connection>(200, "The connection: its token works, and is asked for again when it ends")];
     CONNECTION_IMPORT = Post installation!("/connections/{slot}/import"), Operate,
