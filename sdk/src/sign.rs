@@ -12,7 +12,10 @@ pub struct Hmac {
     encoding: Encoding,
     parts: Vec<Part>,
     separator: String,
-    header: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<String>,
     value: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<Timestamp>,
@@ -84,7 +87,7 @@ pub enum Part {
     Host,
     /// As sent, without the query.
     Path,
-    /// As sent, without the question mark.
+    /// As sent, without the question mark; up to the signature, where that is in it.
     Query,
     /// As sent.
     PathAndQuery,
@@ -94,7 +97,7 @@ pub enum Part {
     BodyDigest,
     /// How many bytes it has.
     BodyLength,
-    /// As its header has it.
+    /// As the request has it.
     Timestamp,
     /// As its header has it.
     Nonce,
@@ -122,7 +125,10 @@ pub enum TimeFormat {
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 struct Timestamp {
-    header: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<String>,
     format: TimeFormat,
 }
 
@@ -131,13 +137,23 @@ struct Timestamp {
 impl Hmac {
     /// Of these parts, in a header of this name.
     pub fn new(header: impl Into<String>, parts: impl IntoIterator<Item = Part>) -> Self {
+        Self { header: Some(header.into()), ..Self::of(parts) }
+    }
+
+    /// Of these parts, in a query parameter of this name, behind all others. A query that is signed ends before it.
+    pub fn in_query(name: impl Into<String>, parts: impl IntoIterator<Item = Part>) -> Self {
+        Self { query: Some(name.into()), ..Self::of(parts) }
+    }
+
+    fn of(parts: impl IntoIterator<Item = Part>) -> Self {
         Self {
             algorithm: Algorithm::Sha256,
             key_encoding: None,
             encoding: Encoding::Hex,
             parts: parts.into_iter().collect(),
             separator: "\n".to_owned(),
-            header: header.into(),
+            header: None,
+            query: None,
             value: "{signature}".to_owned(),
             timestamp: None,
             key_id_header: None,
@@ -173,7 +189,7 @@ impl Hmac {
         self
     }
 
-    /// What stands in the header: `{signature}`, `{key-id}`, `{timestamp}` and `{nonce}` are filled in.
+    /// What stands there: `{signature}`, `{key-id}`, `{timestamp}` and `{nonce}` are filled in.
     #[must_use]
     pub fn value(mut self, template: impl Into<String>) -> Self {
         self.value = template.into();
@@ -183,7 +199,14 @@ impl Hmac {
     /// With the time in a header of this name.
     #[must_use]
     pub fn timestamp(mut self, header: impl Into<String>, format: TimeFormat) -> Self {
-        self.timestamp = Some(Timestamp { header: header.into(), format });
+        self.timestamp = Some(Timestamp { header: Some(header.into()), query: None, format });
+        self
+    }
+
+    /// With the time in a query parameter of this name, behind those of the request.
+    #[must_use]
+    pub fn timestamp_query(mut self, name: impl Into<String>, format: TimeFormat) -> Self {
+        self.timestamp = Some(Timestamp { header: None, query: Some(name.into()), format });
         self
     }
 
@@ -311,6 +334,16 @@ mod tests {
         let read: host::Hmac = serde_json::from_value(plain).unwrap();
         let least = json!({"header": "X-Sign", "parts": ["body"]});
         assert_eq!(read, serde_json::from_value(least).unwrap(), "the same unless stated");
+        let own = Hmac::in_query("signature", [Part::Query])
+            .timestamp_query("timestamp", TimeFormat::UnixMs)
+            .key_id_header("X-Key");
+        let own = serde_json::to_value(own).unwrap();
+        let read: host::Hmac = serde_json::from_value(own.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), own);
+        assert_eq!(
+            read.parameters().map(|(_, name)| name).collect::<Vec<_>>(),
+            ["signature", "timestamp"]
+        );
         for own in [
             Sigv4::new("s3", "eu-west-1").like_s3().unsigned_payload().signed_headers(["range"]),
             Sigv4::of_host("execute-api", 2),

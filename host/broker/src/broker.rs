@@ -283,10 +283,7 @@ fn hop(
     if !to.same_origin(from) {
         loan.withdraw();
     }
-    Ok(match loan.parameter_name() {
-        Some(name) => to.without_parameter(name),
-        None => to,
-    })
+    Ok(loan.parameter_names().fold(to, Target::without_parameter))
 }
 
 /// Where a request is to go, as far as that is known before its credential is. None for a path without a base URL, which

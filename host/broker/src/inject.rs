@@ -35,7 +35,7 @@ pub(crate) enum Injection {
         /// `name=value`, encoded.
         encoded: Zeroizing<String>,
     },
-    /// In headers that depend on the request.
+    /// In headers and parameters that depend on the request.
     Signature(Signer),
 }
 
@@ -296,9 +296,9 @@ impl Loan {
         self.injection.as_deref().and_then(Injection::signer).is_some_and(Signer::signs_body)
     }
 
-    /// The query parameter that it stands in, if it does.
-    pub(crate) fn parameter_name(&self) -> Option<&str> {
-        self.injection.as_deref().and_then(Injection::parameter_name)
+    /// The query parameters that it stands in.
+    pub(crate) fn parameter_names(&self) -> impl Iterator<Item = &str> {
+        self.injection.as_deref().into_iter().flat_map(Injection::parameter_names)
     }
 }
 
@@ -329,12 +329,14 @@ impl Injection {
         }
     }
 
-    /// The name of the query parameter, if it is one.
-    pub(crate) fn parameter_name(&self) -> Option<&str> {
-        match self {
-            Self::Header(..) | Self::Signature(_) => None,
-            Self::Parameter { name, .. } => Some(name),
-        }
+    /// The names of the query parameters that it stands in.
+    pub(crate) fn parameter_names(&self) -> impl Iterator<Item = &str> {
+        let (name, signer) = match self {
+            Self::Header(..) => (None, None),
+            Self::Signature(signer) => (None, Some(signer)),
+            Self::Parameter { name, .. } => (Some(name.as_str()), None),
+        };
+        name.into_iter().chain(signer.into_iter().flat_map(Signer::parameters))
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use keyway_core::Descriptor;
-use keyway_core::descriptor::Scheme;
 
 /// Finds parts of names whose values are not kept: of headers and of query parameters.
 static SECRET_NAMES: LazyLock<AhoCorasick> = LazyLock::new(|| {
@@ -60,13 +59,7 @@ fn is_word(name: &[u8], part: Range<usize>) -> bool {
 
 /// Whether a credential of the descriptor's stands in headers or parameters of this name.
 fn places(descriptor: &Descriptor, name: &str) -> bool {
-    descriptor.slots.values().any(|slot| {
-        let parameter = match &slot.scheme {
-            Scheme::ApiKeyQuery { name: own } => name.eq_ignore_ascii_case(own),
-            _ => false,
-        };
-        parameter || slot.sets_header(name)
-    })
+    descriptor.slots.values().any(|slot| slot.sets_parameter(name) || slot.sets_header(name))
 }
 
 #[cfg(test)]

@@ -93,11 +93,10 @@ pub(crate) fn check_query(descriptor: &Descriptor, target: &Target) -> Result<()
 
 /// Whether a credential of the descriptor goes into a parameter of this name.
 pub(crate) fn taken(descriptor: &Descriptor, name: &str) -> bool {
-    descriptor.slots.values().any(|slot| match &slot.scheme {
-        Scheme::ApiKeyQuery { name: own } => name.eq_ignore_ascii_case(own),
+    descriptor.slots.values().any(|slot| {
         // RFC 6750 section 2.3: where a bearer token may stand besides the header.
-        Scheme::Bearer | Scheme::Oauth2(_) => name == "access_token",
-        _ => false,
+        let bearer = matches!(slot.scheme, Scheme::Bearer | Scheme::Oauth2(_));
+        slot.sets_parameter(name) || bearer && name == "access_token"
     })
 }
 
@@ -176,13 +175,6 @@ impl Parts {
             path = Cow::Owned(format!("{path}{mark}{parameter}"));
         }
         let authority = target.authority();
-        let uri = match version {
-            Version::HTTP_2 => {
-                Uri::builder().scheme("https").authority(&*authority).path_and_query(&*path)
-            }
-            _ => Uri::builder().path_and_query(&*path),
-        };
-        let malformed = |_| Stop::new(Reason::UrlMalformed, "url cannot be sent");
         let empty = payload.is_empty();
         let whole = payload.bytes().cloned();
         let body = payload.take().ok_or_else(|| {
@@ -190,7 +182,6 @@ impl Parts {
         })?;
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri.build().map_err(malformed)?;
         *request.version_mut() = version;
         let mut headers = self.headers.clone();
         if version != Version::HTTP_2 {
@@ -209,11 +200,21 @@ impl Parts {
         if let Some(signer) = injection.and_then(Injection::signer) {
             let (method, body) = (&self.method, whole.as_ref());
             let unsigned = Unsigned { method, target, headers: &headers, body, at };
-            for (name, value) in signer.sign(&unsigned)? {
+            let signed = signer.sign(&unsigned)?;
+            for (name, value) in signed.headers {
                 headers.insert(name, value);
             }
+            path = signed.path_and_query.map_or(path, Cow::Owned);
         }
         *request.headers_mut() = headers;
+        let uri = match version {
+            Version::HTTP_2 => {
+                Uri::builder().scheme("https").authority(&*authority).path_and_query(&*path)
+            }
+            _ => Uri::builder().path_and_query(&*path),
+        };
+        let malformed = |_| Stop::new(Reason::UrlMalformed, "url cannot be sent");
+        *request.uri_mut() = uri.build().map_err(malformed)?;
         Ok(request)
     }
 }

@@ -38,8 +38,14 @@ pub(crate) struct Unsigned<'a> {
     pub(crate) at: OffsetDateTime,
 }
 
-/// Headers to set.
-type Signed = Vec<(HeaderName, HeaderValue)>;
+/// What a request is signed with.
+#[derive(Default)]
+pub(crate) struct Signed {
+    /// Headers to set.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Path and query to send, where something was added to them.
+    pub(crate) path_and_query: Option<String>,
+}
 
 // === impl Signer ===
 
@@ -79,7 +85,16 @@ impl Signer {
         }
     }
 
-    /// The headers that a request is signed with.
+    /// The query parameters that it sets.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &str> {
+        let rules = match self {
+            Self::Parts { rules, .. } => Some(rules),
+            Self::Sigv4 { .. } => None,
+        };
+        rules.into_iter().flat_map(|rules| rules.parameters()).map(|(_, name)| name)
+    }
+
+    /// Signs a request.
     pub(crate) fn sign(&self, request: &Unsigned<'_>) -> Result<Signed, Stop> {
         let made = match self {
             Self::Parts { rules, key_id, key } => parts::sign(rules, (key_id, key), request),

@@ -91,6 +91,22 @@ impl SlotSpec {
         placed || self.header.as_ref().is_some_and(|header| is(&header.name))
     }
 
+    /// Whether the host sets this query parameter from the slot.
+    pub fn sets_parameter(&self, name: &str) -> bool {
+        self.parameters().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    /// Every query parameter that the host sets from the slot.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        let (key, rules) = match &self.scheme {
+            Scheme::ApiKeyQuery { name } => (Some(name.as_str()), None),
+            Scheme::Hmac(rules) => (None, Some(rules)),
+            _ => (None, None),
+        };
+        let signed = rules.into_iter().flat_map(|rules| rules.parameters());
+        key.into_iter().chain(signed.map(|(_, name)| name))
+    }
+
     /// Every header that the host sets from the slot, and where the descriptor names it.
     pub fn headers(&self) -> Vec<(&'static str, &str)> {
         let mut headers: Vec<_> =
@@ -205,6 +221,24 @@ mod tests {
             (r#""kind":"bearer""#, r#","header":{"prefix":"a\r\n"}"#, "header.prefix"),
             (r#""kind":"hmac","header":"X-S","parts":[]"#, "", "parts"),
             (r#""kind":"hmac","header":"X S","parts":["method"]"#, "", "scheme.header"),
+            (r#""kind":"hmac","query":"a b","parts":["query"]"#, "", "scheme.query"),
+            (r#""kind":"hmac","parts":["query"]"#, "", "header"),
+            (r#""kind":"hmac","header":"X-S","query":"s","parts":["query"]"#, "", "both"),
+            (
+                r#""kind":"hmac","query":"s","parts":["query"],"timestamp":{}"#,
+                "",
+                "scheme.timestamp",
+            ),
+            (
+                r#""kind":"hmac","query":"s","parts":["query"],"timestamp":{"query":"t","header":"T"}"#,
+                "",
+                "scheme.timestamp",
+            ),
+            (
+                r#""kind":"hmac","query":"s","parts":["query"],"timestamp":{"query":"S"}"#,
+                "",
+                "timestamp.query",
+            ),
             (r#""kind":"hmac","header":"X-S","parts":["timestamp"]"#, "", "timestamp"),
             (r#""kind":"hmac","header":"X-S","parts":["path"],"value":"v1""#, "", "value"),
             (r#""kind":"hmac","header":"X-S","parts":["everything"]"#, "", "unknown variant"),

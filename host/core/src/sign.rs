@@ -45,11 +45,15 @@ pub struct Hmac {
     #[serde(default = "line_break")]
     pub separator: String,
     /// The header that the signature goes into.
-    pub header: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The query parameter that it goes into instead, behind all others, which it may be of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
     /// What stands in there: `{signature}`, `{key-id}`, `{timestamp}` and `{nonce}` are filled in.
     #[serde(default = "signature")]
     pub value: String,
-    /// The header that says when it was signed.
+    /// What says when it was signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
     /// The header that says whose key it is, where one does.
@@ -138,9 +142,9 @@ pub enum Part {
     Host,
     /// As sent, without the query.
     Path,
-    /// As sent, without the question mark.
+    /// As sent, without the question mark; without the signature, where that is a part of it.
     Query,
-    /// As sent.
+    /// Likewise.
     PathAndQuery,
     /// Its bytes.
     Body,
@@ -148,7 +152,7 @@ pub enum Part {
     BodyDigest,
     /// How many there are.
     BodyLength,
-    /// As the header has it.
+    /// As the request has it.
     Timestamp,
     /// As the header has it.
     Nonce,
@@ -160,12 +164,16 @@ pub enum Part {
     Text(String),
 }
 
-/// A header that says when a request was signed.
+/// A header, or a query parameter, that says when a request was signed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Timestamp {
     /// Field name.
-    pub header: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// Name of the parameter that it is instead. It stands behind those of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
     /// How the time is written.
     #[serde(default)]
     pub format: TimeFormat,
@@ -261,20 +269,52 @@ impl Hmac {
 
     /// Every header that the host sets.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let timestamp = self.timestamp.iter().map(|own| ("timestamp.header", own.header.as_str()));
+        let timestamp = self.timestamp.iter().flat_map(|own| &own.header);
+        let timestamp = timestamp.map(|name| ("timestamp.header", name.as_str()));
         let key_id = self.key_id_header.iter().map(|name| ("key-id-header", name.as_str()));
         let nonce = self.nonce_header.iter().map(|name| ("nonce-header", name.as_str()));
-        let signature = [("header", self.header.as_str())].into_iter();
+        let signature = self.header.iter().map(|name| ("header", name.as_str()));
         signature.chain(timestamp).chain(key_id).chain(nonce)
+    }
+
+    /// Every query parameter that the host sets.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let timestamp = self.timestamp.iter().flat_map(|own| &own.query);
+        let timestamp = timestamp.map(|name| ("timestamp.query", name.as_str()));
+        self.query.iter().map(|name| ("query", name.as_str())).chain(timestamp)
+    }
+
+    /// That each value has one place, and that the places are apart.
+    fn check_places(&self, field: &str) -> Result<(), InvalidDescriptor> {
+        let one = |name: &str, header: &Option<String>, query: &Option<String>| match header
+            .is_some()
+            == query.is_some()
+        {
+            true => Err(invalid(name, "is in a `header` or in the `query`, and not in both")),
+            false => Ok(()),
+        };
+        one(field, &self.header, &self.query)?;
+        if let Some(timestamp) = &self.timestamp {
+            one(&format!("{field}.timestamp"), &timestamp.header, &timestamp.query)?;
+        }
+        let names = || self.headers().chain(self.parameters());
+        if let Some((name, _)) = names().find(|(_, text)| !token(text)) {
+            return Err(invalid(format!("{field}.{name}"), "is not a token"));
+        }
+        let mut parameters = self.parameters().map(|(_, name)| name);
+        if let (Some(one), Some(two)) = (parameters.next(), parameters.next())
+            && one.eq_ignore_ascii_case(two)
+        {
+            return Err(invalid(format!("{field}.timestamp.query"), "is the signature's"));
+        }
+        Ok(())
     }
 
     pub(crate) fn check(&self, field: &str) -> Result<(), InvalidDescriptor> {
         if self.parts.is_empty() {
             return Err(invalid(format!("{field}.parts"), "is empty"));
         }
-        if let Some((name, _)) = self.headers().find(|(_, text)| !token(text)) {
-            return Err(invalid(format!("{field}.{name}"), "is not a token"));
-        }
+        self.check_places(field)?;
         if !self.value.contains("{signature}") || !visible(&self.value) {
             return Err(invalid(
                 format!("{field}.value"),

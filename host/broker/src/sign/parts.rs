@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Signed, Unsigned, hash, header, hex, mac};
+use crate::scrub::percent_encoded;
 
 /// What is made anew for each request.
 struct Made {
@@ -17,7 +18,8 @@ struct Made {
     nonce: String,
 }
 
-/// None where something cannot stand in a header.
+/// None where something cannot stand in a header. What stands in the query is a part of what is signed, but for the
+/// signature, which comes last.
 pub(super) fn sign(
     rules: &Hmac,
     (key_id, key): (&str, &[u8]),
@@ -32,7 +34,12 @@ pub(super) fn sign(
         None => String::new(),
     };
     let made = Made { timestamp, nonce };
-    let signature = mac(rules.algorithm, key, &text(rules, key_id, request, &made));
+    let mut whole = request.target.path_and_query();
+    let timestamp_query = rules.timestamp.as_ref().and_then(|own| own.query.as_deref());
+    if let Some(name) = timestamp_query {
+        whole = Cow::Owned(with_parameter(&whole, name, &made.timestamp));
+    }
+    let signature = mac(rules.algorithm, key, &text(rules, key_id, request, &made, &whole));
     let signature = encoded(rules.encoding, &signature);
     // One pass: what is filled in is no template.
     let value = filled(
@@ -44,9 +51,15 @@ pub(super) fn sign(
             ("nonce", &made.nonce),
         ],
     );
-    let mut signed = vec![header(&rules.header, &value)?];
-    if let Some(own) = &rules.timestamp {
-        signed.push(header(&own.header, &made.timestamp)?);
+    if let Some(name) = &rules.query {
+        whole = Cow::Owned(with_parameter(&whole, name, &value));
+    }
+    let mut signed = Vec::new();
+    if let Some(name) = &rules.header {
+        signed.push(header(name, &value)?);
+    }
+    if let Some(name) = rules.timestamp.as_ref().and_then(|own| own.header.as_deref()) {
+        signed.push(header(name, &made.timestamp)?);
     }
     if let Some(name) = &rules.key_id_header {
         signed.push(header(name, key_id)?);
@@ -54,14 +67,25 @@ pub(super) fn sign(
     if let Some(name) = &rules.nonce_header {
         signed.push(header(name, &made.nonce)?);
     }
-    Some(signed)
+    let path_and_query = rules.parameters().next().map(|_| whole.into_owned());
+    Some(Signed { headers: signed, path_and_query })
+}
+
+/// A path and a query with one parameter more, behind the others.
+fn with_parameter(whole: &str, name: &str, value: &str) -> String {
+    let mark = match whole.split_once('?') {
+        None => "?",
+        Some((_, "")) => "",
+        Some(_) => "&",
+    };
+    let encode = |text: &str| percent_encoded(text.as_bytes(), b"", false);
+    format!("{whole}{mark}{}={}", encode(name), encode(value))
 }
 
 /// What is signed.
-fn text(rules: &Hmac, key_id: &str, request: &Unsigned<'_>, made: &Made) -> Vec<u8> {
+fn text(rules: &Hmac, key_id: &str, request: &Unsigned<'_>, made: &Made, whole: &str) -> Vec<u8> {
     let body: &[u8] = request.body.map_or(&[], |body| body);
-    let whole = request.target.path_and_query();
-    let (path, query) = whole.split_once('?').unwrap_or((&whole, ""));
+    let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
     let authority = request.target.authority();
     let mut text = Vec::new();
     for (number, part) in rules.parts.iter().enumerate() {
@@ -183,7 +207,9 @@ mod tests {
             assert!(value.is_sensitive());
             (name.to_string(), value.to_str().unwrap().to_owned())
         };
-        signed.unwrap().into_iter().map(text).collect()
+        let Signed { headers, path_and_query } = signed.unwrap();
+        let query = path_and_query.into_iter().map(|whole| ("query".to_owned(), whole));
+        headers.into_iter().map(text).chain(query).collect()
     }
 
     fn own(headers: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -239,6 +265,33 @@ mod tests {
             headers,
             own(&[("authorization", "1xwIv5crVnPOqXHy/6nSRA7SpQ4="), ("date", date)])
         );
+    }
+
+    /// Expected values by `openssl dgst -hmac the-secret-of-the-key` over the text that stands beside them.
+    #[test]
+    fn a_signature_stands_behind_the_query_that_it_is_of() {
+        // a=b&c=%20d&timestamp=1500000000000
+        let signed_with = signed(
+            json!({
+                "kind": "hmac", "parts": ["query"], "query": "signature",
+                "timestamp": {"query": "timestamp", "format": "unix-ms"}, "key-id-header": "X-Key",
+            }),
+            KEY,
+        );
+        let query = "/v1/orders?a=b&c=%20d&timestamp=1500000000000&signature=b3806876f6b8c8e65c0c9706c3cd19098e740ed2d9b81c6c73326416f99d65aa";
+        assert_eq!(signed_with, own(&[("x-key", "key-1"), ("query", query)]));
+        // /v1/orders?a=b&c=%20d, with base64 as a query has it
+        let signed_with = signed(
+            json!({
+                "kind": "hmac", "parts": ["path-and-query"], "query": "sign", "algorithm": "sha1",
+                "encoding": "base64", "value": "v1 {signature}", "timestamp": {"header": "X-Time"},
+            }),
+            KEY,
+        );
+        let query = "/v1/orders?a=b&c=%20d&sign=v1%206WVyK6wnuCoaE0%2B9pKmrgmkbjeE%3D";
+        assert_eq!(signed_with, own(&[("x-time", "1500000000"), ("query", query)]));
+        assert_eq!(with_parameter("/x", "a", "b&c"), "/x?a=b%26c");
+        assert_eq!(with_parameter("/x?", "a", ""), "/x?a=");
     }
 
     /// Expected values by `openssl dgst -sha384 -mac HMAC -macopt hexkey:000102ff`, over `POST`.

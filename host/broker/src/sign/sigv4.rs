@@ -57,7 +57,7 @@ pub(super) fn sign(rules: &Sigv4, key: &Key, request: &Unsigned<'_>) -> Option<S
     for (name, value) in &own {
         signed.push(header(name, value)?);
     }
-    Some(signed)
+    Some(Signed { headers: signed, path_and_query: None })
 }
 
 /// The scope of a signature, and itself.

@@ -1,11 +1,15 @@
 //! Requests that the host signs, before a provider that checks each signature by itself: it has the key, reads what came over
 //! the wire, and shares no code with the host but the hash.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hmac::{Hmac, Mac as _};
 use http::Method;
 use keyway_broker::Reason;
+use keyway_core::Descriptor;
 use keyway_core::exchange::Relayed;
+use keyway_core::ports::Egress as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::relay::{World, pieces, post as relayed, whole};
@@ -63,6 +67,15 @@ fn signed_by_parts(request: &str) -> bool {
     seen.header("x-key") == KEY_ID && seen.header("x-sign") == hex(&mac(SECRET.as_bytes(), &signed))
 }
 
+/// As exchanges have it: of the query up to the signature, and of the body.
+fn signed_in_the_query(request: &str) -> bool {
+    let seen = Seen::of(request);
+    let Some((signed, signature)) = seen.target.rsplit_once("&signature=") else { return false };
+    let timed = signed.rsplit_once("at=").is_some_and(|(_, at)| at.parse::<u64>().is_ok());
+    let expected = hex(&mac(SECRET.as_bytes(), &[signed, seen.body].concat()));
+    timed && seen.header("x-key") == KEY_ID && signature == expected
+}
+
 /// As the guide of AWS has it, for requests without anything odd in path and query.
 fn signed_for_aws(request: &str) -> bool {
     let seen = Seen::of(request);
@@ -92,8 +105,11 @@ fn signed_for_aws(request: &str) -> bool {
 
 #[tokio::test]
 async fn a_provider_takes_what_is_signed() {
-    for (slot, check) in [("signed", signed_by_parts as fn(&str) -> bool), ("aws", signed_for_aws)]
-    {
+    for (slot, check) in [
+        ("signed", signed_by_parts as fn(&str) -> bool),
+        ("queried", signed_in_the_query),
+        ("aws", signed_for_aws),
+    ] {
         let upstream = Upstream::start(move |_, request| judged(check(request), request)).await;
         let bench = bench(&upstream, "");
         for request in [get("/v1/orders?a=b&c=d"), post("/v1/orders", "{\"price\":1}"), get("/")] {
@@ -121,13 +137,57 @@ async fn a_provider_takes_what_is_signed() {
     }
 }
 
+/// A connector cannot say what the host says in the query, a redirect does not bring it along, and no log has the signature.
+#[tokio::test]
+async fn a_signature_in_the_query_is_the_host_s() {
+    let upstream = Upstream::start(|number, request| {
+        let target = Seen::of(request).target;
+        let (signed, signature) = target.rsplit_once("&signature=").unwrap_or_default();
+        match number {
+            // With all that it was asked with.
+            0 => {
+                let to = target.replace("/from", "/to");
+                let head =
+                    format!("HTTP/1.1 307 On\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
+                vec![text(&head)]
+            }
+            _ => judged(signature == hex(&mac(SECRET.as_bytes(), signed)), request),
+        }
+    })
+    .await;
+    let mut world = World::of(&upstream, "");
+    let descriptor = r#"{"format":1,"name":"acme/crm","version":"1.0.0","hosts":["api.example.com"],
+        "base-url":"https://api.example.com","redirects":1,"slots":{"signed":{"scheme":{"kind":"hmac",
+            "query":"signature","parts":["path-and-query"],"timestamp":{"query":"at"}}}}}"#;
+    world.origin.descriptor = Arc::new(Descriptor::parse(descriptor).unwrap());
+    world.origin.base_url = Some("https://api.example.com".into());
+    let send =
+        async |url: &str| world.broker.exchange(&world.origin, with_slot("signed", get(url))).await;
+    let response = send("/from?a=b").await.unwrap();
+    assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body));
+    let requests = upstream.requests();
+    let targets: Vec<_> = requests.iter().map(|request| Seen::of(request).target).collect();
+    assert!(targets[0].starts_with("/from?a=b&at="), "{targets:?}");
+    assert!(targets[1].starts_with("/to?a=b&at="), "{targets:?}");
+    let log = format!("{:?}", world.rows());
+    for target in targets {
+        assert_eq!((target.matches("at=").count(), target.matches("signature=").count()), (1, 1));
+        let signature = target.rsplit_once('=').unwrap().1;
+        assert!(signature.len() == 64 && !log.contains(signature), "{log}");
+    }
+    for url in ["/?signature=mine", "/?a=b&AT=1"] {
+        let failure = send(url).await.unwrap_err();
+        assert_eq!(failure.code.as_deref(), Some(Reason::CredentialPlaceTaken.as_str()), "{url}");
+    }
+}
+
 /// Catches a key of a signature that nobody looks for, because it is never sent.
 #[tokio::test]
 async fn a_key_that_comes_back_all_the_same_is_masked() {
     let upstream =
         Upstream::start(|_, _| answer(&format!("x-key-was: {SECRET}\r\n"), SECRET)).await;
     let bench = bench(&upstream, "");
-    for slot in ["signed", "aws", "placed"] {
+    for slot in ["signed", "aws", "placed", "queried"] {
         let response = bench.send(with_slot(slot, get("/"))).await.unwrap();
         assert_eq!(&response.body[..], b"[keyway:redacted]", "{slot}");
         assert_eq!(header(&response, "x-key-was"), Some("[keyway:redacted]"));

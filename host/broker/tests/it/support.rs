@@ -146,6 +146,8 @@ pub(crate) fn origin(tenant: &str, hosts: &[&str], redirects: u8) -> Origin {
             "placed":{{"scheme":{{"kind":"bearer"}},"header":{{"name":"X-Token","prefix":"Zoho-oauthtoken "}}}},
             "signed":{{"scheme":{{"kind":"hmac","header":"X-Sign","parts":["timestamp","method","path-and-query","body"],
                 "separator":"","timestamp":{{"header":"X-Time"}},"key-id-header":"X-Key"}}}},
+            "queried":{{"scheme":{{"kind":"hmac","query":"signature","parts":["path-and-query","body"],
+                "separator":"","timestamp":{{"query":"at","format":"unix-ms"}},"key-id-header":"X-Key"}}}},
             "aws":{{"scheme":{{"kind":"aws-sigv4","service":"execute-api","region":"eu-west-1"}}}},
             "unset":{{"scheme":{{"kind":"bearer"}}}},
             "unfit":{{"scheme":{{"kind":"bearer"}}}},
@@ -197,6 +199,7 @@ pub(crate) fn bench_of(config: &str, hosts: &[&str], redirects: u8) -> Bench {
         ("query", token(SECRET)),
         ("placed", token(SECRET)),
         ("signed", key.clone()),
+        ("queried", key.clone()),
         ("aws", key),
     ]));
     let names = Arc::new(Names::default());

@@ -224,7 +224,7 @@ fn signed(rules: Value, credential: &Credential, sent: &Sent) -> Vec<(String, St
     };
     let signed = Signer::new(&scheme, credential).unwrap().sign(&request).unwrap();
     let text = |value: http::HeaderValue| value.to_str().unwrap().to_owned();
-    signed.into_iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+    signed.headers.into_iter().map(|(name, value)| (name.to_string(), text(value))).collect()
 }
 
 fn signature(rules: Value, credential: &Credential, sent: &Sent) -> String {
