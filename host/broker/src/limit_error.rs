@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use keyway_core::Descriptor;
 use keyway_core::descriptor::RateLimitError;
+use keyway_core::{Descriptor, json};
 use serde_json::Value;
 
 use crate::config::Limits;
@@ -48,7 +48,7 @@ pub(crate) async fn is_in(
     // What cannot be decoded has its own end later on.
     let Ok(body) = decode::decode(headers, body.clone(), &limits).await else { return false };
     let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
-    let Ok(document) = serde_json::from_slice::<Value>(text) else { return false };
+    let Ok(document) = json::tree(text) else { return false };
     candidates(descriptor, status).any(|error| in_body(error, &document))
 }
 
@@ -103,6 +103,14 @@ mod tests {
         assert!(found(400, &[], b"\xef\xbb\xbf{\"error\":{\"code\":true}}").await);
         assert!(!found(200, &[], br#"{"error":{"code":1.7}}"#).await);
         assert!(!found(201, &[], br#"{"error":{"code":17}}"#).await, "no success but those named");
+        // Beside an object that is made to be taken for something else.
+        for odd in ["Number", "RawValue"] {
+            let odd =
+                format!(r#"{{"x":{{"$serde_json::private::{odd}":"?"}},"error":{{"code":17}}}}"#);
+            assert!(found(200, &[], odd.as_bytes()).await, "{odd}");
+        }
+        let within = br#"{"error":{"$serde_json::private::RawValue":"{"code":17}"}}"#;
+        assert!(!found(200, &[], within).await, "a text is no object");
         assert!(found(503, &[("x-reason", "slow")], b"").await);
         assert!(!found(503, &[("x-reason", "slower")], b"").await);
         assert!(!found(200, &[("x-reason", "slow")], b"").await);

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{Action, Connector, Object, Slot};
-use crate::limits;
 pub use crate::oauth::template::{Variable, Variables};
 pub use crate::oauth::{
     Algorithm, Assertion, ClientAuth, ErrorMeaning, ErrorSign, Grant, Oauth, Places, Refresh,
@@ -25,6 +24,7 @@ pub use crate::scheme::{Probe, Scheme, SlotSpec};
 pub use crate::sign::{
     Encoding, Hmac, KeyEncoding, MacHash, Part, Sigv4, TimeFormat, Timestamp, TokenHeader,
 };
+use crate::{json, limits};
 
 /// The one format there is.
 const FORMAT: u32 = 1;
@@ -79,7 +79,7 @@ pub struct Descriptor {
     #[serde(default)]
     pub actions: BTreeMap<Action, ActionSpec>,
     /// JSON Schema of an installation's configuration. Absent means: takes none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "json::optional", skip_serializing_if = "Option::is_none")]
     pub config: Option<Value>,
 }
 
@@ -188,10 +188,10 @@ pub struct ActionSpec {
     #[serde(default)]
     pub effect: Effect,
     /// JSON Schema of the input; absent means any JSON.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "json::optional", skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
     /// JSON Schema of the output; for readers, not enforced.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "json::optional", skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
 }
 
@@ -488,6 +488,25 @@ mod tests {
 
     fn pattern(text: &str) -> Result<HostPattern, InvalidHost> {
         text.to_owned().try_into()
+    }
+
+    /// Fails if a value of a schema is taken for what the name of its member stands for in a library.
+    #[test]
+    fn schemas_are_what_they_were() {
+        let odd = r#"{"$serde_json::private::RawValue":"[[1]]"}"#;
+        let text = format!(
+            r#"{{"format":1,"name":"a/b","version":"1.0.0","config":{{"default":{odd}}},
+                "actions":{{"do":{{"input":{{"const":{odd}}},"output":{{"enum":[{odd}]}}}}}}}}"#
+        );
+        let descriptor = Descriptor::parse(&text).unwrap();
+        let again: Descriptor =
+            serde_json::from_str(&serde_json::to_string(&descriptor).unwrap()).unwrap();
+        for descriptor in [descriptor, again] {
+            let action = descriptor.actions.values().next().unwrap();
+            assert_eq!(descriptor.config.unwrap()["default"].to_string(), odd);
+            assert_eq!(action.input.as_ref().unwrap()["const"].to_string(), odd);
+            assert_eq!(action.output.as_ref().unwrap()["enum"][0].to_string(), odd);
+        }
     }
 
     #[test]

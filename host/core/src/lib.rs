@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod fault;
 pub mod humane;
 pub mod ids;
+pub mod json;
 pub mod limits;
 mod oauth;
 pub mod ports;

@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use keyway_core::json;
 use keyway_core::ports::Outside;
 use keyway_core::said::{Line, LogLevel, Source};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::limits;
 
@@ -166,10 +167,12 @@ fn object(fields: &str, bytes_max: usize) -> Cow<'_, str> {
         return Cow::Owned(format!(r#"{{"dropped":"fields of {} bytes"}}"#, fields.len()));
     }
     // Read and written anew: a raw line break between two keys would split the line.
-    match serde_json::from_str::<Map<String, Value>>(fields) {
+    match json::tree(fields) {
         // Escapes can make it longer than it was; cut JSON would be no JSON.
-        Ok(map) => Cow::Owned(harmless(&Value::Object(map).to_string(), usize::MAX).into_owned()),
-        Err(_) => Cow::Borrowed(r#"{"dropped":"fields that are no JSON object"}"#),
+        Ok(map @ Value::Object(_)) => {
+            Cow::Owned(harmless(&map.to_string(), usize::MAX).into_owned())
+        }
+        _ => Cow::Borrowed(r#"{"dropped":"fields that are no JSON object"}"#),
     }
 }
 
@@ -263,6 +266,18 @@ mod tests {
         let told =
             ["stderr Warn first ", dropped, "stderr Warn flood ", "stderr Warn panicked at x "];
         assert_eq!(recorder.lines(), told);
+    }
+
+    /// Fails if an object is taken for what the name of its member stands for in a library.
+    #[test]
+    fn fields_are_what_the_guest_wrote() {
+        for fields in [
+            r#"{"a":{"$serde_json::private::RawValue":"[1]"}}"#,
+            r#"{"a":{"$serde_json::private::RawValue":"?"}}"#,
+            r#"{"$serde_json::private::Number":"1"}"#,
+        ] {
+            assert_eq!(object(fields, 1_000), fields);
+        }
     }
 
     #[test]

@@ -137,7 +137,7 @@ async fn set_all(
             .with_context(|| format!("credentials {}", file.display()))?,
     };
     // A parser's complaint quotes what it complains about, which here may be a secret.
-    let slots: Value = serde_json::from_str(&text)
+    let slots = keyway_core::json::tree(&text)
         .map_err(|_| anyhow::anyhow!("credentials {} are no JSON", file.display()))?;
     let user = for_user.iter().map(|user| format!("user={}", encoded(user)));
     let query: Vec<_> = user.chain(no_test.then(|| "test=false".to_owned())).collect();
@@ -285,7 +285,7 @@ fn check_apart(lines: &[&str]) -> anyhow::Result<()> {
     let mut seen = HashMap::new();
     for (at, line) in lines.iter().enumerate() {
         // What is no JSON is for the host to say.
-        let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+        let Ok(line) = keyway_core::json::tree(line) else { continue };
         let of = ["tenant", "connector", "slot", "user"].map(|field| line[field].to_string());
         let before = *seen.entry(of).or_insert(at);
         if before / IMPORT_LINES != at / IMPORT_LINES {

@@ -16,7 +16,7 @@ use keyway_core::descriptor::{HostPattern, Scheme, SlotSpec, split_scopes};
 use keyway_core::exchange::HostRequest;
 use keyway_core::ids::{Actor, ConnectionRef};
 use keyway_core::ports::Credentials as _;
-use keyway_core::{Code, Fault};
+use keyway_core::{Code, Fault, json};
 use keyway_store::Tx;
 use keyway_store::model::{Connection, Entry};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -411,7 +411,7 @@ impl Vault {
             return Err(Fault::new(Code::ProbeFailed, detail));
         }
         let account = probe.account.as_deref().and_then(|pointer| {
-            let answer: Value = serde_json::from_slice(&response.body).ok()?;
+            let answer = json::tree(&response.body).ok()?;
             match answer.pointer(pointer)? {
                 Value::String(text) => Some(text.clone()),
                 Value::Number(number) => Some(number.to_string()),

@@ -72,6 +72,7 @@ pub struct LoggedLine {
     pub message: String,
     /// What it came with: an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "keyway_core::json::optional")]
     #[schema(nullable = false, value_type = Object)]
     pub fields: Option<Value>,
 }

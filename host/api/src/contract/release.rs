@@ -57,6 +57,7 @@ pub struct Release {
     pub published_at: OffsetDateTime,
     /// What the release says of itself.
     #[schema(value_type = Object)]
+    #[serde(deserialize_with = "keyway_core::json::field")]
     pub descriptor: Value,
 }
 
@@ -78,8 +79,10 @@ pub struct Difference {
     pub path: String,
     /// In the first release; absent if only the second has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "keyway_core::json::optional")]
     pub before: Option<Value>,
     /// In the second release; absent if only the first has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "keyway_core::json::optional")]
     pub after: Option<Value>,
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use keyway_core::json;
 use keyway_core::said::SaidCall;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -140,7 +141,7 @@ impl From<Line<'_>> for KeptLine {
             source: line.source.0.into_owned(),
             level: line.level.0.into_owned(),
             message: line.message.0.into_owned(),
-            fields: line.fields.and_then(|fields| serde_json::from_str(fields.get()).ok()),
+            fields: line.fields.and_then(|fields| json::tree(fields.get()).ok()),
         }
     }
 }

@@ -12,6 +12,9 @@ use prometheus_client::registry::Registry;
 
 use crate::support::{BEGINNING, Place, installation, release, roomy};
 
+/// A member by a name that means something to a library.
+const ODD: &str = r#"{"a":{"$serde_json::private::RawValue":"?"}}"#;
+
 fn call(number: u64, message: &str) -> SaidCall {
     let line = |source, level, fields: &str| KeptLine {
         after: Duration::from_micros(1_500),
@@ -36,6 +39,7 @@ fn call(number: u64, message: &str) -> SaidCall {
         lines: vec![
             line(Source::Log, LogLevel::Debug, r#"{"a":{"b":[1.50]}}"#),
             line(Source::Stderr, LogLevel::Warn, ""),
+            line(Source::Log, LogLevel::Info, ODD),
         ],
         lines_dropped: 3,
     }
@@ -80,6 +84,7 @@ async fn what_is_told_is_read_back_also_after_a_restart() {
     }
     assert_eq!(kept.lines[0].fields.as_ref().unwrap()["a"]["b"][0], 1.5);
     assert!(kept.lines[1].fields.is_none());
+    assert_eq!(kept.lines[2].fields.as_ref().unwrap().to_string(), ODD);
     assert!(bare.failure.is_none() && bare.user.is_none() && bare.lines.is_empty());
 }
 

@@ -105,7 +105,7 @@ struct Described {
     supports_encryption: bool,
     #[serde(default = "yes")]
     supports_decryption: bool,
-    keys: BTreeMap<String, serde_json::Value>,
+    keys: BTreeMap<String, serde::de::IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
