@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::compile::{At, Fields, Items, Range, Rule};
 use super::document::{self, Document, Kind};
-use super::number::{self, Number};
+use super::number::Number;
 use super::pattern::Scratch;
 use super::{GoOn, NESTING_MAX, PART_STEPS, PROBLEMS_MAX, Schema, Verdict, cut};
 
@@ -152,11 +152,15 @@ impl<'d> Run<'_, 'd> {
         use std::cmp::Ordering::{Greater, Less};
         let value = self.value(node)?;
         let (holds, what) = match rule {
-            Rule::AtLeast(least) => (value.compare(*least) != Some(Less), "is too small"),
-            Rule::AtMost(most) => (value.compare(*most) != Some(Greater), "is too large"),
-            Rule::Above(least) => (value.compare(*least) == Some(Greater), "is too small"),
-            Rule::Below(most) => (value.compare(*most) == Some(Less), "is too large"),
-            Rule::MultipleOf(of) => (value.multiple_of(*of), "is not of the right multiple"),
+            Rule::AtLeast(least) => (value.compare(least) != Less, "is too small"),
+            Rule::AtMost(most) => (value.compare(most) != Greater, "is too large"),
+            Rule::Above(least) => (value.compare(least) == Greater, "is too small"),
+            Rule::Below(most) => (value.compare(most) == Less, "is too large"),
+            Rule::MultipleOf(of) => {
+                // Divided by digit by digit.
+                self.spend(self.document.raw(node).len() as u64)?;
+                (value.multiple_of(of), "is not of the right multiple")
+            }
             _ => return Ok(true),
         };
         if holds { Ok(true) } else { self.misfit_value(node, what) }
@@ -407,7 +411,7 @@ impl<'d> Run<'_, 'd> {
             Kind::Fields => &["object"],
             Kind::List => &["array"],
             Kind::Text => &["string"],
-            Kind::Number if self.whole(node)? => &["number", "integer"],
+            Kind::Number if self.value(node)?.is_whole() => &["number", "integer"],
             Kind::Number => &["number"],
         };
         let allowed =
@@ -444,16 +448,11 @@ impl<'d> Run<'_, 'd> {
         Ok(pattern.occurs(id, &self.document.text(text), &mut self.scratch))
     }
 
-    fn value(&mut self, number: document::At) -> Result<Number, Stop> {
-        let raw = self.document.raw(number);
+    fn value(&mut self, number: document::At) -> Result<Number<'d>, Stop> {
+        let document = self.document;
+        let raw = document.raw(number);
         self.spend(raw.len() as u64 / 16)?;
         Ok(Number::read(raw))
-    }
-
-    fn whole(&mut self, number: document::At) -> Holds {
-        let raw = self.document.raw(number);
-        self.spend(raw.len() as u64 / 16)?;
-        Ok(number::whole(raw))
     }
 
     fn count(&mut self, node: document::At) -> Result<u64, Stop> {

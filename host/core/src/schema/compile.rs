@@ -32,11 +32,11 @@ pub(super) enum Rule {
     /// One of these types, as bits of [`words::TYPES`].
     Types(u8),
     Enum(Vec<Value>),
-    AtLeast(Number),
-    AtMost(Number),
-    Above(Number),
-    Below(Number),
-    MultipleOf(Number),
+    AtLeast(Number<'static>),
+    AtMost(Number<'static>),
+    Above(Number<'static>),
+    Below(Number<'static>),
+    MultipleOf(Number<'static>),
     /// Letters of a text.
     Length(Range),
     Pattern(u32),

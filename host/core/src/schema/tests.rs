@@ -212,6 +212,43 @@ fn a_number_without_a_fraction_is_an_integer_however_large_it_is() {
     }
 }
 
+/// Fails if two numbers are one because no float tells them apart.
+#[test]
+fn numbers_are_compared_by_their_digits_and_not_as_floats() {
+    let fits = |schema: Value, value: &str| verdict(&schema, value) == Verdict::Fits;
+    let unique = |value: &str| fits(json!({"uniqueItems": true}), value);
+    assert!(unique("[1e400,1e500,-1e400,1e-400,1e-500,0]"));
+    assert!(unique("[0.1,0.10000000000000000001,1e40,10000000000000000000000000000000000000001]"));
+    assert!(unique(r#"[{"a":[1e400]},{"a":[1e401]}]"#));
+    for same in ["[1e400,10e399]", "[1,1e400,100e398]", "[0,-0e500]", "[1e-400,0.1e-399]"] {
+        assert!(!unique(same), "{same}");
+    }
+    assert!(!fits(json!({"maximum": 1e308}), "1e309") && fits(json!({"maximum": 0}), "-1e-400"));
+    assert!(
+        !fits(json!({"exclusiveMinimum": 0}), "0e9")
+            && fits(json!({"exclusiveMinimum": 0}), "1e-400")
+    );
+    assert!(!fits(json!({"const": 0.1}), "0.10000000000000000001"));
+    assert!(fits(json!({"multipleOf": 7}), "7e400") && !fits(json!({"multipleOf": 7}), "1e400"));
+}
+
+/// However long a number is, what is done with it is counted.
+#[test]
+fn long_numbers_take_steps() {
+    let long = format!("[{0}1,{0}2]", "9".repeat(1 << 18));
+    let document = Document::read(&long).unwrap();
+    for schema in [
+        json!({"uniqueItems": true}),
+        json!({"items": {"minimum": 1}}),
+        json!({"items": {"multipleOf": 7}}),
+        json!({"items": {"type": "integer"}}),
+    ] {
+        let schema = Schema::compile(&schema).unwrap();
+        assert_eq!(schema.check(&document, 10_000), Verdict::Spent);
+        assert_ne!(schema.check(&document, 10_000_000), Verdict::Spent);
+    }
+}
+
 /// Schemas that look at one value lead to one another, at each level of a value that has levels.
 #[test]
 fn what_unevaluated_rules_look_at_is_bounded_as_values_are() {

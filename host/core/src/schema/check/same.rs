@@ -33,7 +33,7 @@ impl Run<'_, '_> {
             (Kind::Null, Value::Null) => true,
             (Kind::Bool, Value::Bool(flag)) => (raw == "true") == *flag,
             (Kind::Number, Value::Number(number)) => {
-                self.value(node)?.equals(Number::read(&number.to_string()))
+                self.value(node)? == Number::read(&number.to_string())
             }
             // Escapes make a text longer and never shorter.
             (Kind::Text, Value::String(text)) => {
@@ -95,7 +95,7 @@ impl Run<'_, '_> {
         let mut hasher = state.build_hasher();
         match document.kind(node) {
             Kind::Null | Kind::Bool => raw.hash(&mut hasher),
-            Kind::Number => self.value(node)?.bits().hash(&mut hasher),
+            Kind::Number => self.value(node)?.hash(&mut hasher),
             Kind::Text => {
                 self.spend(raw.len() as u64 / 16)?;
                 document.text(node).hash(&mut hasher);
@@ -129,7 +129,7 @@ impl Run<'_, '_> {
         }
         match kind {
             Kind::Null | Kind::Bool => Ok(document.raw(one) == document.raw(two)),
-            Kind::Number => Ok(self.value(one)?.equals(self.value(two)?)),
+            Kind::Number => Ok(self.value(one)? == self.value(two)?),
             Kind::Text => {
                 self.spend(document.raw(one).len() as u64 / 16)?;
                 Ok(document.text(one) == document.text(two))

@@ -86,7 +86,7 @@ impl<'s> Compiler<'s, '_> {
         rules.extend(exclusive("exclusiveMinimum")?.map(Rule::Above));
         rules.extend(exclusive("exclusiveMaximum")?.map(Rule::Below));
         if let Some(of) = number(words, "multipleOf")? {
-            if of.compare(Number::Whole(0)) != Some(std::cmp::Ordering::Greater) {
+            if of.compare(&Number::ZERO) != std::cmp::Ordering::Greater {
                 return Err("`multipleOf` is above 0".to_owned());
             }
             rules.push(Rule::MultipleOf(of));
@@ -306,10 +306,10 @@ fn type_bits(types: &Value) -> Result<u8, String> {
     }
 }
 
-fn number(words: &Map<String, Value>, word: &str) -> Result<Option<Number>, String> {
+fn number(words: &Map<String, Value>, word: &str) -> Result<Option<Number<'static>>, String> {
     match words.get(word) {
         None => Ok(None),
-        Some(Value::Number(number)) => Ok(Some(Number::read(&number.to_string()))),
+        Some(Value::Number(number)) => Ok(Some(Number::read(&number.to_string()).into_owned())),
         Some(_) => Err(format!("`{word}` is a number")),
     }
 }
@@ -319,12 +319,10 @@ fn range(words: &Map<String, Value>, min: &str, max: &str) -> Result<Option<Rang
         None => Ok(None),
         Some(value) => {
             // `2.0` is 2 (2020-12 section 6.3).
-            let whole = value.as_number().map(|number| Number::read(&number.to_string()));
-            match whole {
-                Some(Number::Whole(whole)) if whole >= 0 => {
-                    Ok(Some(u64::try_from(whole).unwrap_or(u64::MAX)))
-                }
-                _ => Err(format!("`{word}` is a whole number, 0 or more")),
+            let count = value.as_number().and_then(|own| Number::read(&own.to_string()).count());
+            match count {
+                Some(count) => Ok(Some(count)),
+                None => Err(format!("`{word}` is a whole number, 0 or more")),
             }
         }
     };
