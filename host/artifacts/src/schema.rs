@@ -21,14 +21,21 @@ fn broken(what: &str, error: &InvalidSchema) -> Fault {
     Fault::new(Code::Internal, format!("schema of {what}: {error}"))
 }
 
-fn judge(verdict: &Result<Verdict, NotRead>, code: Code, what: &str) -> Result<(), Fault> {
+fn judge(
+    verdict: &Result<Verdict, NotRead>,
+    steps_max: u64,
+    code: Code,
+    what: &str,
+) -> Result<(), Fault> {
     match verdict {
         Ok(Verdict::Fits) => Ok(()),
         Ok(misfits @ Verdict::Misfits(_)) => {
             Err(Fault::new(code, format!("{what} does not fit the schema: {misfits}")))
         }
         Ok(Verdict::Spent) => {
-            let detail = format!("{what} is too large for its schema: {}", Verdict::Spent);
+            let detail = format!(
+                "{what} is too large for its schema: checking it takes more than {steps_max} steps"
+            );
             Err(Fault::new(code, detail))
         }
         Err(error) => Err(Fault::new(code, format!("{what} {error}"))),

@@ -56,9 +56,13 @@ pub const REASON_BYTES_MAX: usize = 1_024;
 /// What reads it into a shape needs up to 100 bytes for each, and one request is not to take more than 64 MiB.
 pub const JSON_NODES_MAX: usize = 500_000;
 
-/// Steps of holding one input or configuration against its schema: some tens of nanoseconds each, so half a second at
-/// worst. A full batch of a thousand records with a hundred members each takes half a million.
+/// Steps of holding one input against its schema: some tens of nanoseconds each, so half a second at worst. A full batch of a
+/// thousand records with a hundred members each takes half a million.
 pub const SCHEMA_STEPS_MAX: u64 = 10_000_000;
+
+/// Steps of holding one configuration against its schema: fifty milliseconds. It has 256 KiB at most, and a change of what runs
+/// may look through all that are kept.
+pub const CONFIG_STEPS_MAX: u64 = 1_000_000;
 
 /// Values in a descriptor, names of members counted. It stays in memory as long as its release is loaded, at up to
 /// 300 bytes each. Two hundred actions with large schemas have ten thousand.

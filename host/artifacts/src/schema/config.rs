@@ -5,15 +5,12 @@
 
 use std::sync::Arc;
 
-use keyway_core::limits::SCHEMA_STEPS_MAX;
+use keyway_core::limits::CONFIG_STEPS_MAX;
 use keyway_core::schema::Schema;
 use keyway_core::{Code, Descriptor, Fault};
 use tokio::sync::Semaphore;
 
 use super::{broken, judge, verdict};
-
-/// Steps of checking a configuration, which is 256 KiB at most: fifty milliseconds.
-const STEPS_MAX: u64 = SCHEMA_STEPS_MAX / 10;
 
 /// Compiling and checking at once, of the whole process: operators change configurations, and now and then.
 static AT_ONCE: Semaphore = Semaphore::const_new(2);
@@ -39,8 +36,8 @@ impl ConfigSchema {
         match &self.0 {
             Some(schema) => {
                 let (schema, config) = (Arc::clone(schema), config.to_owned());
-                let verdict = aside(move || verdict(&schema, &config, STEPS_MAX)).await?;
-                judge(&verdict, Code::ConfigInvalid, "configuration")
+                let verdict = aside(move || verdict(&schema, &config, CONFIG_STEPS_MAX)).await?;
+                judge(&verdict, CONFIG_STEPS_MAX, Code::ConfigInvalid, "configuration")
             }
             None if is_empty(config) => Ok(()),
             None => Err(Fault::new(Code::ConfigInvalid, "this release takes no configuration")),
@@ -90,6 +87,23 @@ mod tests {
         assert!(fault.detail.contains("/n"), "{}", fault.detail);
         // A number is what is written, whatever a float holds of it.
         assert!(check(r#"{"x": 1e400, "n": 1e400}"#).await.is_ok());
+    }
+
+    /// Fails if the bound that is named is that of an input.
+    #[tokio::test]
+    async fn a_configuration_that_takes_too_long_is_told_its_own_bound() {
+        let times = vec![json!({"type": "integer"}); 40];
+        let schema = json!({"properties": {"n": {"items": {"allOf": times}}}});
+        let config = |items: usize| format!(r#"{{"n":[1{}]}}"#, ",1".repeat(items));
+        assert!(check(Some(schema.clone()), &config(5_000)).await.is_ok());
+        let fault = check(Some(schema), &config(50_000)).await.unwrap_err();
+        assert_eq!(fault.code, Code::ConfigInvalid);
+        assert_eq!(
+            fault.detail,
+            "configuration is too large for its schema: checking it takes more than 1000000 steps"
+        );
+        let page = include_str!("../../../../docs/codes/config-invalid.md");
+        assert!(page.contains("1,000,000 steps"), "{page}");
     }
 
     #[tokio::test]

@@ -122,7 +122,8 @@ impl InputSchemas {
         if input.len() <= SHORT_BYTES_MAX {
             let verdict = verdict(&schema, &input, SHORT_STEPS_MAX);
             if !matches!(verdict, Ok(Verdict::Spent)) {
-                return judge(&verdict, Code::InputInvalid, "input").map(|()| input);
+                return judge(&verdict, SCHEMA_STEPS_MAX, Code::InputInvalid, "input")
+                    .map(|()| input);
             }
         }
         let first = self.lanes.first(payer).await;
@@ -134,7 +135,7 @@ impl InputSchemas {
             (verdict, input)
         });
         let (verdict, input) = checked.await?;
-        judge(&verdict, Code::InputInvalid, "input").map(|()| input)
+        judge(&verdict, SCHEMA_STEPS_MAX, Code::InputInvalid, "input").map(|()| input)
     }
 
     fn known(&self, against: Against<'_>) -> Option<Arc<Schema>> {
