@@ -207,6 +207,36 @@ async fn a_403_is_a_limit_where_its_headers_say_so() {
     }
 }
 
+/// Catches writes that are dropped for good because a limit is told as a lack of permission: two batches, of which the
+/// second is refused for the rate.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_of_a_write_say_that_they_met_a_limit() {
+    let (upstream, setup) = hubspot().await;
+    upstream.fault(Fault { times: Some(1), ..Fault::default() }).expect("one that lets through");
+    let headers = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "300")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let fault = Fault { status: Some(403), headers, ..Fault::default() };
+    upstream.fault(fault).expect("a valid fault");
+    let item = |n: usize| {
+        let email = format!("n{n}@limits.example");
+        json!({"reference": n.to_string(), "data": {"email": email}})
+    };
+    let items: Vec<_> = (0..101).map(item).collect();
+    let batch = json!({"operation": "create", "items": items});
+    let got = post(&setup, "/objects/contacts/write", &[], batch).await;
+    assert_eq!(got.status, 200, "{}", got.code());
+    let answer: Value = serde_json::from_slice(&got.body).expect("JSON");
+    let outcomes = answer["outcomes"].as_array().expect("outcomes");
+    let refused: Vec<_> = outcomes.iter().filter(|one| one["refused"].is_object()).collect();
+    assert_eq!((outcomes.len(), refused.len()), (101, 1));
+    for outcome in refused {
+        let refused = &outcome["refused"];
+        assert_eq!(refused["code"], "rate-limited", "{refused}");
+        assert_eq!(refused["retry"], true, "{refused}");
+        assert!(refused["retry_after_ms"].as_u64().expect("a wait") > 200_000, "{refused}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_left_is_shown_to_whoever_may_look() {
     let (upstream, mut setup) = hubspot().await;

@@ -243,6 +243,9 @@ impl Inner {
             true => self.place_again(origin, loan, limited, until).await,
         };
         if place.is_some() {
+            if limited {
+                origin.limit_met.sent_again(status.as_u16());
+            }
             sketch.again(&self.wire);
             sketch.credential(loan.slot.as_ref(), &loan.scrubber);
         }

@@ -98,7 +98,7 @@ impl Inner {
         let headers = clean.as_ref().unwrap_or(headers);
         let answer = Answer { status, headers, habits, signalled };
         let limited = self.paces.learn(place, &answer, now, wall);
-        origin.limit_met.answered(limited);
+        origin.limit_met.answered(status.as_u16(), limited);
         if limited || status.is_client_error() || status.is_server_error() {
             self.note(origin, &place.quota, limited, now);
         }

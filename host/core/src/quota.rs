@@ -5,8 +5,8 @@
 
 pub mod fields;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::ids::Installation;
@@ -59,8 +59,19 @@ pub struct LimitMet(Arc<Met>);
 #[derive(Default, Debug)]
 struct Met {
     standing: Mutex<Option<Standing>>,
-    /// Whether the latest answer was a refusal for the rate.
-    refused: AtomicBool,
+    answers: Mutex<Answers>,
+}
+
+/// What the answers to a call were, as far as limits go. Those to requests side by side come in any order, so the latest
+/// alone would hide the others.
+#[derive(Default, Debug)]
+struct Answers {
+    /// Refusals for the rate, by status: those that the host did not wait out itself.
+    refused: BTreeMap<u16, u32>,
+    /// Whether there was any other.
+    others: bool,
+    /// Whether the latest was a refusal.
+    latest: bool,
 }
 
 /// Whole seconds, rounded up: who waits so long waits long enough.
@@ -98,13 +109,42 @@ impl LimitMet {
     }
 
     /// Says of an answer whether it was a refusal for the rate, whatever its status.
-    pub fn answered(&self, limited: bool) {
-        self.0.refused.store(limited, Ordering::Relaxed);
+    pub fn answered(&self, status: u16, limited: bool) {
+        let mut answers = self.answers();
+        answers.latest = limited;
+        match limited {
+            true => *answers.refused.entry(status).or_default() += 1,
+            false => answers.others = true,
+        }
+    }
+
+    /// Takes a refusal back whose request the host sends again: whoever asked hears of another answer.
+    pub fn sent_again(&self, status: u16) {
+        let mut answers = self.answers();
+        if let Some(count) = answers.refused.get_mut(&status) {
+            *count -= 1;
+            answers.refused.retain(|_, count| *count > 0);
+        }
     }
 
     /// Whether the latest answer was one.
     pub fn was_refused(&self) -> bool {
-        self.0.refused.load(Ordering::Relaxed)
+        self.answers().latest
+    }
+
+    /// Whether there were refusals, and no other answers.
+    pub fn only_refused(&self) -> bool {
+        let answers = self.answers();
+        !answers.refused.is_empty() && !answers.others
+    }
+
+    /// Whether there was a refusal with a status like this, whatever came after it.
+    pub fn refused_with(&self, like: impl FnMut(u16) -> bool) -> bool {
+        self.answers().refused.keys().copied().any(like)
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,6 +164,23 @@ mod tests {
             met.clone().note(blocked(noted));
             assert_eq!(met.standing(), Some(blocked(known)));
         }
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_until_the_host_sends_its_request_again() {
+        let met = LimitMet::default();
+        let with = |met: &LimitMet, status| met.refused_with(|one| one == status);
+        assert!(!met.only_refused());
+        met.answered(403, true);
+        met.answered(403, true);
+        assert!(met.only_refused() && met.was_refused());
+        met.answered(200, false);
+        assert!(with(&met, 403) && !with(&met, 200) && !met.only_refused() && !met.was_refused());
+        met.sent_again(403);
+        met.sent_again(429);
+        assert!(with(&met, 403), "one of two");
+        met.sent_again(403);
+        assert!(!with(&met, 403));
     }
 
     #[test]

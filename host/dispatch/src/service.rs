@@ -149,8 +149,11 @@ impl Shared {
         let underway = Underway::begin(self, id, &route, operation.verb(), Arc::clone(&live));
         let outside = Arc::clone(&live);
         let result = instance(&route, operation, outside, &deadline).await;
-        let result =
-            result.map_err(|fault| self.told(&route, limit::explain(fault, live.limit_met())));
+        let met = live.limit_met();
+        let result = match result {
+            Ok(output) => Ok(limit::explain_items(output, met)),
+            Err(fault) => Err(self.told(&route, limit::explain(fault, met))),
+        };
         underway.end(result.as_ref().err());
         result
     }
