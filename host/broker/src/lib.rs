@@ -38,6 +38,7 @@ mod observe;
 mod pace;
 mod payload;
 mod places;
+mod pointer;
 mod policy;
 mod pool;
 mod quotas;

@@ -5,18 +5,15 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use keyway_core::Descriptor;
 use keyway_core::descriptor::RateLimitError;
-use keyway_core::{Descriptor, json};
-use serde_json::Value;
 
 use crate::config::Limits;
 use crate::decode;
+use crate::pointer::Document;
 
 /// Bytes of a body, as sent and as decoded, that is looked into. Errors of the studied providers have at most four KiB.
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
-
-/// What UTF-8 files of some systems begin with.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Whether the body is needed to know.
 pub(crate) fn wants_body(descriptor: &Descriptor, status: StatusCode) -> bool {
@@ -47,8 +44,7 @@ pub(crate) async fn is_in(
     let limits = Limits { response_body_bytes_max: BODY_BYTES_MAX, ..limits.clone() };
     // What cannot be decoded has its own end later on.
     let Ok(body) = decode::decode(headers, body.clone(), &limits).await else { return false };
-    let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body);
-    let Ok(document) = json::tree(text) else { return false };
+    let document = Document::of(&body);
     candidates(descriptor, status).any(|error| in_body(error, &document))
 }
 
@@ -59,14 +55,9 @@ fn candidates(
     descriptor.rate_limit_errors.iter().filter(move |error| error.comes_with(status.as_u16()))
 }
 
-fn in_body(error: &RateLimitError, document: &Value) -> bool {
-    let found = error.pointer.as_deref().and_then(|pointer| document.pointer(pointer));
-    let found = match found {
-        Some(Value::String(text)) => text.clone(),
-        Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
-        _ => return false,
-    };
-    error.values.contains(&found)
+fn in_body(error: &RateLimitError, document: &Document) -> bool {
+    let found = error.pointer.as_deref().and_then(|pointer| document.at(pointer));
+    found.is_some_and(|found| error.values.contains(&found))
 }
 
 #[cfg(test)]
@@ -102,6 +93,11 @@ mod tests {
         assert!(found(200, &[], br#"{"error":{"code":17}}"#).await);
         assert!(found(400, &[], b"\xef\xbb\xbf{\"error\":{\"code\":true}}").await);
         assert!(!found(200, &[], br#"{"error":{"code":1.7}}"#).await);
+        // What no parser takes stands beside it.
+        for beside in [&br#""by":"Ren\ud800""#[..], b"\"by\":\"Ren\xe9\"", br#""n":1e400"#] {
+            let body = [b"{", beside, &br#","error":{"code":17}}"#[..]].concat();
+            assert!(found(200, &[], &body).await, "{}", String::from_utf8_lossy(&body));
+        }
         assert!(!found(201, &[], br#"{"error":{"code":17}}"#).await, "no success but those named");
         // Beside an object that is made to be taken for something else.
         for odd in ["Number", "RawValue"] {
