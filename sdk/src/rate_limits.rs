@@ -73,7 +73,7 @@ impl RateLimitHeaders {
         Self { used: Some(header.into()), ..self }
     }
 
-    /// The header with both in one: `39/40`.
+    /// The header with both in one: `39/40`. Of several, `1/5, 40/40`, the one with the least left counts.
     #[must_use]
     pub fn bucket(self, header: impl Into<String>) -> Self {
         Self { bucket: Some(header.into()), ..self }

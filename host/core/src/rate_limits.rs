@@ -26,7 +26,8 @@ pub struct RateLimit {
     pub window: u32,
 }
 
-/// Headers in which a provider says how one limit stands. Each field names a header; at least one is there.
+/// Headers in which a provider says how one limit stands. Each field names a header; at least one is there. Lists, as of
+/// several windows, are read place by place, and the one with the least left counts.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RateLimitHeaders {
@@ -46,7 +47,7 @@ pub struct RateLimitHeaders {
     /// Used and limit in one: `39/40`, or `api-usage=14999/15000`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<String>,
-    /// Which part of `bucket` counts: `api-usage` in `api-usage=1/9; per-app=2/9`. Default: the first.
+    /// Which part of `bucket` counts: `api-usage` in `api-usage=1/9; per-app=2/9`. Default: the one with the least left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket_key: Option<String>,
     /// Length of the window: seconds, or a duration such as `1m30s`.

@@ -131,7 +131,10 @@ impl<'a> Plain<'a> {
                 let left = split(value).filter_map(number).map(whole).min();
                 self.remaining = least(self.remaining, left);
             }
-            Field::Reset => self.reset = self.reset.max(moments(value, reference)),
+            Field::Reset => {
+                let moments = moments(value, reference).into_iter().flatten();
+                self.reset = self.reset.max(moments.max());
+            }
             Field::ResetMilliseconds => {
                 self.reset = self.reset.max(split(value).filter_map(milliseconds).max());
             }

@@ -168,6 +168,46 @@ fn what_a_release_declares_is_read() {
     }
 }
 
+/// Catches the limit of one window that is read beside what is used of another.
+#[test]
+fn lists_of_windows_are_read_window_by_window() {
+    let declared = habits();
+    let read = |pairs: &[(&'static str, &str)]| {
+        let told = told_by(200, pairs, Habits::of(&declared));
+        let rows = rows(&told);
+        let (_, limit, window, remaining, reset) = rows[0];
+        (limit, window, remaining, reset)
+    };
+    let used = |limit, used| {
+        let told =
+            told_by(200, &[("x-points", limit), ("x-points-used", used)], Habits::of(&declared));
+        rows(&told).first().map(|row| (row.1, row.3))
+    };
+    assert_eq!(used("100,1000", "30,500"), Some((Some(100), Some(70))));
+    assert_eq!(used("100,1000", "30,990"), Some((Some(1_000), Some(10))));
+    assert_eq!(used("100, 1000", "100, 1000"), Some((Some(100), Some(0))));
+    // Of another length, or with something that is no number.
+    assert_eq!(used("100,1000", "30"), Some((Some(100), Some(70))));
+    assert_eq!(used("100", "30,500"), Some((Some(100), Some(70))));
+    assert_eq!(used("100,x,1000", "30,500,990"), Some((Some(1_000), Some(10))));
+    assert_eq!(used("100,1000", ""), Some((Some(100), None)));
+    // What else is listed of each window is of the one that counts.
+    let lists = [
+        ("x-points", "100,1000"),
+        ("x-points-window", "15m, 1d"),
+        ("x-points-reset-ms", "60000,7200000"),
+    ];
+    let [limit, window, reset] = lists;
+    let of = |used| read(&[limit, window, reset, ("x-points-used", used)]);
+    assert_eq!(of("100,500"), (Some(100), Some(900), Some(0), Some(60)));
+    assert_eq!(of("10,1000"), (Some(1_000), Some(86_400), Some(0), Some(7_200)));
+    assert_eq!(of("100,1000"), (Some(100), Some(86_400), Some(0), Some(7_200)), "until both");
+    // In one header.
+    let bucket = |text| read(&[("x-call-limit", text)]);
+    assert_eq!(bucket("1/5, 40/40"), (Some(40), Some(3_600), Some(0), None));
+    assert_eq!(bucket("1/5; 3/40"), (Some(5), Some(3_600), Some(4), None));
+}
+
 #[test]
 fn a_refusal_for_the_rate_is_told_from_one_for_permissions() {
     let limited = |status, pairs: &[(&'static str, &str)]| {

@@ -37,9 +37,12 @@ pub(super) fn whole(number: f64) -> u64 {
     number as u64
 }
 
-/// Used and limit of `39/40`, `api-usage=14999/15000` or `used 3/9 (app=x)`: of the part with this key, or of the first
-/// that has them.
-pub(super) fn bucket(text: &str, key: Option<&str>) -> Option<(u64, u64)> {
+/// Used and limit of `39/40`, `api-usage=14999/15000` or `used 3/9 (app=x)`: of each part with this key, or of each that has
+/// them.
+pub(super) fn buckets<'t>(
+    text: &'t str,
+    key: Option<&'t str>,
+) -> impl Iterator<Item = (u64, u64)> + use<'t> {
     let fraction = |part: &str| {
         let (used, limit) = part.split_once('/')?;
         let used = used.trim_end().rsplit(|c: char| !c.is_ascii_digit() && c != '.').next()?;
@@ -47,14 +50,13 @@ pub(super) fn bucket(text: &str, key: Option<&str>) -> Option<(u64, u64)> {
         // What is used is rounded up: careful about what is left.
         Some((whole(number(used)?.ceil()), whole(number(limit)?)))
     };
-    let mut parts = text.split([',', ';']).map(str::trim);
-    match key {
-        None => parts.find_map(fraction),
-        Some(key) => parts.find_map(|part| {
+    text.split([',', ';']).map(str::trim).filter_map(move |part| match key {
+        None => fraction(part),
+        Some(key) => {
             let (name, rest) = part.split_once(['=', ':'])?;
             fraction(rest).filter(|_| name.trim().eq_ignore_ascii_case(key))
-        }),
-    }
+        }
+    })
 }
 
 /// A moment, as how far ahead it lies: seconds to wait, seconds or milliseconds since 1970, a duration such as `6m0s`, or
@@ -72,11 +74,14 @@ pub(super) fn when(text: &str, reference: f64) -> Option<Duration> {
     within_a_day(duration(text)?)
 }
 
-/// The moments in a header that may have several.
-pub(super) fn moments(value: &HeaderValue, reference: f64) -> Option<Duration> {
+/// The moments in a header that may have several. What is none has its place all the same.
+pub(super) fn moments(value: &HeaderValue, reference: f64) -> Vec<Option<Duration>> {
     // A date of HTTP has a comma of its own.
     let whole = value.to_str().ok().and_then(|text| when(text.trim(), reference));
-    whole.or_else(|| split(value).filter_map(|text| when(text, reference)).max())
+    match whole {
+        Some(_) => vec![whole],
+        None => split(value).map(|text| when(text, reference)).collect(),
+    }
 }
 
 /// The value of `Retry-After`: beyond the forms of a moment, an exponent is understood, because a wait misread as none
@@ -212,19 +217,22 @@ mod tests {
 
     #[test]
     fn a_bucket_has_what_is_used_and_what_there_is() {
+        let two = "api-usage=1/5; per-app=17/250(appName=a/b)";
         for (text, key, expected) in [
-            ("39/40", None, Some((39, 40))),
-            (" 39 / 40 ", None, Some((39, 40))),
-            ("38.2/40.0", None, Some((39, 40))),
-            ("api-usage=14999/15000", None, Some((14_999, 15_000))),
-            ("api-usage=1/5; per-app=17/250(appName=a/b)", Some("per-app"), Some((17, 250))),
-            ("api-usage=1/5; per-app=17/250(appName=a/b)", Some("API-Usage"), Some((1, 5))),
-            ("api-usage=1/5", Some("other"), None),
-            ("40", None, None),
-            ("a/b", None, None),
-            ("/", None, None),
+            ("39/40", None, &[(39, 40)][..]),
+            (" 39 / 40 ", None, &[(39, 40)]),
+            ("38.2/40.0", None, &[(39, 40)]),
+            ("api-usage=14999/15000", None, &[(14_999, 15_000)]),
+            ("1/5, 40/40", None, &[(1, 5), (40, 40)]),
+            (two, None, &[(1, 5), (17, 250)]),
+            (two, Some("per-app"), &[(17, 250)]),
+            (two, Some("API-Usage"), &[(1, 5)]),
+            ("api-usage=1/5", Some("other"), &[]),
+            ("40", None, &[]),
+            ("a/b", None, &[]),
+            ("/", None, &[]),
         ] {
-            assert_eq!(bucket(text, key), expected, "{text:?}");
+            assert_eq!(buckets(text, key).collect::<Vec<_>>(), expected, "{text:?}");
         }
     }
 }
