@@ -270,8 +270,8 @@ impl Descriptor {
         self
     }
 
-    /// One more error of the provider's that means "too often". A 429, and a 403 whose headers say that nothing is left
-    /// or how long to wait, need not be declared.
+    /// One more error of the provider's that means "too often". A 429 need not be declared, nor a refusal whose headers say
+    /// that nothing is left: the author's page has the statuses.
     #[must_use]
     pub fn rate_limit_error(mut self, error: RateLimitError) -> Self {
         self.rate_limit_errors.push(error);

@@ -34,7 +34,7 @@ pub struct RateLimitHeaders {
 
 /// An error of the provider's that means "too often", for
 /// [`Descriptor::rate_limit_error`](crate::Descriptor::rate_limit_error).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RateLimitError {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -43,7 +43,10 @@ pub struct RateLimitError {
     pointer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     header: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     values: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    texts: Vec<String>,
 }
 
 // === impl RateLimitHeaders ===
@@ -133,7 +136,7 @@ impl RateLimitError {
         values: impl IntoIterator<Item = V>,
     ) -> Self {
         let values = values.into_iter().map(Into::into).collect();
-        Self { statuses: Vec::new(), pointer: Some(pointer.into()), header: None, values }
+        Self { pointer: Some(pointer.into()), values, ..Self::default() }
     }
 
     /// In this header: one of these values.
@@ -142,7 +145,17 @@ impl RateLimitError {
         values: impl IntoIterator<Item = V>,
     ) -> Self {
         let values = values.into_iter().map(Into::into).collect();
-        Self { statuses: Vec::new(), pointer: None, header: Some(header.into()), values }
+        Self { header: Some(header.into()), values, ..Self::default() }
+    }
+
+    /// Anywhere in the body, which need not be JSON: one of these texts, such as `<Code>SlowDown</Code>`.
+    pub fn in_text<V: Into<String>>(texts: impl IntoIterator<Item = V>) -> Self {
+        Self { texts: texts.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// By one of these statuses alone, of 400 to 599. A 429 need not be declared.
+    pub fn status(statuses: impl IntoIterator<Item = u16>) -> Self {
+        Self::default().at(statuses)
     }
 
     /// With these statuses only. Without them, with any of 400 to 599: a success is looked at only where it is named.
@@ -177,7 +190,9 @@ mod tests {
             .rate_limit_headers(RateLimitHeaders::of("calls").bucket("x-calls"))
             .rate_limit_headers(RateLimitHeaders::of("daily").bucket_part("x-info", "api"))
             .rate_limit_error(RateLimitError::in_body("/0/errorCode", ["SLOW"]).at([403, 200]))
-            .rate_limit_error(RateLimitError::in_header("x-reason", ["slow"]));
+            .rate_limit_error(RateLimitError::in_header("x-reason", ["slow"]))
+            .rate_limit_error(RateLimitError::in_text(["<Code>SlowDown</Code>"]).at([503]))
+            .rate_limit_error(RateLimitError::status([430]));
         let written = serde_json::to_value(descriptor).unwrap();
         assert_eq!(
             written["rate-limit-headers"],
@@ -203,6 +218,8 @@ mod tests {
             json!([
                 {"statuses": [403, 200], "pointer": "/0/errorCode", "values": ["SLOW"]},
                 {"header": "x-reason", "values": ["slow"]},
+                {"statuses": [503], "texts": ["<Code>SlowDown</Code>"]},
+                {"statuses": [430]},
             ])
         );
     }

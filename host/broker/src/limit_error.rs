@@ -1,4 +1,4 @@
-//! Errors of a provider's that its release declares to mean "too often": in a header, or in the body.
+//! Errors of a provider's that its release declares to mean "too often": by status, in a header, or in the body.
 //!
 //! Whether one is there decides what becomes of the request, so it is looked for before the answer goes on. Only bodies
 //! of statuses that a declaration names are looked into, and only small ones: an error is a few lines.
@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use keyway_core::Descriptor;
 use keyway_core::descriptor::RateLimitError;
+use memchr::memmem;
 
 use crate::config::Limits;
 use crate::decode;
@@ -17,7 +18,12 @@ pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Whether the body is needed to know.
 pub(crate) fn wants_body(descriptor: &Descriptor, status: StatusCode) -> bool {
-    candidates(descriptor, status).any(|error| error.pointer.is_some())
+    candidates(descriptor, status).any(|error| error.pointer.is_some() || !error.texts.is_empty())
+}
+
+/// Whether a text is looked for in it, which may stand at its very end.
+pub(crate) fn wants_text(descriptor: &Descriptor, status: StatusCode) -> bool {
+    candidates(descriptor, status).any(|error| !error.texts.is_empty())
 }
 
 /// Whether the headers of an answer, or its body where that is at hand and whole, have such an error.
@@ -32,7 +38,7 @@ pub(crate) async fn is_in(
             values.any(|value| error.values.iter().any(|known| known == value.trim()))
         })
     };
-    if candidates(descriptor, status).any(in_header) {
+    if candidates(descriptor, status).any(|error| error.is_status() || in_header(error)) {
         return true;
     }
     let Some(body) = body.filter(|body| !body.is_empty() && body.len() <= BODY_BYTES_MAX) else {
@@ -45,7 +51,10 @@ pub(crate) async fn is_in(
     // What cannot be decoded has its own end later on.
     let Ok(body) = decode::decode(headers, body.clone(), &limits).await else { return false };
     let document = Document::of(&body);
-    candidates(descriptor, status).any(|error| in_body(error, &document))
+    let in_text = |error: &RateLimitError| {
+        error.texts.iter().any(|text| memmem::find(&body, text.as_bytes()).is_some())
+    };
+    candidates(descriptor, status).any(|error| in_text(error) || in_body(error, &document))
 }
 
 fn candidates(
@@ -69,7 +78,9 @@ mod tests {
             r#"{"format":1,"name":"a/b","version":"1.0.0","rate-limit-errors":[
                 {"pointer":"/0/errorCode","values":["REQUEST_LIMIT_EXCEEDED"],"statuses":[403]},
                 {"pointer":"/error/code","values":["17","true"],"statuses":[200,400]},
-                {"header":"X-Reason","values":["slow"]}]}"#,
+                {"header":"X-Reason","values":["slow"]},
+                {"texts":["<Code>SlowDown</Code>","quota \u00fcber"],"statuses":[400,503]},
+                {"statuses":[430]}]}"#,
         )
         .unwrap()
     }
@@ -116,6 +127,17 @@ mod tests {
             !found(403, &[("content-encoding", "gzip, br")], limit).await,
             "it does not decode"
         );
+    }
+
+    #[tokio::test]
+    async fn an_error_may_be_a_text_or_a_status_alone() {
+        let body = b"<?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code><Message>Ren\xe9</Message></Error>";
+        assert!(found(503, &[], body).await && found(400, &[], body).await);
+        assert!(!found(500, &[], body).await, "another status");
+        assert!(!found(503, &[], b"<Error><Code>InternalError</Code></Error>").await);
+        assert!(found(503, &[], "<p>quota \u{fc}ber</p>".as_bytes()).await);
+        assert!(found(430, &[], b"").await && found(430, &[], b"anything").await);
+        assert!(!found(431, &[], b"").await);
     }
 
     #[tokio::test]

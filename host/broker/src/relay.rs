@@ -180,6 +180,8 @@ struct Ahead {
     bytes: BytesMut,
     /// Where the document in it ends, if it is one and has come.
     end: Option<usize>,
+    /// Whether it is all of the body. Of one in chunks, only its end says so.
+    whole: bool,
 }
 
 /// A body that is decoded on its way.
@@ -366,7 +368,9 @@ impl Ahead {
             return Ok(ahead);
         }
         let patient = refused || length.exact().is_some();
-        let mut document = (!decode::coded(&opened.headers)).then(Document::default);
+        let document =
+            !decode::coded(&opened.headers) && !limit_error::wants_text(descriptor, opened.status);
+        let mut document = document.then(Document::default);
         while ahead.bytes.len() <= limit_error::BODY_BYTES_MAX {
             let piece = send::piece(&mut opened.connection, &mut opened.body, limits);
             let data = match patient {
@@ -376,7 +380,10 @@ impl Ahead {
                     Err(_) => break,
                 },
             };
-            let Some(data) = data else { break };
+            let Some(data) = data else {
+                ahead.whole = true;
+                break;
+            };
             ahead.bytes.extend_from_slice(&data);
             let Some(document) = &mut document else { continue };
             ahead.end = document.read(&data);
@@ -408,7 +415,7 @@ impl Ahead {
         if descriptor.rate_limit_errors.is_empty() {
             return false;
         }
-        let end = self.end.or(whole.then_some(self.bytes.len()));
+        let end = self.end.or((whole || self.whole).then_some(self.bytes.len()));
         let body = end.map(|end| Bytes::copy_from_slice(&self.bytes[..end]));
         limit_error::is_in(descriptor, (status, headers, body.as_ref()), limits).await
     }

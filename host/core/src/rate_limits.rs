@@ -70,8 +70,9 @@ pub struct RateLimitHeaders {
     pub wait_ms: Option<String>,
 }
 
-/// An error of the provider's that means: too often.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// An error of the provider's that means: too often. It is known by a member of the body, by a header, by a text in the body,
+/// or by its status alone.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RateLimitError {
     /// Statuses that it comes with. Default: all from 400 to 599. Only where 2xx is named is a success looked at.
@@ -83,8 +84,12 @@ pub struct RateLimitError {
     /// Or the header that has its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
-    /// What it is called, compared as a whole. Numbers and booleans as JSON spells them.
+    /// What it is called there, compared as a whole. Numbers and booleans as JSON spells them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
+    /// Or what stands anywhere in the body, which need not be JSON: `<Code>SlowDown</Code>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub texts: Vec<String>,
 }
 
 fn default_name() -> String {
@@ -173,24 +178,55 @@ impl RateLimitError {
         }
     }
 
+    /// Whether it is known by its status alone.
+    pub const fn is_status(&self) -> bool {
+        self.pointer.is_none() && self.header.is_none() && self.texts.is_empty()
+    }
+
     fn check(&self) -> Result<(), &'static str> {
-        match (&self.pointer, &self.header) {
-            (Some(pointer), None) if pointer.starts_with('/') && is_short(pointer) => {}
-            (None, Some(header)) if is_header(header) => {}
-            _ => {
-                return Err("needs a JSON pointer that begins with `/`, or a header, and not both");
+        let refusals = !self.statuses.is_empty() && self.statuses.iter().all(|it| *it >= 400);
+        match (&self.pointer, &self.header, &*self.texts) {
+            (Some(pointer), None, []) if pointer.starts_with('/') && is_short(pointer) => {
+                Self::check_list(&self.values)?;
             }
-        }
-        if self.values.is_empty() || self.values.len() > VALUES_MAX {
-            return Err("needs 1 to 64 values");
-        }
-        if !self.values.iter().all(|value| is_short(value)) {
-            return Err("has a value that is empty or over 256 bytes");
+            (None, Some(header), []) if is_header(header) => Self::check_list(&self.values)?,
+            (None, None, texts) if self.values.is_empty() => {
+                match texts {
+                    // Every success would be one.
+                    [] if !refusals => {
+                        return Err(
+                            "needs a JSON pointer, a header, `texts`, or `statuses` of 400 to 599",
+                        );
+                    }
+                    [] => {}
+                    // A success may be long, and is not read for a text that is not there.
+                    _ if !refusals && !self.statuses.is_empty() => {
+                        return Err("has `texts` at a status that is not 400 to 599");
+                    }
+                    texts => Self::check_list(texts)?,
+                }
+            }
+            _ => {
+                return Err(
+                    "needs a JSON pointer that begins with `/`, a header, or `texts`, and not both; \
+                    `values` go with the first two",
+                );
+            }
         }
         if self.statuses.len() > VALUES_MAX
             || !self.statuses.iter().all(|status| (200..600).contains(status))
         {
             return Err("has a status that is not 200 to 599");
+        }
+        Ok(())
+    }
+
+    fn check_list(values: &[String]) -> Result<(), &'static str> {
+        if values.is_empty() || values.len() > VALUES_MAX {
+            return Err("needs 1 to 64 values");
+        }
+        if !values.iter().all(|value| is_short(value)) {
+            return Err("has a value that is empty or over 256 bytes");
         }
         Ok(())
     }
@@ -226,6 +262,9 @@ mod tests {
             r#""rate-limit-headers":[{"name":"daily","bucket":"usage","bucket-key":"api"}]"#,
             r#""rate-limit-errors":[{"pointer":"/0/code","values":["SLOW"],"statuses":[403,200]}]"#,
             r#""rate-limit-errors":[{"header":"x-reason","values":["slow"]}]"#,
+            r#""rate-limit-errors":[{"statuses":[430]}]"#,
+            r#""rate-limit-errors":[{"texts":["<Code>SlowDown</Code>"]}]"#,
+            r#""rate-limit-errors":[{"texts":["<Code>SlowDown</Code>"],"statuses":[400,503]}]"#,
         ];
         for fields in good {
             let descriptor = parse(fields).unwrap();
@@ -242,6 +281,14 @@ mod tests {
             (r#""rate-limit-headers":[{"reset":"x","bucket-key":"k"}]"#, "`bucket-key` without"),
             (r#""rate-limit-errors":[{"values":["x"]}]"#, "JSON pointer"),
             (r#""rate-limit-errors":[{"pointer":"code","values":["x"]}]"#, "JSON pointer"),
+            (r#""rate-limit-errors":[{"pointer":"/a"}]"#, "1 to 64 values"),
+            (r#""rate-limit-errors":[{}]"#, "`statuses` of 400 to 599"),
+            (r#""rate-limit-errors":[{"statuses":[200,430]}]"#, "`statuses` of 400 to 599"),
+            (r#""rate-limit-errors":[{"statuses":[430],"values":["x"]}]"#, "`values` go with"),
+            (r#""rate-limit-errors":[{"texts":["x"],"values":["x"]}]"#, "`values` go with"),
+            (r#""rate-limit-errors":[{"texts":["x"],"header":"b","values":["x"]}]"#, "not both"),
+            (r#""rate-limit-errors":[{"texts":["x"],"statuses":[200]}]"#, "not 400 to 599"),
+            (r#""rate-limit-errors":[{"texts":[""]}]"#, "empty"),
             (r#""rate-limit-errors":[{"pointer":"/a","header":"b","values":["x"]}]"#, "not both"),
             (r#""rate-limit-errors":[{"pointer":"/a","values":[]}]"#, "values"),
             (r#""rate-limit-errors":[{"pointer":"/a","values":[""]}]"#, "empty"),

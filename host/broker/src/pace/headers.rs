@@ -77,6 +77,25 @@ pub(super) struct Told {
     pub(super) limited: bool,
 }
 
+/// What is meant by a status that some providers refuse with where others send 429.
+enum Hides {
+    /// The rate, if its headers say what is left, or how long to wait. Without either, a 403 is about permissions.
+    Rate,
+    /// The load of the server, unless nothing is left of the caller's own: a wait alone says nothing of a limit.
+    Load,
+}
+
+/// 420, 430 and 509 are in no registry (RFC 9110 section 16.2): providers use them for the rate, and for abuse or traffic
+/// that is used up, which a release declares where it is the rate without a header. 529 is an overload like 503. Of any other
+/// status, what is left says nothing: the last request of a quota may fail for a reason of its own.
+fn hides(status: StatusCode) -> Option<Hides> {
+    match status.as_u16() {
+        403 | 420 | 430 | 509 => Some(Hides::Rate),
+        503 | 529 => Some(Hides::Load),
+        _ => None,
+    }
+}
+
 /// Reads a response. Dates and times since 1970 are compared with the `Date` of the response where it has
 /// one, because they come from the same clock, and otherwise with `wall`.
 pub(super) fn read(answer: &Answer<'_>, wall: impl FnOnce() -> OffsetDateTime) -> Told {
@@ -94,11 +113,13 @@ pub(super) fn read(answer: &Answer<'_>, wall: impl FnOnce() -> OffsetDateTime) -
     let ms = longest(headers, &RETRY_AFTER_MS, milliseconds);
     let asked = [seconds, ms, declared].into_iter().flatten().filter(|w| !w.is_zero()).max();
     let used_up = told.readings.values().any(|reading| reading.remaining == Some(0));
-    // Some refuse with 403 what comes too often, and say so by what is left, or by a wait alone. Without either it is
-    // about permissions.
-    let hidden = status == StatusCode::FORBIDDEN && (used_up || asked.is_some());
+    let hidden = hides(status).is_some_and(|hides| match hides {
+        Hides::Rate => used_up || asked.is_some(),
+        Hides::Load => used_up && told.until_more().max(asked).is_some(),
+    });
     told.limited = status == StatusCode::TOO_MANY_REQUESTS || signalled || hidden;
-    told.refused = told.limited || status == StatusCode::SERVICE_UNAVAILABLE && asked.is_some();
+    let overload = matches!(hides(status), Some(Hides::Load));
+    told.refused = told.limited || overload && asked.is_some();
     told.wait = asked.filter(|_| told.refused).max(told.until_more());
     if told.limited && told.wait.is_none() {
         told.wait = told.guess();

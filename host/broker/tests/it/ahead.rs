@@ -94,3 +94,26 @@ async fn an_error_is_known_once_its_document_is_there() {
         assert_eq!(read(relay).await.unwrap(), "done", "{kind}: waited, and asked again");
     }
 }
+
+/// Catches a text that is not found because the body is no JSON, or comes in pieces, and a body that is cut because of it.
+#[tokio::test]
+async fn a_text_is_found_wherever_it_stands_in_a_refusal() {
+    for (code, refused) in [("SlowDown", true), ("InternalError", false)] {
+        let upstream = Upstream::start(move |_, _| {
+            let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/xml\r\n";
+            let head = format!("{head}transfer-encoding: chunked\r\n\r\n{}", chunk("<Error>"));
+            let code = chunk(&format!("<Code>{code}</Code></Error>"));
+            vec![text(&head), text(&code), text("0\r\n\r\n")]
+        })
+        .await;
+        let mut world = declared(&upstream);
+        let descriptor = r#"{"format":1,"name":"acme/crm","version":"1.0.0","hosts":["api.example.com"],
+            "base-url":"https://api.example.com","slots":{"token":{"scheme":{"kind":"bearer"}}},
+            "rate-limit-errors":[{"texts":["<Code>SlowDown</Code>"]}]}"#;
+        world.origin.descriptor = Arc::new(Descriptor::parse(descriptor).unwrap());
+        let relay = timeout(PATIENCE, world.get("/x")).await.unwrap();
+        assert_eq!(world.origin.limit_met.was_refused(), refused, "{code}");
+        let whole = format!("<Error><Code>{code}</Code></Error>");
+        assert_eq!(read(relay).await.unwrap(), whole.as_bytes(), "{code}");
+    }
+}

@@ -165,8 +165,8 @@ async fn declaring(upstream: &Upstream) -> World {
     descriptor.rate_limit_errors.push(RateLimitError {
         statuses: vec![200, 403],
         pointer: Some("/0/errorCode".to_owned()),
-        header: None,
         values: vec!["LIMIT".to_owned()],
+        ..RateLimitError::default()
     });
     world.origin.descriptor = Arc::new(descriptor);
     world

@@ -226,7 +226,28 @@ fn a_refusal_for_the_rate_is_told_from_one_for_permissions() {
     assert_eq!(limited(403, &[used_up[0], ("x-ratelimit-reset", "0")]), (true, None));
     assert_eq!(limited(429, &left), (true, Some(90)));
     assert_eq!(limited(404, &used_up), (false, Some(90)));
-    assert_eq!(limited(503, &[("retry-after", "5")]), (false, Some(5)));
+    for status in [420, 430, 509] {
+        assert_eq!(limited(status, &used_up), (true, Some(90)), "{status}");
+        assert_eq!(limited(status, &secondary), (true, Some(60)), "{status}");
+        assert_eq!(limited(status, &left), (false, None), "{status}");
+        assert_eq!(limited(status, &[]), (false, None), "{status}");
+    }
+    // An overload, unless the caller's own quota is used up until a time that is known.
+    for status in [503, 529] {
+        assert_eq!(limited(status, &used_up), (true, Some(90)), "{status}");
+        assert_eq!(
+            limited(status, &[used_up[0], ("retry-after", "5")]),
+            (true, Some(5)),
+            "{status}"
+        );
+        assert_eq!(limited(status, &[("retry-after", "5")]), (false, Some(5)), "{status}");
+        assert_eq!(limited(status, &secondary), (false, Some(60)), "{status}");
+        assert_eq!(limited(status, &[used_up[0]]), (false, None), "{status}");
+    }
+    // The last request of a quota may fail for another reason.
+    for status in [400, 401, 404, 409, 422, 500] {
+        assert_eq!(limited(status, &used_up), (false, Some(90)), "{status}");
+    }
     let signal = Answer {
         status: StatusCode::OK,
         headers: &HeaderMap::new(),
