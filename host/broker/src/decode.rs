@@ -3,8 +3,9 @@
 //!
 //! Servers write into the field what is no coding, and name a coding that they did not apply. Bodies are read as
 //! browsers read them: a name that is no coding is passed over, a body that cannot be of the coding named is taken as it
-//! is, and what follows the end of a coded body is ignored.
+//! is, and what follows the end of a coded body is ignored. Of gzip that is its footer, too.
 
+mod gzip;
 mod inflate;
 
 use std::io;
@@ -30,6 +31,9 @@ const STEP_BYTES: usize = 64 << 10;
 
 /// Log2 of the largest zstd window: 8 MiB, as RFC 9659 has it for HTTP. A frame may ask for 128 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// What is said of a body that is not what it says.
+const NOT_DECODED: &str = "upstream's body does not decode";
 
 /// How gzip begins (RFC 1952 section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -260,7 +264,12 @@ impl Coding {
         loop {
             input = match self {
                 Self::Gzip => {
-                    inflated.take(GzipDecoder::new(input), GzipDecoder::into_inner).await?
+                    let Some(begin) = gzip::deflated(input) else {
+                        return Err(Stop::new(Reason::EncodingMalformed, NOT_DECODED));
+                    };
+                    let decoder = DeflateDecoder::new(&input[begin..]);
+                    let rest = inflated.take(decoder, DeflateDecoder::into_inner).await?;
+                    gzip::behind_footer(rest)
                 }
                 Self::Brotli => {
                     inflated.take(BrotliDecoder::new(input), BrotliDecoder::into_inner).await?
@@ -322,7 +331,7 @@ impl<'l> Inflated<'l> {
             while step.limit() > 0 {
                 let read = step.read_buf(&mut self.bytes).await.map_err(|error| {
                     tracing::debug!(%error, "body does not decode");
-                    Stop::new(Reason::EncodingMalformed, "upstream's body does not decode")
+                    Stop::new(Reason::EncodingMalformed, NOT_DECODED)
                 })?;
                 if read == 0 {
                     break;
@@ -569,6 +578,27 @@ pub(crate) mod tests {
                 "{coding}"
             );
         }
+    }
+
+    /// What browsers read: the last block is whole, and the footer is not there, or not true.
+    #[tokio::test]
+    async fn the_footer_of_gzip_says_nothing() {
+        let limits = Limits::default();
+        let text = text(30_000);
+        let body = encode("gzip", &text).await;
+        let end = body.len() - gzip::FOOTER_BYTES;
+        for footer in [&b""[..], &[0], &body[end..end + 4], &body[end..], &[0; 8], &[0xff; 9]] {
+            let body = [&body[..end], footer].concat();
+            assert_eq!(attempt("gzip", body.into(), &limits).await.unwrap(), text, "{footer:?}");
+        }
+        for cut in [end - 1, end - 100, end / 2, 12, 10, 9, 2] {
+            let cut = attempt("gzip", body.slice(..cut), &limits).await;
+            assert_eq!(cut, Err(Reason::EncodingMalformed));
+        }
+        // Another member behind a footer that is not true.
+        let two = [&body[..end], &[0; 8], &body[..]].concat();
+        let whole = attempt("gzip", two.into(), &limits).await.unwrap();
+        assert_eq!(whole, [&text[..], &text].concat());
     }
 
     #[tokio::test]

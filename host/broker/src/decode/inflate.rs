@@ -5,11 +5,10 @@
 
 use compression_codecs::core::util::{PartialBuffer, WriteBuffer};
 use compression_codecs::zstd::params::DParameter;
-use compression_codecs::{
-    BrotliDecoder, DecodeV2, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
-};
+use compression_codecs::{BrotliDecoder, DecodeV2, DeflateDecoder, ZlibDecoder, ZstdDecoder};
 use http::HeaderMap;
 
+use super::gzip::{FOOTER_BYTES, Member};
 use super::{Coding, STEP_BYTES, ZSTD_WINDOW_LOG_MAX, coding, text, zlib};
 use crate::config::Limits;
 use crate::reason::Reason;
@@ -22,6 +21,8 @@ const BEGIN_BYTES: usize = 16;
 pub(crate) struct Inflate {
     coding: Coding,
     state: State,
+    /// Bytes of a footer that are still to come, and say nothing.
+    footer: usize,
     taken: u64,
     given: u64,
     inflation_max: u64,
@@ -49,6 +50,7 @@ impl Inflate {
         Some(Self {
             coding,
             state: State::Beginning(Vec::new()),
+            footer: 0,
             taken: 0,
             given: 0,
             inflation_max: limits.inflation_max as u64,
@@ -62,6 +64,7 @@ impl Inflate {
             return Ok(());
         }
         self.taken += data.len() as u64;
+        let data = self.behind_footer(data);
         match &mut self.state {
             State::Beginning(begin) | State::Next(begin) => {
                 begin.extend_from_slice(data);
@@ -90,6 +93,12 @@ impl Inflate {
             State::Coded(_) => Err(Reason::EncodingMalformed),
             _ => Ok(()),
         }
+    }
+
+    fn behind_footer<'d>(&mut self, data: &'d [u8]) -> &'d [u8] {
+        let passed = self.footer.min(data.len());
+        self.footer -= passed;
+        &data[passed..]
     }
 
     /// Looks at the first bytes of a body, or of what follows an end.
@@ -140,7 +149,8 @@ impl Inflate {
                 return Err(Reason::InflationTooLarge);
             }
             if over {
-                let rest = input.unwritten().to_vec();
+                self.footer = if self.coding == Coding::Gzip { FOOTER_BYTES } else { 0 };
+                let rest = self.behind_footer(input.unwritten()).to_vec();
                 let known = rest.len() >= BEGIN_BYTES;
                 self.state = State::Next(rest);
                 return if known { self.begin(out) } else { Ok(()) };
@@ -169,7 +179,7 @@ impl Coding {
     /// For what begins like this.
     fn decoder(self, begin: &[u8]) -> Box<dyn DecodeV2 + Send> {
         match self {
-            Self::Gzip => Box::new(GzipDecoder::new()),
+            Self::Gzip => Box::new(Member::default()),
             Self::Brotli => Box::new(BrotliDecoder::new()),
             Self::Zstd => {
                 let window = [DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX)];
@@ -239,6 +249,25 @@ mod tests {
         }
         for none in ["identity", "utf-8", "gzip, br", "aes128gcm"] {
             assert!(inflate(none).is_none(), "{none}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_footer_of_gzip_says_nothing() {
+        let whole = text(30_000);
+        let body = encode("gzip", &whole).await;
+        let end = body.len() - FOOTER_BYTES;
+        for piece in [1, 7, 1_000, body.len()] {
+            for footer in [&b""[..], &[0], &body[end..end + 4], &[0; 8], &[0xff; 9]] {
+                let body = [&body[..end], footer].concat();
+                assert_eq!(undone("gzip", &body, piece).as_ref(), Ok(&whole), "{piece} {footer:?}");
+            }
+            for cut in [end - 1, end - 100, end / 2, 12, 10, 9, 2] {
+                let cut = undone("gzip", &body[..cut], piece);
+                assert_eq!(cut, Err(Reason::EncodingMalformed), "{piece}");
+            }
+            let two = [&body[..end], &[0; 8], &body[..]].concat();
+            assert_eq!(undone("gzip", &two, piece), Ok([&whole[..], &whole].concat()), "{piece}");
         }
     }
 
