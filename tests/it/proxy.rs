@@ -427,7 +427,7 @@ async fn who_may_not_call_may_not_use_the_proxy() {
     let got = ask(&setup, Method::GET, &proxy("nobody", "/x"), &[], "").await;
     assert_eq!((got.status, got.code().as_str()), (404, "unknown-installation"));
     for (name, value, code) in [
-        ("keyway-host", "evil.example", "denied"),
+        ("keyway-host", "evil.example", "invalid-request"),
         ("keyway-host", "api.example.com@evil.example", "invalid-request"),
         ("keyway-host", "api.example.com/v2", "invalid-request"),
         ("keyway-host", "api.example.com?a=b", "invalid-request"),
@@ -449,6 +449,37 @@ async fn who_may_not_call_may_not_use_the_proxy() {
     let named = [("keyway-host", "api.example.com"), ("keyway-slot", "token")];
     let got = ask(&setup, Method::GET, &path, &named, "").await;
     assert_eq!((got.status, got.header("x-target")), (200, "/x"));
+}
+
+/// Catches a mistake of the caller's own that is answered as a failure that passes: clients of providers try a 5xx again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_own_mistake_is_a_4xx_that_says_so() {
+    let (_mirror, setup) = mirrored("acme").await;
+    let get = Method::GET;
+    let custom = |name: &str| Method::from_bytes(name.as_bytes()).expect("a token");
+    let long = format!("/x?q={}", "a".repeat(9 << 10));
+    let one = |name, value| vec![(name, value)];
+    for (method, rest, headers, status, code, why) in [
+        (&get, &*long, vec![], 400, "invalid-request", "url-too-long"),
+        (&get, "//x", vec![], 400, "url-malformed", "url-malformed"),
+        (&get, "/x?access_token=a", vec![], 400, "invalid-request", "credential-place-taken"),
+        (&get, "/x", one("keyway-host", "evil.example"), 400, "invalid-request", "undeclared-host"),
+        (&get, "/keyway-host=evil.example/x", vec![], 400, "invalid-request", "undeclared-host"),
+        (&get, "/x", one("keyway-slot", "other"), 404, "unknown-slot", ""),
+        (&get, "/x", one("keyway-links", "cooked"), 400, "invalid-request", ""),
+        (&get, "/x", one("keyway-timeout-ms", "soon"), 400, "invalid-request", ""),
+        (&get, "/x", one("keyway-rate-limit", "maybe"), 400, "invalid-request", ""),
+        (&Method::TRACE, "/x", vec![], 405, "method-not-allowed", "method-refused"),
+        (&custom("GeT"), "/x", vec![], 405, "method-not-allowed", "method-refused"),
+    ] {
+        let got = ask(&setup, method.clone(), &proxy("acme", rest), &headers, "").await;
+        let what = format!("{method} {rest:.40} {why}");
+        assert_eq!((got.status, got.code().as_str()), (status, code), "{what}");
+        assert_eq!(got.whose(), "tenant", "{what}");
+        let problem: Value = serde_json::from_slice(&got.body).expect("a problem");
+        assert_eq!(problem["retry"], false, "{what}");
+        assert_eq!(problem["provider_code"].as_str().unwrap_or_default(), why, "{what}");
+    }
 }
 
 /// Catches a call for a user that goes out with the tenant's credential.

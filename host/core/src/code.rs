@@ -54,7 +54,7 @@ codes! {
     /// What a caller wants to be asked of the provider is no URL, or can be read in two ways.
     UrlMalformed = "url-malformed", 400, Tenant, No;
     /// The caller wants another protocol on the connection, such as WebSocket.
-    UpgradeRefused = "upgrade-refused", 501, Tenant, No;
+    UpgradeRefused = "upgrade-refused", 400, Tenant, No;
     /// More bytes than this endpoint takes.
     BodyTooLarge = "body-too-large", 413, Tenant, No;
 

@@ -11,7 +11,7 @@ use keyway_core::ids::{CallId, Slot, User};
 use keyway_core::ports::{Keeps, RelayCall, Route};
 use keyway_core::quota::LimitMet;
 use keyway_core::release::ReleaseRef;
-use keyway_core::{Code, Descriptor, Fault, Whose};
+use keyway_core::{Code, Descriptor, Fault};
 
 use crate::arrival;
 use crate::limit;
@@ -139,18 +139,22 @@ fn listed<'s>(slots: impl Iterator<Item = &'s Slot>) -> String {
     names.join(", ")
 }
 
-/// There is no connector in it: what the host refused, the caller asked for.
+/// There is no connector in it: what the host refused, the caller asked for. It is told with a code of a caller's mistakes:
+/// clients of providers take a 5xx for something that passes, and try again.
 fn refused(mut fault: Fault) -> Fault {
     if !matches!(fault.code, Code::Denied | Code::RequestTooLarge) {
         return fault;
     }
-    match fault.provider_code.as_deref() {
-        Some("url-malformed" | "url-ambiguous") => fault.code = Code::UrlMalformed,
-        // As it is for a token in the path.
-        Some("token-in-body") => fault.code = Code::InvalidRequest,
-        _ => {}
-    }
-    fault.blame(Whose::Tenant)
+    fault.code = match fault.provider_code.as_deref() {
+        Some("url-malformed" | "url-ambiguous") => Code::UrlMalformed,
+        Some("method-refused") => Code::MethodNotAllowed,
+        Some("request-body-too-large") => Code::BodyTooLarge,
+        // Which of them it is, the provider's code says: an undeclared host, a credential's place, a length, a token.
+        _ => Code::InvalidRequest,
+    };
+    fault.retry = fault.code.retry();
+    let whose = fault.code.whose();
+    fault.blame(whose)
 }
 
 /// An answer that ended before its caller was told of it. The body says why in the word that the log has.
@@ -168,6 +172,8 @@ fn broken_off(error: &std::io::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use keyway_core::Whose;
+
     use super::*;
 
     #[test]
@@ -199,17 +205,34 @@ mod tests {
         assert!(both.detail.contains("`a`, `b`"), "{}", both.detail);
     }
 
+    /// Catches a caller's mistake that a client takes for a failure that passes.
     #[test]
-    fn a_url_that_cannot_be_read_is_the_callers_mistake() {
+    fn what_a_caller_may_not_ask_for_is_the_callers_mistake() {
         let told = |code: &str| {
             let fault = refused(Failure::denied(code, "x").into());
             (fault.code, fault.whose(), fault.request_sent)
         };
-        for code in ["url-malformed", "url-ambiguous"] {
-            assert_eq!(told(code), (Code::UrlMalformed, Whose::Tenant, false), "{code}");
+        for (code, expected) in [
+            ("url-malformed", Code::UrlMalformed),
+            ("url-ambiguous", Code::UrlMalformed),
+            ("url-too-long", Code::InvalidRequest),
+            ("scheme-refused", Code::InvalidRequest),
+            ("userinfo-refused", Code::InvalidRequest),
+            ("method-refused", Code::MethodNotAllowed),
+            ("header-malformed", Code::InvalidRequest),
+            ("header-forbidden", Code::InvalidRequest),
+            ("headers-too-large", Code::InvalidRequest),
+            ("credential-place-taken", Code::InvalidRequest),
+            ("request-body-too-large", Code::BodyTooLarge),
+            ("token-in-body", Code::InvalidRequest),
+            ("undeclared-host", Code::InvalidRequest),
+            ("undeclared-slot", Code::InvalidRequest),
+            ("host-metadata", Code::InvalidRequest),
+            ("whatever-comes-to-be-refused", Code::InvalidRequest),
+        ] {
+            assert_eq!(told(code), (expected, Whose::Tenant, false), "{code}");
+            assert!((400..500).contains(&expected.status()), "{code}");
         }
-        assert_eq!(told("token-in-body"), (Code::InvalidRequest, Whose::Tenant, false));
-        assert_eq!(told("undeclared-host"), (Code::Denied, Whose::Tenant, false));
         // Not what the operator refuses, or has set.
         assert_eq!(told("host-not-allowed"), (Code::HostNotAllowed, Whose::Host, false));
         assert_eq!(told("address-blocked"), (Code::AddressBlocked, Whose::Host, false));
