@@ -15,8 +15,14 @@ use crate::api::{BATCH_MAX, Endpoints, Wanted};
 use crate::errors::Explained;
 use crate::object::Object;
 
-/// Bytes of names that go into a query or a search. Two thirds of what a search may have, and a quarter of a URL.
+/// Bytes of names that go into a search. Two thirds of what one may have.
 const NAMES_BYTES_MAX: usize = 2_000;
+
+/// Bytes of a query that names may take. Half of what a URL may have.
+const QUERY_BYTES_MAX: usize = 4_096;
+
+/// What stands before each name in a query, however short the name is.
+const PAIR: &str = "&properties=";
 
 /// What a batch read answers.
 #[derive(Deserialize)]
@@ -34,7 +40,15 @@ struct Identified {
 /// Whether the names are too many for a query or a search.
 pub(crate) fn wide(properties: &[String]) -> bool {
     // One more for what stands between two of them.
-    properties.iter().map(|name| name.len() + 1).sum::<usize>() > NAMES_BYTES_MAX
+    let names: usize = properties.iter().map(|name| name.len() + 1).sum();
+    let query: usize = properties.iter().map(|name| PAIR.len() + in_query(name)).sum();
+    names > NAMES_BYTES_MAX || query > QUERY_BYTES_MAX
+}
+
+/// Bytes of a name in a query: what does not stand for itself takes three (RFC 3986 section 2.1).
+fn in_query(name: &str) -> usize {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    name.bytes().map(|byte| if plain(byte) { 1 } else { 3 }).sum()
 }
 
 /// Records by their ids, each as the provider answers it. One that is gone is left out.

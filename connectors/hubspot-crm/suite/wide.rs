@@ -146,3 +146,36 @@ fn what_fits_a_query_stays_in_one() {
     let input = json!({"id": "7", "properties": more}).to_string();
     assert!(cassette.play(|| HubSpot::invoke("contacts.get", &input)).is_ok(), "and a name more");
 }
+
+/// Catches short names that are counted without what stands before each of them in a URL.
+#[test]
+fn a_query_counts_all_that_it_is_made_of() {
+    let get_of = |properties: &[String], answer: Exchange| {
+        let input = json!({"id": "7", "properties": properties}).to_string();
+        Cassette::new().expect(answer).play(|| HubSpot::invoke("contacts.get", &input))
+    };
+    let whole = |properties: &[String]| {
+        batch(false, &["7"], properties).reply_json(results(&[contact("7", "x")], None))
+    };
+    let short = |count: usize| -> Vec<String> {
+        let letters = || (b'a'..=b'z').map(char::from);
+        let pairs = letters().flat_map(|one| letters().map(move |two| format!("{one}{two}")));
+        pairs.take(count).collect()
+    };
+    let many = short(600);
+    assert!(get_of(&many, whole(&many)).is_ok(), "600 names of two letters");
+    // 4,096 bytes: 14 for each of these, and 16.
+    let long = (0..4).map(|at| format!("abc{at}"));
+    let most: Vec<String> = short(288).into_iter().chain(long).collect();
+    let query: String = most.iter().map(|name| format!("&properties={name}")).collect();
+    assert_eq!(query.len(), 4_096);
+    let url = contacts(&format!("/7?archived=false{query}"));
+    assert!(get_of(&most, get(url).reply_json(json!({"id": "7"}))).is_ok(), "at the number");
+    let more = [most, vec!["p".to_owned()]].concat();
+    assert!(get_of(&more, whole(&more)).is_ok(), "and a name more");
+    // Of what is written with three bytes each.
+    let odd: Vec<String> = (0..60)
+        .map(|at| format!("\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}{at:02}"))
+        .collect();
+    assert!(get_of(&odd, whole(&odd)).is_ok(), "names with letters that are escaped");
+}
