@@ -2,8 +2,9 @@
 //!
 //! The secret is looked for as it is, in base64 (both alphabets, at each of the three positions it can
 //! have in a longer text, in one line or in many), percent-encoded and escaped as JSON, and as either of these within a URL
-//! or a document that was encoded once more. One that is too short for that is looked for as a whole value
-//! ([`value`]): in the middle of a word it is met by chance, and what is met by chance is somebody's data. An upstream that
+//! or a document that was encoded once more. One that is too short for that, or too much like ordinary text, is looked for as a
+//! whole value ([`value`]): in the middle of a text it is met by chance, and what is met by chance is somebody's data. One of
+//! digits is no part of a longer number. An upstream that
 //! means to leak a secret it was sent can encode it in ways not listed here; this is against accidents.
 
 mod spell;
@@ -15,6 +16,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
@@ -81,9 +84,16 @@ impl Secrets {
         if secret.len() < SECRET_BYTES_MIN {
             return self;
         }
-        spell::spellings(secret, &mut self.spellings);
-        if secret.len() < ANYWHERE_BYTES_MIN {
+        let chance = spell::met_by_chance(secret);
+        if chance {
             self.values.push(Zeroizing::new(secret.to_owned()));
+        }
+        // In base64, a short one is longer, and a number or a word is what it was: a part of an encoded text.
+        if !chance || secret.len() < ANYWHERE_BYTES_MIN {
+            spell::spellings(secret, &mut self.spellings);
+        } else {
+            self.values.push(Zeroizing::new(STANDARD.encode(secret)));
+            self.values.push(Zeroizing::new(URL_SAFE_NO_PAD.encode(secret)));
         }
         self
     }
@@ -96,7 +106,7 @@ impl Secrets {
 
     /// Looks for this where it is a whole value: what a header was, with its prefix.
     pub(crate) fn sent(mut self, value: &str, secret: &str) -> Self {
-        if secret.len() < ANYWHERE_BYTES_MIN {
+        if spell::met_by_chance(secret) {
             self.values.push(Zeroizing::new(value.to_owned()));
         }
         self
@@ -175,7 +185,7 @@ impl Scrubber {
     fn finds_anywhere(&self, text: &[u8]) -> bool {
         // Most texts are headers, and shorter than any secret: the shortest stands last.
         self.spellings().last().is_some_and(|shortest| shortest.text.len() <= text.len())
-            && self.finders().iter().any(|finder| finder.find(text).is_some())
+            && self.finders().iter().any(|finder| places(finder, text, None).next().is_some())
     }
 
     /// Where a header's value or a URL has short secrets as whole values.
@@ -195,7 +205,11 @@ impl Scrubber {
         let Some(needles) = &self.needles else { return false };
         let name = name.as_str().as_bytes();
         name.len() >= ANYWHERE_BYTES_MIN
-            && needles.borrow_dependent().names.iter().any(|finder| finder.find(name).is_some())
+            && needles
+                .borrow_dependent()
+                .names
+                .iter()
+                .any(|finder| places(finder, name, None).next().is_some())
     }
 
     /// Itself if there is something to find in these headers, and else what finds nothing: they are looked through
@@ -214,7 +228,7 @@ impl Scrubber {
 
     /// A body in which every secret is masked. None where there is none to mask.
     pub(crate) fn clean(&self, body: &[u8], kind: Kind) -> Option<Bytes> {
-        let mut ranges = self.ranges(body);
+        let mut ranges = self.ranges(body, None);
         if !self.values().is_empty() {
             ranges.extend(Reader::new(kind).find(self.values(), body, true).ranges);
         }
@@ -240,17 +254,16 @@ impl Scrubber {
         if !self.finds(text) {
             return None;
         }
-        let mut ranges = self.ranges(text);
+        let mut ranges = self.ranges(text, None);
         ranges.extend(self.values_of(text));
         masked(text, merged(ranges))
     }
 
-    /// Where secrets are that are found anywhere.
-    fn ranges(&self, text: &[u8]) -> Vec<Range<usize>> {
+    /// Where secrets are that are found anywhere, in a text that may stand behind another.
+    fn ranges(&self, text: &[u8], before: Option<u8>) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
         for finder in self.finders() {
-            let length = finder.needle().len();
-            found.extend(finder.find_iter(text).map(|start| start..start + length));
+            found.extend(places(finder, text, before));
         }
         let base64 = self.needles.as_ref().map(|needles| &needles.borrow_dependent().base64);
         let Some(base64) = base64.filter(|finders| !finders.is_empty()) else { return found };
@@ -264,6 +277,25 @@ impl Scrubber {
         }
         found
     }
+}
+
+/// Where a text has what a finder looks for. A number is none that stands within a longer one.
+fn places<'f>(
+    finder: &'f Finder<'_>,
+    text: &'f [u8],
+    before: Option<u8>,
+) -> impl Iterator<Item = Range<usize>> + 'f {
+    let number = spell::digits(finder.needle());
+    let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let within = move |range: &Range<usize>| {
+        let left = match range.start {
+            0 => before.as_ref(),
+            start => text.get(start - 1),
+        };
+        digit(left) || digit(text.get(range.end))
+    };
+    let found = finder.find_iter(text).map(|start| start..start + finder.needle().len());
+    found.filter(move |range| !number || !within(range))
 }
 
 /// Ascending, and without overlaps.
@@ -292,7 +324,7 @@ fn masked(text: &[u8], ranges: Vec<Range<usize>>) -> Option<Vec<u8>> {
         clean.extend_from_slice(&text[end..range.start]);
         end = range.end;
         let secret = &text[range];
-        if secret.iter().all(u8::is_ascii_digit) {
+        if spell::digits(secret) {
             clean.resize(clean.len() + secret.len(), DIGIT);
         } else {
             clean.extend_from_slice(MASK.as_bytes());
@@ -304,8 +336,7 @@ fn masked(text: &[u8], ranges: Vec<Range<usize>>) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+    use base64::engine::general_purpose::URL_SAFE;
     use proptest::prelude::*;
 
     use super::spell::{Hex, json_escaped};
@@ -447,6 +478,46 @@ mod tests {
         assert!(!scrubber.finds_in_name(&HeaderName::from_static("x-request-id")));
         let text = r#"{"user":{"username":"user","userful":1}}"#;
         assert_eq!(cleaned(&scrubber, text, Kind::Json), text);
+    }
+
+    /// Catches an id that is made another, and a document whose keys are changed.
+    #[test]
+    fn numbers_and_words_are_masked_where_they_are_whole_values_only() {
+        let nine = of(&["123456789"]);
+        for same in [
+            r#"{"id":1234567890,"b":"1234567890","c":[0123456789,-123456789,123456789.5,1.123456789]}"#,
+            r#"{"123456789":1,"text":"order 123456789 of 2","b":{"x":"v123456789"}}"#,
+        ] {
+            assert_eq!(cleaned(&nine, same, Kind::Json), same);
+        }
+        let text =
+            r#"{"id":123456789,"a":[123456789, "123456789"],"b":"MTIzNDU2Nzg5","n":123456789}"#;
+        let expected = text.replace("123456789", "999999999").replace("MTIzNDU2Nzg5", MASK);
+        assert_eq!(cleaned(&nine, text, Kind::Json), expected);
+        assert!(of(&["12345678"]).clean(br#"{"price":12345678}"#, Kind::Json).is_none(), "short");
+
+        let long = of(&["1234567890123"]);
+        let text = "order 1234567890123, 01234567890123, 12345678901234 and x1234567890123.";
+        let expected = "order 9999999999999, 01234567890123, 12345678901234 and x9999999999999.";
+        assert_eq!(clean(&long, text), expected);
+        let header = |value: &'static str| long.masked(&HeaderValue::from_static(value));
+        assert_eq!(header("a=12345678901234"), None);
+        assert_eq!(header("a=1234567890123").unwrap(), "a=9999999999999");
+
+        for word in ["anonymous", "accessToken", "client_secret"] {
+            let scrubber = of(&[word]);
+            let text =
+                format!(r#"{{"{word}":"is {word}","x_{word}":{{"{word}":1}},"b":"{word}"}}"#);
+            let whole = format!(r#""b":"{word}""#);
+            let expected = text.replace(&whole, &format!(r#""b":"{MASK}""#));
+            assert_eq!(cleaned(&scrubber, &text, Kind::Json), expected);
+            assert!(!scrubber.finds_in_name(&HeaderName::from_static("x-anonymous-id")));
+            assert!(!scrubber.finds(format!("https://example.com/{word}/x").as_bytes()));
+            assert!(scrubber.finds(format!("https://example.com/?key={word}").as_bytes()));
+            let inner = STANDARD.encode(format!("some {word} text"));
+            assert_eq!(clean(&scrubber, &inner), inner);
+            assert_eq!(clean(&scrubber, &STANDARD.encode(word)), MASK);
+        }
     }
 
     /// What the arithmetic of the least length assumes.

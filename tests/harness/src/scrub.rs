@@ -43,15 +43,22 @@ const LINE_BYTES: usize = 76;
 const MASKED: &str = "keyway-masked";
 
 /// What a credential is put on, and what it is: with every letter that texts escape; a name and a password that are short;
-/// a word of JSON.
-const CREDENTIALS: [(&str, &str, Option<&str>); 3] = [
+/// a word of JSON; as short as what is found anywhere; digits, few and many; words that stand in texts and in keys.
+const CREDENTIALS: [(&str, &str, Option<&str>); 9] = [
     ("token", "t0ken-\"/+\\&<>=%-of-a-tenant", None),
     ("login", "user", Some("hunter22")),
     ("key", "true", None),
+    ("token", "hunter222", None),
+    ("key", "123456789", None),
+    ("token", "1780315290123", None),
+    ("token", "anonymous", None),
+    ("key", "production", None),
+    ("login", "user", Some("accessToken")),
 ];
 
-/// Words of a text, among them those that are credentials.
-const WORDS: [&str; 16] = [
+/// Words of a text, among them those that are credentials, and numbers in which one is. Whatever its end cuts off, none is left
+/// of which one is the whole.
+const WORDS: [&str; 32] = [
     "user",
     "username",
     "hunter22,",
@@ -68,6 +75,22 @@ const WORDS: [&str; 16] = [
     "and",
     "password",
     "authorization: Basic",
+    "anonymous",
+    "\"anonymous\":",
+    "production",
+    "{\"production\":1,\"x\":\"in production\"}",
+    "https://example.com/production/anonymous",
+    "accessToken",
+    "\"accessToken\":",
+    "91234567890",
+    "{\"id\":91234567890,\"n\":0.123456789}",
+    "0123456789",
+    "917803152901234",
+    "\"91780315290123\"",
+    "{\"at\":91780315290123}",
+    "hunter22",
+    "1780315290.123",
+    "-123456789",
 ];
 
 /// What is sent.
@@ -120,7 +143,8 @@ pub async fn run(folder: &Path, bytes: u64) -> Outcome {
     );
     install(&mut host.http()).await;
     let (mut altered, mut missed) = (Vec::new(), Vec::new());
-    for (number, (slot, secret, _)) in CREDENTIALS.iter().enumerate() {
+    for (number, (slot, secret, password)) in CREDENTIALS.iter().enumerate() {
+        connect(&mut host.http(), slot, secret, *password).await;
         for (name, kind) in KINDS {
             let expected = Stream::of(kind, bytes, number as u64).finish();
             let path = format!("/{name}/{number}/{bytes}");
@@ -132,7 +156,8 @@ pub async fn run(folder: &Path, bytes: u64) -> Outcome {
         let mut http = host.http().with("keyway-slot", slot);
         let reply = http.get(&format!("{PATH}/proxy/echo")).await.ok();
         let shown = reply.json();
-        let bare = shown["secret"].as_str().is_none_or(|shown| !shown.contains("***"));
+        let masked = |shown: &str| shown.contains("***") || shown.bytes().all(|byte| byte == b'9');
+        let bare = shown["secret"].as_str().is_none_or(|shown| !masked(shown));
         if bare || shown["secret"] == *secret || reply.header(MASKED) != "body" {
             missed.push(format!("{slot}: {shown} {:?}", reply.headers));
         }
@@ -150,13 +175,15 @@ async fn install(http: &mut Http) {
     http.publish(component("fixtures/guests", "examples/spy")).await.ok();
     let pin = json!({"release": "1.0.0", "reason": "downloads"});
     http.put(&format!("{PATH}/pin"), pin).await.ok();
-    for (slot, secret, password) in CREDENTIALS {
-        let secret = match password {
-            Some(password) => json!({"user": secret, "password": password}),
-            None => json!({"token": secret}),
-        };
-        http.put(&format!("{PATH}/connections/{slot}"), secret).await.ok();
-    }
+}
+
+/// Sets a credential in the place of the one before it.
+async fn connect(http: &mut Http, slot: &str, secret: &str, password: Option<&str>) {
+    let secret = match password {
+        Some(password) => json!({"user": secret, "password": password}),
+        None => json!({"token": secret}),
+    };
+    http.put(&format!("{PATH}/connections/{slot}"), secret).await.ok();
 }
 
 /// What came, without keeping it: its head, the digest of its body, and how long that was.
@@ -253,7 +280,7 @@ impl Stream {
         let mut piece = Vec::with_capacity(2 * PIECE_BYTES);
         if self.kind == Kind::Text {
             while piece.len() < PIECE_BYTES {
-                let word = usize::try_from(self.random() >> 60).unwrap_or_default();
+                let word = usize::try_from(self.random() >> 59).unwrap_or_default();
                 piece.extend_from_slice(WORDS[word].as_bytes());
                 piece.push(b' ');
             }

@@ -14,6 +14,18 @@ use zeroize::Zeroizing;
 /// 100,000. In random bytes, of which there are 256 and not 64, it is rarer still.
 pub(super) const ANYWHERE_BYTES_MIN: usize = 9;
 
+/// The same of digits alone. Text is not base64: it is full of numbers. A number that is looked for stands alone, so 1 GiB has
+/// 2^30/(n+1) places for one of n digits, and it is at one of them with a chance of 10^-n: with n = 12 that is one in 12,000,
+/// and with n = 13 one in 130,000.
+const DIGITS_BYTES_MIN: usize = 13;
+
+/// The same of words, in letters. They are not random, so there is no arithmetic: hardly one in a text, or in the keys of a
+/// document, is so long, and passwords of small letters that a machine made are (Google's have 16).
+const WORDS_BYTES_MIN: usize = 16;
+
+/// Letters of the shortest word. What a machine made of letters has capitals closer than that.
+const WORD_LETTERS_MIN: usize = 3;
+
 /// Spellings of one credential, at most: what the arithmetic of [`ANYWHERE_BYTES_MIN`] holds for. Counted by a test.
 #[cfg(test)]
 pub(super) const SPELLINGS_MAX: usize = 128;
@@ -101,6 +113,37 @@ fn json_writers(secret: &str, add: &mut impl FnMut(String)) {
     add(json_escaped(secret, Hex::Upper, net));
 }
 
+/// Whether a secret is so short, or so much like what stands in ordinary text, that it would be met by chance.
+pub(super) fn met_by_chance(secret: &str) -> bool {
+    let least = match secret.as_bytes() {
+        bytes if digits(bytes) => DIGITS_BYTES_MIN,
+        bytes if words(bytes) => WORDS_BYTES_MIN,
+        _ => ANYWHERE_BYTES_MIN,
+    };
+    secret.len() < least
+}
+
+/// Whether a text is a number, which is looked for where no other digit stands beside it.
+pub(super) fn digits(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_digit)
+}
+
+/// Whether a text is words as texts and keys have them: `anonymous`, `PRODUCTION`, `client_secret`, `accessToken`.
+fn words(text: &[u8]) -> bool {
+    text.split(|byte| b"-_. ".contains(byte)).all(|part| {
+        let capitals = part.iter().all(u8::is_ascii_uppercase) && part.len() >= WORD_LETTERS_MIN;
+        capitals || part.iter().all(u8::is_ascii_alphabetic) && in_words(part)
+    })
+}
+
+/// Whether letters are words of which each may begin with a capital.
+fn in_words(part: &[u8]) -> bool {
+    let begins = (1..part.len()).filter(|at| part[*at].is_ascii_uppercase());
+    let ends: Vec<usize> = begins.chain([part.len()]).collect();
+    let begins = [0].into_iter().chain(ends.iter().copied());
+    begins.zip(&ends).all(|(begin, end)| end - begin >= WORD_LETTERS_MIN)
+}
+
 /// Every spelling of a secret that is long enough to be looked for anywhere.
 pub(super) fn spellings(secret: &str, all: &mut Vec<Spelling>) {
     let bytes = secret.as_bytes();
@@ -145,6 +188,40 @@ pub(super) fn in_base64(secret: &[u8], all: &mut Vec<Spelling>) {
         for engine in engines {
             let text = base64_at(secret, offset, engine).into_bytes();
             all.push(Spelling { text: Zeroizing::new(text), base64: true });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_met_by_chance_is_known_by_its_length_and_its_alphabet() {
+        for (secret, expected) in [
+            ("hunter22", true),
+            ("hunter222", false),
+            ("123456789", true),
+            ("123456789012", true),
+            ("1234567890123", false),
+            ("12345678-", false),
+            ("anonymous", true),
+            ("production", true),
+            ("PRODUCTION", true),
+            ("Production", true),
+            ("client_secret", true),
+            ("accessToken", true),
+            ("the secret", true),
+            ("characteristics", true),
+            ("abcdefghijklmnop", false),
+            ("pRoDuCtIoN", false),
+            ("QmFzZUxldHRlcnM", false),
+            ("ab-cd-ef-gh", false),
+            ("production1", false),
+            ("production!", false),
+            ("ungew\u{f6}hnlich", false),
+        ] {
+            assert_eq!(met_by_chance(secret), expected, "{secret}");
         }
     }
 }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::value::{Kind, Reader};
 use super::wrapped::{self, Unwrapped};
-use super::{DIGIT, Scrubber, merged};
+use super::{DIGIT, Scrubber, merged, spell};
 use crate::decode;
 
 /// Bytes that one letter has at most in a text that is written in lines: itself, and a break as JSON writes it.
@@ -23,6 +23,8 @@ pub(crate) struct Mask {
     /// For secrets that are only looked for as values.
     reader: Option<Reader>,
     held: BytesMut,
+    /// The last byte that has gone: whether what follows it is a number of its own.
+    before: Option<u8>,
     /// Whether something was masked.
     pub(crate) masked: bool,
 }
@@ -38,6 +40,7 @@ impl Mask {
             blind: false,
             reader: None,
             held: BytesMut::new(),
+            before: None,
             masked: false,
         })
     }
@@ -58,7 +61,9 @@ impl Mask {
         }
         // Nearly always: nothing was held back, nothing is found, and nothing has to be held back.
         let plain = self.held.is_empty() && self.reader.is_none();
-        if plain && self.scrubber.ranges(&data).is_empty() && self.scrubber.tail(&data) == 0 {
+        let clean = plain && self.scrubber.ranges(&data, self.before).is_empty();
+        if clean && self.scrubber.tail(&data) == 0 {
+            self.before = data.last().copied().or(self.before);
             return data;
         }
         self.held.extend_from_slice(&data);
@@ -70,12 +75,21 @@ impl Mask {
     }
 
     fn release(&mut self, last: bool) -> Bytes {
-        let found = merged(self.scrubber.ranges(&self.held));
-        self.blank(found);
+        let mut found = self.scrubber.ranges(&self.held, self.before);
         let mut through = self.held.len();
         if !last {
             through -= self.scrubber.tail(&self.held);
+            // The next byte may be one more digit.
+            let undecided = |range: &Range<usize>| {
+                range.end == self.held.len() && spell::digits(&self.held[range.clone()])
+            };
+            through = found
+                .iter()
+                .filter(|range| undecided(range))
+                .fold(through, |through, range| through.min(range.start));
+            found.retain(|range| !undecided(range));
         }
+        self.blank(merged(found));
         if let Some(reader) = &self.reader {
             let found = reader.find(self.scrubber.values(), &self.held, last);
             self.blank(found.ranges);
@@ -84,13 +98,14 @@ impl Mask {
         if let Some(reader) = &mut self.reader {
             reader.pass(&self.held[..through]);
         }
+        self.before = self.held[..through].last().copied().or(self.before);
         self.held.split_to(through).freeze()
     }
 
     fn blank(&mut self, ranges: Vec<Range<usize>>) {
         for range in ranges {
             let secret = &mut self.held[range];
-            let digits = secret.iter().all(u8::is_ascii_digit);
+            let digits = spell::digits(secret);
             secret.fill(if digits { DIGIT } else { b'*' });
             self.masked = true;
         }
@@ -288,11 +303,35 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// A number stays a number, and one that is longer is another, however a body is cut.
+        #[test]
+        fn a_number_is_masked_as_a_whole_wherever_the_stream_is_cut(
+            cuts in prop::collection::vec(0_usize..400, 0..12),
+        ) {
+            for secret in ["1234567890", "1234567890123"] {
+                let (nines, more) = ("9".repeat(secret.len()), format!("{secret}4"));
+                let text = format!(
+                    r#"{{"id":{secret},"a":["{secret}",{secret}, {secret}],"b":{more},"c":0{secret},"d":["{more}","0{secret}"],"e":{secret}}}"#,
+                );
+                let (out, masked) = through(&of(secret), "application/json", &text, &cuts);
+                prop_assert!(masked);
+                let kept = text.replace(&more, "MORE").replace(&format!("0{secret}"), "ZERO");
+                let expected = kept.replace(secret, &nines);
+                let expected = expected.replace("MORE", &more).replace("ZERO", &format!("0{secret}"));
+                prop_assert_eq!(out, expected);
+            }
+            let text = format!("{}\n0{}\n", "12345678901234 1234567890123\n".repeat(3), "1234567890123");
+            let (out, _) = through(&of("1234567890123"), "text/plain", &text, &cuts);
+            prop_assert_eq!(out, text.replace(" 1234567890123", " 9999999999999"));
+        }
+    }
+
     #[test]
-    fn a_number_stays_a_number() {
-        let text = r#"{"id":123456789012,"pin":[123456789012]}"#;
-        let (out, masked) = through(&of("123456789012"), "application/json", text, &[11]);
+    fn a_number_at_the_end_is_masked_when_nothing_follows() {
+        let (out, masked) =
+            through(&of("1234567890123"), "text/plain", "pin 1234567890123", &[6, 17]);
         assert!(masked);
-        assert_eq!(out, r#"{"id":999999999999,"pin":[999999999999]}"#);
+        assert_eq!(out, "pin 9999999999999");
     }
 }

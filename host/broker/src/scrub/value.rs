@@ -1,6 +1,7 @@
 //! Secrets that are too short to be looked for anywhere: found where they are a whole value.
 //!
-//! A value is a string of JSON that is no key, the value of a form's field, or a whole text. A document is read as it comes,
+//! A value is a string of JSON that is no key, a number of JSON that is as long as what is looked for anywhere, the value of a
+//! form's field, or a whole text. A document is read as it comes,
 //! in pieces: what could become a value that is looked for is kept until it is known what it is.
 
 use std::borrow::Cow;
@@ -9,6 +10,8 @@ use std::ops::Range;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use zeroize::Zeroizing;
+
+use super::spell::{self, ANYWHERE_BYTES_MIN};
 
 /// Bytes that one byte of a value has at most when it is written: `\u0061`.
 const ESCAPED_BYTES_MAX: usize = 6;
@@ -35,6 +38,8 @@ enum State {
     Inside,
     /// The same, behind a backslash.
     Escaped,
+    /// Within a number of JSON, or a letter of a word that is none.
+    Bare,
     /// In the name of a form's field.
     Name,
 }
@@ -112,6 +117,18 @@ fn decoded_is_one(values: &Values, text: &[u8]) -> bool {
     pair.is_some_and(|(_, value)| is_one(values, &value))
 }
 
+/// A byte of a number of JSON, or of a word such as `true`, which only then has its own end.
+const fn bare(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
+}
+
+/// Whether a number is one of these. A short one is met by chance also as a whole.
+fn is_number(values: &Values, text: &[u8]) -> bool {
+    text.len() >= ANYWHERE_BYTES_MIN
+        && spell::digits(text)
+        && values.iter().any(|value| value.as_bytes() == text)
+}
+
 fn is_one(values: &Values, text: &str) -> bool {
     values.iter().any(|value| value.as_str() == text)
 }
@@ -153,6 +170,7 @@ impl Reader {
             (Kind::Json, State::Escaped, _) => State::Inside,
             (Kind::Json, State::Inside, b'"') => State::Ready,
             (Kind::Json, State::Inside, _) | (Kind::Json, _, b'"') => State::Inside,
+            (Kind::Json, _, byte) if bare(byte) => State::Bare,
             (Kind::Json, ..) => State::Ready,
         }
     }
@@ -161,11 +179,28 @@ impl Reader {
         let mut found = Found::default();
         let (mut reader, mut at) = (self.clone(), 0);
         while at < piece.len() {
-            if reader.state != State::Ready || piece[at] != b'"' {
+            if reader.state == State::Ready && bare(piece[at]) {
+                let length = piece[at..].iter().position(|byte| !bare(*byte));
+                if length.is_none() && !last && piece.len() - at <= most {
+                    found.open = Some(at);
+                    return found;
+                }
+                let end = at + length.unwrap_or(piece.len() - at);
+                if is_number(values, &piece[at..end]) {
+                    found.ranges.push(at..end);
+                }
+                reader.state = State::Bare;
+                at = end;
+                continue;
+            }
+            // In a string that begins here, `end_of_string` goes to its end.
+            let begins = piece[at] == b'"' && matches!(reader.state, State::Ready | State::Bare);
+            if !begins {
                 reader.state = reader.after(piece[at]);
                 at += 1;
                 continue;
             }
+            reader.state = State::Ready;
             let Some(end) = end_of_string(piece, at) else {
                 // It goes on in the next piece, or is too long already.
                 found.open = (!last && piece.len() - at <= most + 2).then_some(at);
