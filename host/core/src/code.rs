@@ -169,6 +169,8 @@ codes! {
     ConsentRefused = "consent-refused", 403, Tenant, No;
     /// The credential that was to be imported does not work.
     ProbeFailed = "probe-failed", 422, Tenant, No;
+    /// Whether a credential works, the provider could not say.
+    ProbeUndecided = "probe-undecided", 502, Upstream, Yes;
 
     // --- calls ---
     /// The input does not fit what the action or operation takes.

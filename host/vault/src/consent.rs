@@ -6,8 +6,12 @@
 //! code to it as well. Both are cells ([`sessions`]). What comes back is believed only if the state, the browser and the
 //! issuer are those that were sent out.
 //!
+//! Tokens that were issued are kept, also where the provider cannot say at the moment whose they are: then the connection
+//! has no account until a test of it finds one.
+//!
 //! **Invariant:** tokens that were issued and do not become the connection's are revoked at the provider, whatever went
-//! wrong in between: nobody else knows of them.
+//! wrong in between: nobody else knows of them. But for those that may be of the grant of a connection that works: that is
+//! not ended because a provider could not say whether they are.
 
 mod posted;
 mod refused;
@@ -32,6 +36,7 @@ use crate::import::{Established, Trial, Tried};
 use crate::oauth::client::ClientRef;
 use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
 use crate::oauth::record::{State, Tokens};
+use crate::probe::names_account;
 use crate::seal::{Field, Place};
 use crate::secret::SecretInput;
 use crate::standing::Info;
@@ -330,6 +335,11 @@ impl Vault {
         };
         match made.await {
             Ok(connection) => Ok(connection),
+            Err(fault) if fault.code == Code::ProbeUndecided => {
+                // At some providers a token goes with all of its grant, and that may be the one that works here.
+                tracing::warn!(connection = %of, problem = fault.chain(), "issued tokens are neither used nor revoked");
+                Err(fault)
+            }
             Err(fault) => {
                 let of_facts = (of, &consent.facts);
                 let revoked = self.revoke_tokens(of_facts, consent.oauth, &tokens).await;
@@ -367,19 +377,29 @@ impl Vault {
             hosts: trial.hosts.clone(),
         };
         let found = match issued.account {
-            Some(account) => Some(account),
-            None => match self.try_token(of, spec, &tokens.access, &trial).await? {
-                Tried::Works(account) => account,
-                Tried::Untried => None,
-            },
+            Some(account) => Ok(Tried::Works(Some(account))),
+            None => self.try_token(of, spec, &tokens.access, &trial).await,
         };
-        check_account(of, spec, known.as_deref(), found.as_deref())?;
+        let account = match found {
+            Ok(Tried::Works(account)) => {
+                check_account(of, spec, known.as_deref(), account.as_deref())?;
+                account
+            }
+            Ok(Tried::Untried) => {
+                check_account(of, spec, known.as_deref(), None)?;
+                None
+            }
+            Err(doubt) => {
+                self.check_unverified(of, spec, doubt).await?;
+                None
+            }
+        };
         Ok(Established {
             state: State::issued(0, self.noted_at(issued.date), issued.lifetime, tokens),
             tokens: tokens.clone(),
             // RFC 6749 section 5.1: silence means what was asked for.
             scopes: issued.scopes.or_else(|| Some(spec.scopes.clone())),
-            account: found,
+            account,
             base_url,
             facts: facts.clone(),
             hold_refresh: false,
@@ -396,13 +416,11 @@ fn check_account(
     known: Option<&str>,
     found: Option<&str>,
 ) -> Result<(), Fault> {
-    let told = spec.scheme.oauth().is_some_and(|oauth| oauth.account.is_some())
-        || spec.probe.as_ref().is_some_and(|probe| probe.account.is_some());
     let detail = match (known, found) {
         (Some(known), Some(found)) if known != found => {
             format!("{of} was made with another account")
         }
-        (Some(_), None) if told => {
+        (Some(_), None) if names_account(spec) => {
             format!(
                 "{of} was made with an account, and the provider does not say whether it is the same"
             )

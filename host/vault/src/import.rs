@@ -8,33 +8,23 @@
 //! **Invariant:** an import never takes the place of another account, and of tokens that are newer than its own only
 //! where it says so: what was refreshed here is the last of its grant, and what is brought back may be spent.
 
-use std::time::Duration;
-
-use http::{HeaderMap, Method};
-use keyway_core::credential::Credential;
 use keyway_core::descriptor::{HostPattern, Scheme, SlotSpec, split_scopes};
-use keyway_core::exchange::HostRequest;
 use keyway_core::ids::{Actor, ConnectionRef};
-use keyway_core::ports::Credentials as _;
-use keyway_core::{Code, Fault, json};
+use keyway_core::{Code, Fault};
 use keyway_store::Tx;
 use keyway_store::model::{Connection, Entry};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::connections::{ISSUED, Vault, entry, is_by_hand, version};
 use crate::facts::{self, Facts};
 use crate::oauth::record::{Phase, State, TOKEN_BYTES_MAX, Tokens};
-use crate::oauth::skew;
-use crate::secret::{self, SECRET_BYTES_MIN, SecretInput};
+use crate::probe::decided;
+use crate::secret::SECRET_BYTES_MIN;
 use crate::standing::Info;
 
 /// How long an import is watched. Two days see every refresh that a provider's usual lifetimes bring, and a night.
 const WATCH: time::Duration = time::Duration::hours(48);
-
-/// For the one request that tries a token.
-const PROBE_TIME: Duration = Duration::from_secs(15);
 
 /// Attempts to establish tokens while those before them are refreshed. One flight writes twice at most.
 const ESTABLISH_ROUNDS: u32 = 5;
@@ -42,7 +32,7 @@ const ESTABLISH_ROUNDS: u32 = 5;
 /// Bytes of what is kept of a connection in the clear, as JSON. Together they fit a row of the store, which takes 4 KiB,
 /// and leave half a KiB for the rest of it. The longest lists that providers grant are half as long.
 const SCOPES_BYTES_MAX: usize = 2_560;
-const ACCOUNT_BYTES_MAX: usize = 256;
+pub(crate) const ACCOUNT_BYTES_MAX: usize = 256;
 const BASE_URL_BYTES_MAX: usize = 512;
 const FACTS_BYTES_MAX: usize = 1_024;
 
@@ -190,7 +180,7 @@ impl Vault {
         let tried = if ended(&import, held_before, self.shared.clock.now()) {
             Tried::Untried
         } else {
-            self.try_token(&of, spec, &import.tokens.access, trial).await?
+            decided(self.try_token(&of, spec, &import.tokens.access, trial).await)?
         };
         let account = account(&import, &tried)?;
         let Import { obtained_at, hold_refresh, replace, .. } = import;
@@ -333,92 +323,6 @@ impl Vault {
     pub(crate) async fn is_watched(&self, of: &ConnectionRef) -> bool {
         let until = self.existing(of).await.ok().and_then(|connection| connection.watch_until);
         until.is_some_and(|until| self.shared.clock.now() < until)
-    }
-
-    /// Asks the provider whether a token works.
-    pub(crate) async fn try_token(
-        &self,
-        of: &ConnectionRef,
-        spec: &SlotSpec,
-        token: &SecretString,
-        trial: &Trial,
-    ) -> Result<Tried, Fault> {
-        self.try_credential(of, spec, Credential::Token(token.clone()), trial).await
-    }
-
-    /// Asks the provider whether a credential works that is about to be set by hand.
-    pub async fn try_setting(
-        &self,
-        of: &ConnectionRef,
-        spec: &SlotSpec,
-        secret: &SecretInput,
-        trial: &Trial,
-    ) -> Result<Tried, Fault> {
-        // Refused as it would be when it is set.
-        let plain = secret::encode(&spec.scheme, secret)?;
-        let credential = secret::decode(&plain).ok_or_else(unusable)?;
-        self.try_credential(of, spec, credential, trial).await
-    }
-
-    /// Asks the provider whether a connection works, as it is used: refreshed first, if it must be.
-    pub async fn test(
-        &self,
-        of: &ConnectionRef,
-        spec: &SlotSpec,
-        trial: &Trial,
-    ) -> Result<Tried, Fault> {
-        if spec.probe.is_none() {
-            let detail = format!("the release names no request that would tell whether {of} works");
-            return Err(Fault::new(Code::Unsupported, detail));
-        }
-        let absent = || Fault::new(Code::UnknownConnection, format!("there is no {of}"));
-        let held = self.credential(of, spec).await?.ok_or_else(absent)?;
-        let trial = Trial {
-            base_url: held.base_url.as_deref().unwrap_or(&trial.base_url).to_owned(),
-            hosts: trial.hosts.clone(),
-        };
-        // Held until the answer is there: a pause waits for it.
-        self.try_credential(of, spec, held.opened.credential().clone(), &trial).await
-    }
-
-    async fn try_credential(
-        &self,
-        of: &ConnectionRef,
-        spec: &SlotSpec,
-        credential: Credential,
-        trial: &Trial,
-    ) -> Result<Tried, Fault> {
-        let Some(probe) = &spec.probe else { return Ok(Tried::Untried) };
-        let request = HostRequest {
-            purpose: "probe",
-            environment: Some(of.installation.environment.clone()),
-            method: Method::GET,
-            url: format!("{}{}", trial.base_url.trim_end_matches('/'), probe.path),
-            hosts: trial.hosts.clone(),
-            headers: HeaderMap::new(),
-            body: None,
-            credential: Some((spec.clone(), credential)),
-            timeout: PROBE_TIME,
-        };
-        let response = self.shared.outbound.fetch(request).await.map_err(|unfinished| {
-            let problem = unfinished.failure.message;
-            Fault::new(Code::ProbeFailed, format!("{of}: the provider was not reached: {problem}"))
-        })?;
-        self.compare_clocks(self.shared.clock.now(), skew::date(&response));
-        if !(200..300).contains(&response.status) {
-            let detail =
-                format!("{of}: the provider answered {} to the credential", response.status);
-            return Err(Fault::new(Code::ProbeFailed, detail));
-        }
-        let account = probe.account.as_deref().and_then(|pointer| {
-            let answer = json::tree(&response.body).ok()?;
-            match answer.pointer(pointer)? {
-                Value::String(text) => Some(text.clone()),
-                Value::Number(number) => Some(number.to_string()),
-                _ => None,
-            }
-        });
-        Ok(Tried::Works(account))
     }
 
     /// Everything of a connection, to go elsewhere: sealed to this public key by the caller, or in the clear. Audited
@@ -606,7 +510,7 @@ pub(crate) fn fits(token: &SecretString) -> bool {
         && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
 }
 
-fn unusable() -> Fault {
+pub(crate) fn unusable() -> Fault {
     let detail =
         format!("a token is {SECRET_BYTES_MIN} to {TOKEN_BYTES_MAX} printable ASCII letters");
     Fault::new(Code::CredentialInvalid, detail)
@@ -618,7 +522,7 @@ mod tests {
 
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
-    use keyway_core::exchange::{Response, Unfinished};
+    use keyway_core::exchange::{HostRequest, Response, Unfinished};
     use keyway_core::ids::Installation;
     use keyway_core::ports::{Clock, Outbound};
     use keyway_store::Store;

@@ -24,6 +24,7 @@ mod metrics;
 pub mod oauth;
 mod open;
 pub mod private_file;
+mod probe;
 mod reseal;
 pub mod seal;
 pub mod secret;

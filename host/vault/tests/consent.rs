@@ -4,6 +4,9 @@
 //! The clock stands until a test moves it, so each limit is met to the second. What happens in a browser is tested with one,
 //! in `tests/it/connect.rs`.
 
+#[path = "consent/probe.rs"]
+mod probe;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,6 +34,8 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 use tokio::sync::Notify;
 
+use crate::probe::ProbeInstead;
+
 const SECOND: Duration = Duration::SECOND;
 const CALLBACK: &str = "https://keyway.example.com/connect/callback";
 
@@ -51,6 +56,8 @@ struct Server {
     revoked: Mutex<Vec<String>>,
     /// What the probe is answered, where there is one.
     probe: Mutex<(u16, Value)>,
+    /// What it is answered instead: a header and a body, or nothing at all.
+    probe_instead: Mutex<Option<ProbeInstead>>,
     verifier: Mutex<Option<String>>,
     /// Where it was asked, last.
     asked_at: Mutex<String>,
@@ -100,6 +107,11 @@ impl Outbound for Server {
                 self.exchange(&form(&request))
             }
         };
+        if let Some(instead) = *self.probe_instead.lock().expect("not poisoned")
+            && request.purpose == "probe"
+        {
+            return instead.answer().map_err(|unfinished| *unfinished);
+        }
         let instead =
             self.instead.lock().expect("not poisoned").filter(|_| request.purpose == "token");
         let body = instead.map_or_else(|| body.to_string(), str::to_owned);

@@ -270,3 +270,28 @@ async fn a_credential_is_tried_before_it_is_set_and_tested_at_any_time() {
     let none = json!({"connections": {}});
     world.put(&format!("{AT}/connections"), none).await.refused(400, "invalid-request");
 }
+
+/// Fails if a provider that cannot tell is told as a mistake of the tenant's, or of whoever typed.
+#[tokio::test]
+async fn a_provider_that_cannot_tell_has_refused_nothing() {
+    let world = world().await;
+    let slot = format!("{AT}/connections/key");
+    let busy = json!({"token": "busy-token"});
+    let refused = world.put(&slot, busy.clone()).await;
+    refused.refused(502, "probe-undecided");
+    let problem: Value = serde_json::from_str(&refused.text()).unwrap();
+    assert_eq!((&problem["whose"], &problem["retry"]), (&json!("upstream"), &json!(true)));
+    assert_eq!(connection(&world, "key").await, Value::Null);
+    world.put(&format!("{slot}?test=false"), busy).await.ok();
+    world.post(&format!("{slot}/test"), json!({})).await.refused(502, "probe-undecided");
+    let path = link(&world, json!({"slot": "key"})).await;
+    let page = submit(&world, &format!("{path}/start"), "key=busy-token").await;
+    let shown = text(&page);
+    assert_eq!(page.status, 502, "{shown}");
+    assert!(
+        shown.contains("is not answering as it should") && !shown.contains("does not take"),
+        "{shown}"
+    );
+    let page = submit(&world, &format!("{path}/start"), "key=canary-bad").await;
+    assert!(text(&page).contains("does not take what it was shown"), "{}", text(&page));
+}

@@ -496,6 +496,8 @@ impl Outbound for FakeOutbound {
                 };
                 match token.expose_secret().strip_prefix("good-") {
                     Some(account) => (200, json!({"account": account})),
+                    // Of these it cannot tell now.
+                    None if token.expose_secret().starts_with("busy-") => (503, json!({})),
                     None => (401, json!({})),
                 }
             }

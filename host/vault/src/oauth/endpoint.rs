@@ -391,7 +391,7 @@ fn disliked(name: &str) -> Refused {
 }
 
 /// RFC 9110 section 10.2.3: seconds, or a date.
-fn retry_after(response: &Response) -> Option<Duration> {
+pub(crate) fn retry_after(response: &Response) -> Option<Duration> {
     let header = |wanted: &str| {
         let found = response.headers.iter().find(|(name, _)| name == wanted);
         found.map(|(_, value)| value.trim())

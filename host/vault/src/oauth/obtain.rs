@@ -29,6 +29,7 @@ use crate::oauth::client::{Accepted, Client};
 use crate::oauth::confirmed;
 use crate::oauth::endpoint::{Ask, Endpoint, Issued, Refused};
 use crate::oauth::record::{OwnClient, State, Tokens};
+use crate::probe::Doubt;
 use crate::standing::Info;
 
 /// For the one request. Somebody waits for it.
@@ -196,9 +197,14 @@ impl Vault {
             let tried_at = base_url.as_ref().unwrap_or(&trial.base_url).clone();
             let trial = Trial { base_url: tried_at, hosts: trial.hosts.clone() };
             self.check_one_base_url(of, base_url.as_deref()).await?;
-            let account = match (account, self.try_token(of, spec, &tokens.access, &trial).await?) {
-                (Some(account), _) | (None, Tried::Works(Some(account))) => Some(account),
-                (None, Tried::Works(None) | Tried::Untried) => None,
+            let account = match (account, self.try_token(of, spec, &tokens.access, &trial).await) {
+                (_, Err(Doubt::Refused(fault))) => return Err(fault),
+                (Some(account), _) | (None, Ok(Tried::Works(Some(account)))) => Some(account),
+                (None, Ok(Tried::Works(None) | Tried::Untried)) => None,
+                (None, Err(doubt)) => {
+                    self.check_unverified(of, spec, doubt).await?;
+                    None
+                }
             };
             self.check_same_account(of, account.as_deref()).await?;
             let state = State::issued(0, self.noted_at(date), lifetime, &tokens);
@@ -218,6 +224,8 @@ impl Vault {
         };
         match made.await {
             Ok(connection) => self.info(connection).await,
+            // What works here may have come of the same grant.
+            Err(fault) if fault.code == Code::ProbeUndecided => Err(fault),
             Err(fault) => {
                 // It was issued all the same, and nobody would ever end it.
                 let revoked = self.revoke_tokens((of, &wanted.facts), oauth, &tokens).await;

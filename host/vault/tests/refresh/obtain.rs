@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ struct Server {
     members: Mutex<Value>,
     /// Of the probe: none means that the token does not work.
     account: Mutex<Option<&'static str>>,
+    /// Whether it cannot tell.
+    unwell: AtomicBool,
     takes: Mutex<Duration>,
 }
 
@@ -46,6 +49,9 @@ impl Outbound for Server {
     async fn fetch(&self, request: HostRequest) -> Result<Response, Unfinished> {
         let answer =
             |status: u16, body: String| Response { status, headers: vec![], body: body.into() };
+        if request.purpose == "probe" && self.unwell.load(Ordering::SeqCst) {
+            return Ok(answer(503, String::new()));
+        }
         if request.purpose == "probe" {
             return Ok(match *self.account.lock().unwrap() {
                 Some(account) => answer(200, json!({"id": account}).to_string()),
@@ -316,6 +322,23 @@ async fn what_is_issued_and_not_taken_is_revoked() {
     assert_eq!(world.refused(None, None).await, Code::OauthClientRefused);
     *world.server.answer.lock().unwrap() = Some((500, ""));
     assert_eq!(world.refused(None, None).await, Code::TokenEndpointFailed);
+}
+
+/// Fails if a provider that cannot tell whose a token is costs what it has issued, or a connection that works.
+#[tokio::test(start_paused = true)]
+async fn what_is_issued_while_the_probe_cannot_tell_is_kept() {
+    let world = World::machine().await;
+    let own = connection(None);
+    world.server.unwell.store(true, Ordering::SeqCst);
+    let info = world.obtain(None, None).await.unwrap();
+    assert_eq!(info.connection.account, None);
+    assert_eq!(world.call(&own).await.unwrap(), "access-1");
+    world.server.unwell.store(false, Ordering::SeqCst);
+    assert_eq!(world.obtain(None, None).await.unwrap().connection.account.as_deref(), Some("a1"));
+    world.server.unwell.store(true, Ordering::SeqCst);
+    assert_eq!(world.refused(None, None).await, Code::ProbeUndecided);
+    assert_eq!(world.call(&own).await.unwrap(), "access-2", "what was there goes on");
+    assert_eq!(*world.server.revoked.lock().unwrap(), [""; 0]);
 }
 
 /// Fails if a release alone can say where the client's secret and the tokens go.

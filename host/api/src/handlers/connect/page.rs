@@ -284,13 +284,14 @@ fn advice(code: Code) -> &'static str {
              once more and sign in with that one, or ask for it to be disconnected first."
         }
         Code::ProbeFailed | Code::CredentialInvalid => {
-            "What you typed was not taken by the other side. Open your link once more, and type it as it is shown there."
+            "The other side does not take what it was shown. Open your link once more. If you type a key or a password, type \
+             it as it is shown there; if you sign in, do so with an account that may use what is connected."
         }
         Code::InvalidRequest => {
             "What you typed is not of the form that the other side uses. Open your link once more, and copy it from \
              where you see it there."
         }
-        Code::TokenEndpointFailed => {
+        Code::TokenEndpointFailed | Code::ProbeUndecided => {
             "The other side is not answering as it should. Open your link once more in a few minutes."
         }
         _ => "This is not your fault, and nothing you can change. Tell whoever gave you the link.",
