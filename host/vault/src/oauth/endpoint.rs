@@ -30,7 +30,7 @@ use crate::oauth::endpoint::answer::{Answer, Fields};
 use crate::oauth::endpoint::form::{Form, basic, basic_raw};
 use crate::oauth::endpoint::names::{Named, named, says};
 
-/// The longest wait that a server can ask for: a day. Retry-After is clamped to it.
+/// The longest wait that a server can ask for: a day. Whoever asks for more does not mean it.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What tokens are asked for with.
@@ -390,7 +390,8 @@ fn disliked(name: &str) -> Refused {
     Refused::Request(whose, format!("the token endpoint answered `{name}`"))
 }
 
-/// RFC 9110 section 10.2.3: seconds, or a date.
+/// RFC 9110 section 10.2.3: seconds, or a date. A wait of nothing, one that is over, that is longer than anybody means, or
+/// that cannot be read is no information: whoever waits does so by a rule of its own.
 pub(crate) fn retry_after(response: &Response) -> Option<Duration> {
     let header = |wanted: &str| {
         let found = response.headers.iter().find(|(name, _)| name == wanted);
@@ -403,10 +404,10 @@ pub(crate) fn retry_after(response: &Response) -> Option<Duration> {
             let at = httpdate::parse_http_date(value).ok()?;
             // By the server's own clock, and where it does not tell that, not at all: ours may be off.
             let now = httpdate::parse_http_date(header("date")?).ok()?;
-            at.duration_since(now).unwrap_or_default()
+            at.duration_since(now).ok()?
         }
     };
-    Some(wait.min(WAIT_MAX))
+    (!wait.is_zero() && wait <= WAIT_MAX).then_some(wait)
 }
 
 #[cfg(test)]

@@ -14,6 +14,10 @@ use crate::world::{HOUR, World, call, connection, expire};
 const IN_FOUR_MINUTES: [(&str, &str); 2] =
     [("retry-after", "Fri, 01 Jan 2021 10:04:00 GMT"), ("date", "Fri, 01 Jan 2021 10:00:00 GMT")];
 
+/// By the same clock.
+const LONG_AGO: [(&str, &str); 2] =
+    [("retry-after", "Fri, 01 Jan 2021 09:56:00 GMT"), ("date", "Fri, 01 Jan 2021 10:00:00 GMT")];
+
 /// What callers meet from now on for this long, once every ten seconds.
 pub(crate) async fn call_for(world: &World, time: Duration) -> Vec<Result<String, &'static str>> {
     let end = Instant::now() + time;
@@ -67,6 +71,15 @@ async fn errors_of_the_server_are_waited_out_and_the_token_lives() {
         (429, vec![("retry-after", "soon")], "", 4),
         (503, IN_FOUR_MINUTES.to_vec(), "", 240),
         (503, IN_FOUR_MINUTES[..1].to_vec(), "", 4),
+        // What says nothing: our own wait, as if it were not there.
+        (503, vec![("retry-after", "0")], "", 4),
+        (503, vec![("retry-after", "-120")], "", 4),
+        (429, vec![("retry-after", "31536000")], "", 4),
+        (503, vec![("retry-after", "86401")], "", 4),
+        (503, vec![("retry-after", "99999999999999999999")], "", 4),
+        (503, LONG_AGO.to_vec(), "", 4),
+        // The longest that somebody may mean.
+        (503, vec![("retry-after", "86400")], "", 86_400),
         (400, vec![], r#"{"error":"temporarily_unavailable"}"#, 4),
         (403, vec![], "<html>blocked</html>", 4),
         (302, vec![("location", "https://elsewhere.example.com")], "", 4),
