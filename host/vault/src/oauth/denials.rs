@@ -1,10 +1,11 @@
 //! How long a server has said no to what a connection has, in words that nobody has a name for.
 //!
 //! Once says nothing: a gateway in between, or a bad day. Said for hours and never taken back, it means that the token is
-//! dead, and that a person has to know. Counted are answers of the server to a refresh of this one connection: a 400, 401,
-//! 402, 403, 410 or 422 that is no page of HTML; a yes whose body is an error; and `invalid_request` and
-//! `unauthorized_client`, which some answer to a dead token. Not counted, and taking nothing back, are all others: 5xx,
-//! 429, what never arrived, and what is said of the client. A set of tokens takes all of it back.
+//! dead, and that a person has to know. Counted are answers of the server to a refresh of this one connection: any 4xx but
+//! 408, 425 and 429 that is no page of HTML; a yes whose body is an error, or has no token and nothing of a yes; and
+//! `invalid_request` and `unauthorized_client`, which some answer to a dead token. Not counted, and taking nothing back, are
+//! all others: 5xx, 408, 425, 429, a page, which is of something in between that has not seen the token, what never arrived,
+//! and what is said of the client. A set of tokens takes all of it back.
 
 use std::time::Duration;
 

@@ -338,11 +338,21 @@ fn problem(oauth: &Oauth, response: &Answer) -> Refused {
         return refused;
     }
     match status {
-        429 | 500.. => Refused::Busy(wait, format!("the token endpoint answered {status}")),
-        400 | 401 | 402 | 403 | 410 | 422 if !response.is_page() => {
+        // Too slow, too early: said of the time, and not of what was presented.
+        408 | 425 | 429 | 500.. => {
+            Refused::Busy(wait, format!("the token endpoint answered {status}"))
+        }
+        400..500 if !response.is_page() => {
             let problem =
                 format!("the token endpoint answered {status}, in words that OAuth does not have");
             Refused::Plain(wait, problem)
+        }
+        // A firewall's or a gateway's: the server that knows the token has not seen the request.
+        400..500 => {
+            let problem = format!(
+                "the token endpoint answered {status} with a web page, as something in between does"
+            );
+            Refused::Busy(wait, problem)
         }
         _ => {
             let problem =

@@ -19,6 +19,15 @@ use zeroize::{Zeroize as _, Zeroizing};
 /// The label of a form.
 const FORM: &str = "application/x-www-form-urlencoded";
 
+/// The label of a page.
+const PAGE: &str = "text/html";
+
+/// One of these stands at a page's beginning, also where its label says something else.
+const PAGE_MARKS: [&str; 4] = ["<!doctype html", "<html", "<head", "<body"];
+
+/// Where that is looked for.
+const PAGE_CHARS: usize = 1_024;
+
 /// Members within members. The deepest that a provider is known to wrap tokens in is three.
 const DEPTH_MAX: usize = 16;
 
@@ -71,15 +80,23 @@ impl Answer {
     }
 
     pub(super) fn is_labelled_form(&self) -> bool {
+        self.is_labelled(FORM)
+    }
+
+    fn is_labelled(&self, wanted: &str) -> bool {
         let labels = self.headers.iter().filter(|(name, _)| name == "content-type");
         // RFC 9110 section 8.3.1: in any letters, and parameters behind it.
         let kinds = labels.map(|(_, value)| value.split(';').next().unwrap_or_default().trim());
-        kinds.into_iter().any(|kind| kind.eq_ignore_ascii_case(FORM))
+        kinds.into_iter().any(|kind| kind.eq_ignore_ascii_case(wanted))
     }
 
-    /// Whether it is a page for people: of a gateway or a proxy, and not of what was asked.
+    /// Whether it is a page for people: of a gateway or a proxy, and not of what was asked. XML is none.
     pub(super) fn is_page(&self) -> bool {
-        self.text().trim_start().starts_with('<')
+        let text = self.text();
+        let text = text.trim_start();
+        let begun: String = text.chars().take(PAGE_CHARS).collect::<String>().to_ascii_lowercase();
+        let marked = PAGE_MARKS.iter().any(|mark| begun.contains(mark));
+        text.starts_with('<') && (marked || self.is_labelled(PAGE))
     }
 }
 
@@ -195,6 +212,11 @@ impl Fields {
             pairs.map(|(name, text)| (name.into_owned(), value(text.into_owned()))).collect();
         let known = ["access_token", "error"].iter().any(|name| fields.contains_key(*name));
         (labelled || known).then_some(Self(fields))
+    }
+
+    /// Its members, by name.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Value> {

@@ -31,6 +31,18 @@ const REFRESH: Place = (|said| &said.refresh_token, "/refresh_token");
 const SCOPE: Place = (|said| &said.scope, "/scope");
 const EXPIRES: &str = "/expires_in";
 
+/// Parts of the names of what stands in a yes.
+const OF_TOKENS: [&str; 4] = ["token", "expires", "jwt", "credential"];
+
+/// What says in so many words that it is one.
+const WORDS_OF_YES: [&str; 3] = ["ok", "success", "true"];
+
+/// Names of what says so by being true.
+const FLAGS: [&str; 3] = ["ok", "success", "succeeded"];
+
+/// Names of what says so by being zero.
+const NUMBERS: [&str; 4] = ["errcode", "error_code", "errno", "code"];
+
 /// Where an answer has what is in it: first where the release says.
 struct Places<'a> {
     oauth: &'a Oauth,
@@ -62,8 +74,8 @@ impl Endpoint<'_> {
             return Err(match no(oauth, response, Some(&fields)) {
                 Some(refused) => refused,
                 None => match broken("has no `access_token`", &fields) {
-                    // Likewise, in words that nobody has a name for: no token is in it, so none was issued.
-                    Refused::Ambiguous(_) if says_error(&fields) => {
+                    // Likewise, in words that nobody has a name for: it is whole, and no token is in it, so none was issued.
+                    Refused::Ambiguous(_) if says_error(&fields) || says_no(&fields) => {
                         let problem =
                             "the token endpoint's answer is an error that nobody has a name for";
                         Refused::Plain(retry_after(response), problem.to_owned())
@@ -107,12 +119,62 @@ impl Endpoint<'_> {
 
 /// Whether an answer says that it is an error.
 fn says_error(fields: &Fields) -> bool {
-    match fields.get("error") {
-        None | Some(Value::Null | Value::Bool(false)) => false,
-        Some(Value::Text(text)) => !text.trim().is_empty(),
-        Some(Value::Number(number)) => number.as_f64() != Some(0.0),
-        Some(Value::List(items)) => !items.is_empty(),
-        Some(Value::Bool(true) | Value::Fields(_) | Value::Other) => true,
+    fields.get("error").is_some_and(|error| !is_void(error))
+}
+
+/// Whether an answer without a token says anything, and nothing of it is what stands in a yes. What is empty, or a yes
+/// whose token nobody finds, may have issued one all the same.
+fn says_no(fields: &Fields) -> bool {
+    !says_yes(fields) && fields.iter().any(|(name, value)| is_false(name, value) || !is_void(value))
+}
+
+/// Whether anything in an answer is what stands in a yes: something of a token, or its word.
+fn says_yes(fields: &Fields) -> bool {
+    fields.iter().any(|(name, value)| {
+        let name = name.to_ascii_lowercase();
+        let of_token = OF_TOKENS.iter().any(|part| name.contains(part)) && !is_void(value);
+        let word = match value {
+            Value::Text(text) => WORDS_OF_YES.iter().any(|yes| text.trim().eq_ignore_ascii_case(yes)),
+            Value::Bool(value) => *value && FLAGS.contains(&name.as_str()),
+            // Zero is no error.
+            Value::Number(_) => NUMBERS.contains(&name.as_str()) && is_void(value),
+            _ => false,
+        };
+        of_token || word || within(value).any(says_yes)
+    })
+}
+
+/// What a value has within.
+fn within(value: &Value) -> impl Iterator<Item = &Fields> {
+    let items = match value {
+        Value::List(items) => items.as_slice(),
+        other => std::slice::from_ref(other),
+    };
+    items.iter().filter_map(|item| match item {
+        Value::Fields(fields) => Some(fields),
+        _ => None,
+    })
+}
+
+/// Whether a flag of success says no.
+fn is_false(name: &str, value: &Value) -> bool {
+    let no = match value {
+        Value::Bool(value) => !value,
+        Value::Text(text) => text.trim().eq_ignore_ascii_case("false"),
+        _ => false,
+    };
+    no && FLAGS.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// Whether a value says nothing.
+fn is_void(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Text(text) => text.trim().is_empty(),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::List(items) => items.is_empty(),
+        Value::Fields(fields) => fields.iter().next().is_none(),
+        Value::Bool(true) | Value::Other => false,
     }
 }
 
