@@ -412,7 +412,10 @@ async fn a_no_without_a_name_is_believed_after_six_hours() {
         (json!({}), Answer::Error(405, vec![], "")),
         (json!({}), Answer::Error(409, vec![], "message=of+theirs")),
         (json!({}), Answer::Error(418, vec![], r#"["of theirs"]"#)),
-        (json!({}), Answer::Error(403, vec![], "<?xml version=\"1.0\"?><Error><Code>Gone</Code></Error>")),
+        (
+            json!({}),
+            Answer::Error(403, vec![], "<?xml version=\"1.0\"?><Error><Code>Gone</Code></Error>"),
+        ),
         (json!({}), Answer::Error(400, vec![], r#"{"error":"access_denied"}"#)),
         (json!({}), Answer::Error(200, vec![], r#"{"error":"access_denied"}"#)),
         (json!({}), Answer::Error(200, vec![], r#"{"ok":false,"message":"of theirs"}"#)),

@@ -134,7 +134,9 @@ fn says_yes(fields: &Fields) -> bool {
         let name = name.to_ascii_lowercase();
         let of_token = OF_TOKENS.iter().any(|part| name.contains(part)) && !is_void(value);
         let word = match value {
-            Value::Text(text) => WORDS_OF_YES.iter().any(|yes| text.trim().eq_ignore_ascii_case(yes)),
+            Value::Text(text) => {
+                WORDS_OF_YES.iter().any(|yes| text.trim().eq_ignore_ascii_case(yes))
+            }
             Value::Bool(value) => *value && FLAGS.contains(&name.as_str()),
             // Zero is no error.
             Value::Number(_) => NUMBERS.contains(&name.as_str()) && is_void(value),
@@ -166,7 +168,7 @@ fn is_false(name: &str, value: &Value) -> bool {
     no && FLAGS.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// Whether a value says nothing.
+/// Whether a value says nothing: what languages write for "none", such as PHP's empty list for an empty object.
 fn is_void(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -188,7 +190,7 @@ pub(super) fn stated(oauth: &Oauth) -> Option<Duration> {
 impl Places<'_> {
     /// A member that is there, and not empty.
     fn find<'f>(&self, fields: &'f Fields, (said, standard): Place) -> Option<&'f Value> {
-        let at = |place: &str| fields.pointer(place).filter(|value| !is_empty(value));
+        let at = |place: &str| fields.pointer(place).filter(|value| !is_void(value));
         match said(&self.oauth.answer) {
             Some(place) if self.either => at(place).or_else(|| at(standard)),
             Some(place) => at(place),
@@ -271,14 +273,6 @@ fn token(value: &Value) -> Option<SecretString> {
     match value {
         Value::Text(text) if usable(text) => Some(SecretString::from(text.as_str())),
         _ => None,
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Text(text) => text.trim().is_empty(),
-        _ => false,
     }
 }
 

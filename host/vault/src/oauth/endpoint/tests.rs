@@ -284,6 +284,12 @@ async fn everything_usable_of_a_yes_is_kept() {
         ),
         (r#"{"access_token":"a","refresh_token":"r\n"}"#, None, true, None),
         (r#"{"access_token":"a","refresh_token":7}"#, None, true, None),
+        (r#"{"access_token":"a","refresh_token":true}"#, None, true, None),
+        (r#"{"access_token":"a","refresh_token":["r"]}"#, None, true, None),
+        (r#"{"access_token":"a","refresh_token":false}"#, None, false, None),
+        (r#"{"access_token":"a","refresh_token":[]}"#, None, false, None),
+        (r#"{"access_token":"a","refresh_token":{}}"#, None, false, None),
+        (r#"{"access_token":"a","refresh_token":0,"scope":false}"#, None, false, None),
         ("access_token=a&refresh_token=&expires_in=60", None, false, Some(60)),
     ] {
         let provider = Provider::answering(200, "Text/JSON; charset=utf-8", body);
