@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::barrier::{Use, paused};
 use crate::consent::Swept;
 use crate::facts::Facts;
+use crate::import::scopes_for;
 use crate::metrics::Metrics;
 use crate::oauth::client::{ClientInfo, ClientRef, ClientSetting, Clients};
 use crate::oauth::obtain::Obtaining;
@@ -383,11 +384,13 @@ impl Vault {
         of: &ConnectionRef,
         epoch: u64,
         scopes: Option<Vec<String>>,
+        asked: &[String],
     ) {
         let Some(scopes) = scopes else { return };
         let mut noted = false;
         let changed = self
             .change(of, "connection.scopes", &host(), |connection| {
+                let Some(scopes) = scopes_for(connection, scopes, asked) else { return false };
                 if connection.epoch != epoch || connection.scopes.as_ref() == Some(&scopes) {
                     return false;
                 }

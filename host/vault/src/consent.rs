@@ -394,7 +394,7 @@ impl Vault {
                 None
             }
         };
-        Ok(Established {
+        let established = Established {
             state: State::issued(0, self.noted_at(issued.date), issued.lifetime, tokens),
             tokens: tokens.clone(),
             // RFC 6749 section 5.1: silence means what was asked for.
@@ -404,7 +404,8 @@ impl Vault {
             facts: facts.clone(),
             hold_refresh: false,
             watch_until: None,
-        })
+        };
+        Ok(established.with_scopes_for(&spec.scopes))
     }
 }
 

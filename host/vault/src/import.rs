@@ -8,12 +8,15 @@
 //! **Invariant:** an import never takes the place of another account, and of tokens that are newer than its own only
 //! where it says so: what was refreshed here is the last of its grant, and what is brought back may be spent.
 
+use std::collections::HashSet;
+
 use keyway_core::descriptor::{HostPattern, Scheme, SlotSpec, split_scopes};
 use keyway_core::ids::{Actor, ConnectionRef};
 use keyway_core::{Code, Fault};
 use keyway_store::Tx;
 use keyway_store::model::{Connection, Entry};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::connections::{ISSUED, Vault, entry, is_by_hand, version};
@@ -29,8 +32,11 @@ const WATCH: time::Duration = time::Duration::hours(48);
 /// Attempts to establish tokens while those before them are refreshed. One flight writes twice at most.
 const ESTABLISH_ROUNDS: u32 = 5;
 
+/// Bytes of a list of scopes, as JSON, that is read: as many as a token has. A longer one is as good as none.
+const SCOPES_TOLD_BYTES_MAX: usize = TOKEN_BYTES_MAX;
+
 /// Bytes of what is kept of a connection in the clear, as JSON. Together they fit a row of the store, which takes 4 KiB,
-/// and leave half a KiB for the rest of it. The longest lists that providers grant are half as long.
+/// and leave half a KiB for the rest of it.
 const SCOPES_BYTES_MAX: usize = 2_560;
 pub(crate) const ACCOUNT_BYTES_MAX: usize = 256;
 const BASE_URL_BYTES_MAX: usize = 512;
@@ -192,7 +198,7 @@ impl Vault {
         if dry {
             return Ok(Taken { info: None, tried, before });
         }
-        let established = self.imported(import, account, &tried);
+        let established = self.imported(import, account, &tried).with_scopes_for(&spec.scopes);
         let action = "connection.import";
         let connection =
             self.establish_on(&of, established, Some(&terms), (action, actor), |tx| tx).await?;
@@ -350,6 +356,19 @@ impl Vault {
     }
 }
 
+// === impl Established ===
+
+impl Established {
+    /// With a list of scopes that its row takes. Of a longer one those are kept that the release asks for, and where even
+    /// they are too long it is as if nobody had said what was granted: tokens are worth more than the list of what they are
+    /// good for.
+    pub(crate) fn with_scopes_for(self, asked: &[String]) -> Self {
+        let bytes_max = Kept::of(&self).scopes_bytes_max();
+        let scopes = self.scopes.and_then(|scopes| kept_scopes(scopes, asked, bytes_max));
+        Self { scopes, ..self }
+    }
+}
+
 // === impl Kept ===
 
 impl<'a> Kept<'a> {
@@ -359,6 +378,16 @@ impl<'a> Kept<'a> {
             account: new.account.as_deref(),
             base_url: new.base_url.as_deref(),
             facts: &new.facts,
+        }
+    }
+
+    /// Bytes that a list of scopes may have beside the rest.
+    fn scopes_bytes_max(&self) -> usize {
+        let Self { scopes: _, account, base_url, facts } = self;
+        let beside = bytes(account) + bytes(base_url) + bytes(facts);
+        match facts.is_empty() {
+            true => SCOPES_BYTES_MAX,
+            false => SCOPES_BYTES_MAX.min(KEPT_BYTES_MAX.saturating_sub(beside)),
         }
     }
 }
@@ -456,7 +485,8 @@ fn check(import: &Import, spec: &SlotSpec) -> Result<(), Fault> {
         return Err(unusable());
     }
     check_size(&Kept {
-        scopes: import.scopes.as_deref(),
+        // Too many of them are no reason to leave tokens where they are.
+        scopes: None,
         account: import.account.as_deref(),
         base_url: import.base_url.as_deref(),
         facts: &import.facts,
@@ -469,16 +499,49 @@ fn check(import: &Import, spec: &SlotSpec) -> Result<(), Fault> {
     }
 }
 
+/// What a connection's row takes of scopes that were granted, with those in mind that a release asks for. None says as
+/// little as a provider that does not say.
+pub(crate) fn scopes_for(
+    connection: &Connection,
+    granted: Vec<String>,
+    asked: &[String],
+) -> Option<Vec<String>> {
+    let Connection { account, base_url, facts, .. } = connection;
+    let (account, base_url) = (account.as_deref(), base_url.as_deref());
+    let bytes_max = Kept { scopes: None, account, base_url, facts }.scopes_bytes_max();
+    kept_scopes(granted, asked, bytes_max)
+}
+
+fn kept_scopes(
+    mut granted: Vec<String>,
+    asked: &[String],
+    bytes_max: usize,
+) -> Option<Vec<String>> {
+    let told = bytes(&granted);
+    if told > bytes_max {
+        let asked: HashSet<&str> = asked.iter().flat_map(|text| split_scopes(text)).collect();
+        granted.retain(|scope| asked.contains(scope.as_str()));
+        // Nothing of what nobody asked for is no word about anything.
+        if told > SCOPES_TOLD_BYTES_MAX || asked.is_empty() || bytes(&granted) > bytes_max {
+            return None;
+        }
+    }
+    Some(granted)
+}
+
+/// As JSON, which texts and lists of them always are.
+fn bytes(value: &impl Serialize) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
+}
+
 /// Refuses what a row does not take, while nothing depends on it yet.
 fn check_size(kept: &Kept<'_>) -> Result<(), Fault> {
-    // Texts and lists of them are always JSON.
-    let bytes = |json: serde_json::Result<Vec<u8>>| json.map_or(usize::MAX, |json| json.len());
     let Kept { scopes, account, base_url, facts } = kept;
     let sizes = [
-        ("list of scopes", bytes(serde_json::to_vec(scopes)), SCOPES_BYTES_MAX),
-        ("account's name", bytes(serde_json::to_vec(account)), ACCOUNT_BYTES_MAX),
-        ("base URL", bytes(serde_json::to_vec(base_url)), BASE_URL_BYTES_MAX),
-        ("list of facts", bytes(serde_json::to_vec(facts)), FACTS_BYTES_MAX),
+        ("list of scopes", bytes(scopes), SCOPES_BYTES_MAX),
+        ("account's name", bytes(account), ACCOUNT_BYTES_MAX),
+        ("base URL", bytes(base_url), BASE_URL_BYTES_MAX),
+        ("list of facts", bytes(facts), FACTS_BYTES_MAX),
     ];
     let all = sizes.iter().fold(0, |all: usize, (_, bytes, _)| all.saturating_add(*bytes));
     let whole = match facts.is_empty() {

@@ -220,6 +220,7 @@ impl Vault {
                 hold_refresh: false,
                 watch_until: None,
             };
+            let established = established.with_scopes_for(&spec.scopes);
             self.establish(of, established, "connection.obtain", actor).await
         };
         match made.await {

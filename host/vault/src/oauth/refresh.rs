@@ -568,7 +568,8 @@ impl Vault {
                     self.shared.steps.reached(Step::Kept).await;
                     self.know(of, epoch, kept);
                     self.give_back_lease(&held).await;
-                    self.note_scopes(of, epoch, issued.scopes).await;
+                    let asked = &subject.spec.scopes;
+                    self.note_scopes(of, epoch, issued.scopes, asked).await;
                     return Ok(());
                 }
                 Err(Unwritten::Fault(fault)) => fault,
