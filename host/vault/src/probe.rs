@@ -15,11 +15,10 @@ use keyway_core::ports::Credentials as _;
 use keyway_core::{Code, Fault, Retry};
 use keyway_store::model::Connection;
 use secrecy::SecretString;
-use serde_json::Value;
 
 use crate::connections::{Vault, host, is_by_hand};
 use crate::import::{ACCOUNT_BYTES_MAX, Trial, Tried, unusable};
-use crate::oauth::endpoint::retry_after;
+use crate::oauth::endpoint::{named_in, retry_after};
 use crate::oauth::record::{Phase, State};
 use crate::oauth::skew;
 use crate::secret::{self, SecretInput};
@@ -186,7 +185,7 @@ impl Vault {
         };
         self.compare_clocks(self.shared.clock.now(), skew::date(&response));
         match response.status {
-            200..300 => whose(probe, &response),
+            200..300 => whose(probe, response),
             _ => Err(no(of, &response)),
         }
     }
@@ -212,15 +211,9 @@ fn undecided(detail: String) -> Fault {
 }
 
 /// What a yes says of the account.
-fn whose(probe: &Probe, response: &Response) -> Result<Tried, Doubt> {
+fn whose(probe: &Probe, response: Response) -> Result<Tried, Doubt> {
     let Some(pointer) = &probe.account else { return Ok(Tried::Works(None)) };
-    let answer: Value = serde_json::from_slice(&response.body).map_err(|_| Doubt::Unread)?;
-    let account = match answer.pointer(pointer) {
-        Some(Value::String(text)) => Some(text.clone()),
-        Some(Value::Number(number)) => Some(number.to_string()),
-        _ => None,
-    };
-    Ok(Tried::Works(account))
+    named_in(response, pointer).map(Tried::Works).ok_or(Doubt::Unread)
 }
 
 /// What an answer that is no yes says of the credential.

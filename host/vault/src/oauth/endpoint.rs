@@ -400,6 +400,12 @@ fn disliked(name: &str) -> Refused {
     Refused::Request(whose, format!("the token endpoint answered `{name}`"))
 }
 
+/// What an answer of the provider has at a JSON Pointer, read like an answer with tokens: whatever else in it nobody can read,
+/// and with as many digits as it is written with. None of an answer that is no JSON.
+pub(crate) fn named_in(response: Response, pointer: &str) -> Option<Option<String>> {
+    Answer(response).named(pointer)
+}
+
 /// RFC 9110 section 10.2.3: seconds, or a date. A wait of nothing, one that is over, that is longer than anybody means, or
 /// that cannot be read is no information: whoever waits does so by a rule of its own.
 pub(crate) fn retry_after(response: &Response) -> Option<Duration> {

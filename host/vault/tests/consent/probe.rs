@@ -150,3 +150,29 @@ async fn a_test_says_whose_fault_it_is_that_nothing_was_decided() {
     let (now, then) = (undecided(0), undecided(7));
     assert_eq!(said, [then, now, now, now, failed, failed, failed, works, works, works, now]);
 }
+
+/// An id of thirty digits is another than its neighbour, and what nobody can read elsewhere in the answer hides no account.
+#[tokio::test]
+async fn an_account_is_read_whatever_stands_beside_it() {
+    let bodies: [(&[u8], &str); 6] = [
+        (b"{\"id\":123456789012345678901234567890}", "123456789012345678901234567890"),
+        (b"\xef\xbb\xbf{\"id\":\"ann\"}", "ann"),
+        (b"{\"name\":\"J\\ud800\",\"id\":\"ann\"}", "ann"),
+        (b"{\"id\":\"J\\ud800\"}", "J\u{fffd}"),
+        (b"{\"name\":\"Caf\xe9\",\"rate\":1e400,\"id\":\"ann\"}", "ann"),
+        (b"{\"id\":\"Caf\xe9\"}\r\n<!-- 12 ms -->", "Caf\u{fffd}"),
+    ];
+    for (body, account) in bodies {
+        let mut world = World::new().await;
+        world.spec = probed(world.spec);
+        *world.server.probe_instead.lock().expect("not poisoned") =
+            Some(ProbeInstead::Answer(200, ("x", "y"), body));
+        assert_eq!(world.connect("first").await, Ok(1), "{account}");
+        assert_eq!(world.account().await.as_deref(), Some(account));
+        assert_eq!(world.connect("second").await, Ok(2), "{account}");
+        let other = b"{\"id\":123456789012345678901234567891}";
+        *world.server.probe_instead.lock().expect("not poisoned") =
+            Some(ProbeInstead::Answer(200, ("x", "y"), other));
+        assert_eq!(world.connect("third").await, Err("account-mismatch"), "{account}");
+    }
+}

@@ -34,6 +34,9 @@ const DEPTH_MAX: usize = 16;
 /// Characters of the longest escape in a JSON string, a pair of surrogates, and one for the place before it.
 const ESCAPE_CHARS_MAX: usize = 13;
 
+/// U+FFFD, as an escape.
+const REPLACEMENT: &str = "\\ufffd";
+
 /// A response whose body is wiped.
 pub(super) struct Answer(pub(super) Response);
 
@@ -44,7 +47,8 @@ pub(super) struct Fields(BTreeMap<String, Value>);
 pub(super) enum Value {
     Null,
     Text(Zeroizing<String>),
-    Number(Number),
+    /// As it is written: an id may have more digits than any number of ours.
+    Number(Zeroizing<String>),
     Bool(bool),
     List(Vec<Value>),
     Fields(Fields),
@@ -77,6 +81,20 @@ impl Answer {
         let text = Zeroizing::new(String::from_utf8_lossy(&self.body).into_owned());
         let rest = text.strip_prefix('\u{feff}').map(|rest| Zeroizing::new(rest.to_owned()));
         rest.unwrap_or(text)
+    }
+
+    /// The text or number at a JSON Pointer, as it is written. None of an answer that is no JSON.
+    pub(super) fn named(&self, pointer: &str) -> Option<Option<String>> {
+        let value = Value::of_json(&self.text())?;
+        if matches!(value, Value::Other) {
+            return None;
+        }
+        let found = steps(pointer)
+            .and_then(|mut steps| steps.try_fold(&value, |value, step| value.step(&step)));
+        Some(match found {
+            Some(Value::Text(text) | Value::Number(text)) => Some(text.to_string()),
+            _ => None,
+        })
     }
 
     pub(super) fn is_labelled_form(&self) -> bool {
@@ -119,6 +137,35 @@ fn wiped(body: Bytes) -> Option<BytesMut> {
     let mut body = body.try_into_mut().ok()?;
     body.as_mut().zeroize();
     Some(body)
+}
+
+/// With U+FFFD for each half of a surrogate pair (RFC 8259 section 8.2), which is no character: one that stands in
+/// somebody's name must not cost what is beside it.
+fn mended(text: &str) -> Zeroizing<String> {
+    let bytes = text.as_bytes();
+    let mut mended = Zeroizing::new(text.to_owned());
+    let mut at = 0;
+    while let Some(found) = text.get(at..).and_then(|rest| rest.find('\\')) {
+        let start = at + found;
+        let behind = start + REPLACEMENT.len();
+        at = match (unit(bytes, start), unit(bytes, behind)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => behind + REPLACEMENT.len(),
+            (Some(0xd800..=0xdfff), _) => {
+                // As long as what it replaces.
+                mended.replace_range(start..behind, REPLACEMENT);
+                behind
+            }
+            // A backslash takes the byte after it along, which begins a character as well.
+            _ => start + 2,
+        };
+    }
+    mended
+}
+
+/// The code unit of the `\uXXXX` that stands there, if one does.
+fn unit(text: &[u8], at: usize) -> Option<u16> {
+    let digits = text.get(at..at + REPLACEMENT.len())?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// A JSON text that broke off, ended behind its last whole value. None if there is no such value.
@@ -177,9 +224,7 @@ fn unquoted(text: &str) -> Option<Zeroizing<String>> {
 impl Fields {
     /// Of JSON, and of JSON within a JSON string, once. What is behind it does not count.
     fn of_json(text: &str, within: bool) -> Option<Self> {
-        let mut from = serde_json::Deserializer::from_str(text);
-        let raw = <&RawValue>::deserialize(&mut from).ok()?;
-        match Value::read(raw, DEPTH_MAX) {
+        match Value::of_json(text)? {
             Value::Fields(fields) => Some(fields),
             Value::Text(text) if within => Self::of_json(&text, false),
             _ => None,
@@ -225,25 +270,41 @@ impl Fields {
 
     /// By a JSON Pointer (RFC 6901).
     pub(super) fn pointer(&self, pointer: &str) -> Option<&Value> {
-        let steps = pointer.strip_prefix('/')?.split('/');
-        let mut steps = steps.map(|step| step.replace("~1", "/").replace("~0", "~"));
+        let mut steps = steps(pointer)?;
         let first = self.get(&steps.next()?)?;
-        steps.try_fold(first, |value, step| match value {
-            Value::Fields(fields) => fields.get(&step),
-            Value::List(items) => items.get(step.parse::<usize>().ok()?),
-            _ => None,
-        })
+        steps.try_fold(first, |value, step| value.step(&step))
     }
+}
+
+/// The steps of a JSON Pointer.
+fn steps(pointer: &str) -> Option<impl Iterator<Item = String>> {
+    let steps = pointer.strip_prefix('/')?.split('/');
+    Some(steps.map(|step| step.replace("~1", "/").replace("~0", "~")))
 }
 
 // === impl Value ===
 
 impl Value {
+    /// Of JSON. What is behind it does not count.
+    fn of_json(text: &str) -> Option<Self> {
+        let text = mended(text);
+        let mut from = serde_json::Deserializer::from_str(&text);
+        let raw = <&RawValue>::deserialize(&mut from).ok()?;
+        Some(Self::read(raw, DEPTH_MAX))
+    }
+
+    fn step(&self, step: &str) -> Option<&Self> {
+        match self {
+            Self::Fields(fields) => fields.get(step),
+            Self::List(items) => items.get(step.parse::<usize>().ok()?),
+            _ => None,
+        }
+    }
+
     /// As text: of what is not text, as it is written in JSON.
     pub(super) fn written(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Text(text) => Some(Cow::Borrowed(text)),
-            Self::Number(number) => Some(Cow::Owned(number.to_string())),
+            Self::Text(text) | Self::Number(text) => Some(Cow::Borrowed(text)),
             Self::Bool(value) => Some(Cow::Borrowed(if *value { "true" } else { "false" })),
             Self::Null | Self::List(_) | Self::Fields(_) | Self::Other => None,
         }
@@ -264,7 +325,8 @@ impl Value {
             Some(b'"') => serde_json::from_str(text).map(|text| Self::Text(Zeroizing::new(text))),
             Some(b't' | b'f') => serde_json::from_str(text).map(Self::Bool),
             Some(b'n') => Ok(Self::Null),
-            _ => serde_json::from_str(text).map(Self::Number),
+            _ => serde_json::from_str::<Number>(text)
+                .map(|_| Self::Number(Zeroizing::new(text.to_owned()))),
         };
         read.unwrap_or(Self::Other)
     }
@@ -293,7 +355,7 @@ mod tests {
         for pointer in ["/a/b~1c/0/d", "/a/b~1c/1", "/~0", "/a/b~1c/2", "/a/b", "/x", "a", "/n/x"] {
             let found = fields.pointer(pointer).and_then(|value| match value {
                 Value::Text(text) => Some(serde_json::Value::from(text.as_str())),
-                Value::Number(number) => Some(number.clone().into()),
+                Value::Number(number) => serde_json::from_str(number).ok(),
                 _ => None,
             });
             assert_eq!(found.as_ref(), tree.pointer(pointer), "{pointer}");
@@ -347,13 +409,28 @@ mod tests {
     }
 
     #[test]
+    fn half_a_surrogate_pair_is_mended_and_a_whole_one_is_not() {
+        for (text, expected) in [
+            (r#"{"\ud800":1,"id":"a"}"#, r#"{"\ufffd":1,"id":"a"}"#),
+            (
+                r#"["\ud83d\ude00","\ude00\ud83d","\\ud800"]"#,
+                r#"["\ud83d\ude00","\ufffd\ufffd","\\ud800"]"#,
+            ),
+            (r#""\ud8"#, r#""\ud8"#),
+            ("\\\u{e9}\\ud800", "\\\u{e9}\\ud800"),
+        ] {
+            assert_eq!(*mended(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn what_nobody_can_read_costs_only_itself() {
         let odd = br#"{"expires_in":1e400,"deep":[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]],"name":"J\ud800","#;
         let latin = b"\"company\":\"Caf\xe9\",\"access_token\":\"a\",\"ok\":true}";
         let fields = read("application/json", [&odd[..], latin].concat()).unwrap();
         assert_eq!(fields.pointer("/access_token").unwrap().written().unwrap(), "a");
         assert!(matches!(fields.get("expires_in"), Some(Value::Other)));
-        assert!(matches!(fields.get("name"), Some(Value::Other)));
+        assert_eq!(fields.get("name").unwrap().written().unwrap(), "J\u{fffd}");
         assert_eq!(fields.pointer("/ok").unwrap().written().unwrap(), "true");
     }
 }

@@ -173,7 +173,7 @@ fn is_void(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::Text(text) => text.trim().is_empty(),
-        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Number(number) => number.parse::<f64>() == Ok(0.0),
         Value::List(items) => items.is_empty(),
         Value::Fields(fields) => fields.iter().next().is_none(),
         Value::Bool(true) | Value::Other => false,
@@ -292,8 +292,7 @@ fn seconds(value: &Value) -> Option<Duration> {
 
 fn number(value: &Value) -> Option<f64> {
     match value {
-        Value::Number(number) => number.as_f64(),
-        Value::Text(text) => text.trim().parse().ok(),
+        Value::Number(text) | Value::Text(text) => text.trim().parse().ok(),
         _ => None,
     }
 }
