@@ -13,6 +13,10 @@ use keyway_store::model::Connection;
 /// Users that are named where a pin lacks scopes for many: somebody to ask. `keyway scopes` has them all.
 const USERS_NAMED_MAX: usize = 3;
 
+/// Scopes that ask for something other than a permission (OpenID Connect Core sections 3.1.2.1 and 11): a refresh token, and to
+/// be told who somebody is. Whether it came is seen in the tokens; many providers leave them out of what they list as granted.
+const REQUESTS: [&str; 2] = ["offline_access", "openid"];
+
 /// A slot of a release, and what one connection was granted for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SlotScopes {
@@ -60,12 +64,13 @@ pub fn compare(descriptor: &Descriptor, own: &[Connection]) -> Vec<SlotScopes> {
     descriptor.slots.iter().map(|(name, spec)| slot(name, &spec.scopes)).collect()
 }
 
-/// Those of `required` that are known not to be granted. Both are sets, whatever separates what stands in one text: older
+/// Those of `required` that are known not to be granted, but for what is no permission. Both are sets, whatever separates what stands in one text: older
 /// rows have lists as their providers wrote them.
 pub fn missing(required: &[String], granted: Option<&[String]>) -> Vec<String> {
     let Some(granted) = granted else { return Vec::new() };
     let granted: HashSet<&str> = granted.iter().flat_map(|text| split_scopes(text)).collect();
-    let lacks = |scope: &&String| !split_scopes(scope).all(|scope| granted.contains(scope));
+    let has = |scope: &str| granted.contains(scope) || REQUESTS.contains(&scope);
+    let lacks = |scope: &&String| !split_scopes(scope).all(has);
     required.iter().filter(lacks).cloned().collect()
 }
 
@@ -158,6 +163,10 @@ mod tests {
             (vec!["read", "write"], vec!["read"], vec!["write"]),
             (vec!["read"], vec!["readwrite"], vec!["read"]),
             (vec!["read"], vec![], vec!["read"]),
+            // What is no permission is not missed; what only looks like it is.
+            (vec!["openid", "offline_access", "read"], vec!["read"], vec![]),
+            (vec!["openid offline_access read"], vec!["write"], vec!["openid offline_access read"]),
+            (vec!["offline_access.all", "OpenID"], vec![], vec!["offline_access.all", "OpenID"]),
         ] {
             let found = missing(&texts(&required), Some(&texts(&granted)));
             assert_eq!(found, texts(&lacking), "{required:?} {granted:?}");

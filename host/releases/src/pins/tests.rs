@@ -703,6 +703,26 @@ async fn another_kind_of_credential_is_said_before_the_pin() {
     assert!(refused.detail.contains("takes basic, and 1 user has another"), "{refused}");
 }
 
+/// Fails if a provider that lists no `offline_access`, as Microsoft's does, keeps a release from being pinned.
+#[tokio::test]
+async fn what_is_no_permission_is_not_missed() {
+    let bench = Bench::new().await;
+    let slot = |scopes: &[&str]| {
+        let scheme = json!({"kind": "oauth2", "token-url": "https://login.example.com/token",
+            "authorize-url": "https://login.example.com/authorize"});
+        json!({"slots": {"token": {"scheme": scheme, "scopes": scopes}}})
+    };
+    publish(&bench.store, "3.0.0", slot(&["openid", "offline_access", "a"])).await;
+    publish(&bench.store, "4.0.0", slot(&["openid", "offline_access", "b"])).await;
+    bench.pin("acme", "1.0.0").await.unwrap();
+    connect(&bench, None).await;
+    bench.pin("acme", "3.0.0").await.unwrap();
+    bench.pin("acme", "3.0.0").await.unwrap();
+    let refused = bench.pin("acme", "4.0.0").await.unwrap_err();
+    assert_eq!(refused.code, Code::ScopesMissing);
+    assert!(refused.detail.ends_with("slot `token`: b"), "{refused}");
+}
+
 async fn connect(bench: &Bench, user: Option<&str>) {
     let connection = Connection {
         installation: of(if user.is_some() { "beta" } else { "acme" }),
