@@ -14,13 +14,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use keyway_api::{Api, Deps};
 use keyway_artifacts::Artifacts;
+use keyway_artifacts::lanes::Lanes;
 use keyway_artifacts::schema::InputSchemas;
 use keyway_broker::{Broker, Dns, Wire};
 use keyway_core::ids::Actor;
 use keyway_core::ports::{Admission, Dispatch as DispatchPort, Routes};
-use keyway_core::ports::{
-    Clock, Components, Credentials, EgressPolicy, ExchangeLog, Loader, Outbound,
-};
+use keyway_core::ports::{Clock, Components, Credentials, EgressPolicy, ExchangeLog, Outbound};
 use keyway_dispatch::{Dispatch, Ways, Words};
 use keyway_exchanges::{Calls, Exchanges};
 use keyway_releases::{Releases, executed::Executed};
@@ -89,8 +88,7 @@ impl App {
         // The way out, the keys and credentials, and what runs guests.
         let logs = Logs::open(&folders, &clock, said, config.exchanges)?;
         let log: Arc<dyn ExchangeLog> = Arc::new(logs.exchanges.clone());
-        let dns = Arc::new(Dns::system()?);
-        let wire = Wire::new(config.egress, dns, Some(log), Arc::clone(&clock))?;
+        let wire = Wire::new(config.egress, Arc::new(Dns::system()?), Some(log), clock.clone())?;
         let outbound: Arc<dyn Outbound> = Arc::new(wire.clone());
         let service = keys::service(config.keys, &store, &folders.keys, &outbound).await?;
         let sealing = Keys::new(store.clone(), service, Arc::clone(&clock));
@@ -108,15 +106,15 @@ impl App {
         let artifacts =
             Artifacts::new(store.clone(), admission, Arc::clone(&policy), Arc::clone(&clock));
         let executed = Arc::new(Executed::new(Arc::clone(&clock)));
-        let loader: Arc<dyn Loader> = Arc::new(runtime.clone());
-        let releases =
-            Releases::new(store.clone(), loader, Arc::clone(&clock), Arc::clone(&executed));
+        let loader = Arc::new(runtime.clone());
+        let releases = Releases::new(store.clone(), loader, clock.clone(), executed.clone());
         let routes: Arc<dyn Routes> = releases.routes();
         vault.tell(Arc::new(releases.clone()));
         let upkeep = Upkeep::new(&vault, &routes, config.keep_alive, config.server.drain_time)
             .checking(config.releases.check_interval);
         let ways = Ways { egress: Arc::new(broker.clone()), proxy: Arc::new(broker.clone()) };
-        let (words, inputs) = (logs.words(), Arc::new(InputSchemas::default()));
+        let (words, lanes) = (logs.words(), Lanes::default());
+        let inputs = Arc::new(InputSchemas::new(lanes.clone()));
         let dispatch = Dispatch::new(calls, routes, ways, words, inputs, executed, clock.clone());
 
         let (metrics, mut registry) = (keyway_api::Metrics::default(), Registry::default());
@@ -142,6 +140,7 @@ impl App {
             reads: Arc::new(StoreReads(store.clone())),
             exchanges: logs.exchanges.clone(),
             calls: logs.said.clone(),
+            lanes,
             quotas: Arc::new(broker),
             health: Arc::new(HostHealth { store: store.clone(), releases: releases.clone() }),
             clock,

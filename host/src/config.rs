@@ -179,6 +179,9 @@ impl Config {
             );
             return Err(ConfigError::Contradiction(problem));
         }
+        if let Some(problem) = self.api.contradiction() {
+            return Err(ConfigError::Contradiction(problem));
+        }
         let public = self.connect.public_url.as_ref().and_then(|url| url.host());
         if let Some(host) = public.filter(|host| self.proxy.takes(host)) {
             let problem = format!(
@@ -287,6 +290,23 @@ mod tests {
         assert_eq!(check("keyway"), Ok(()));
         let refused = check("x4nzqx6tmahqmtqwisti2aurge").unwrap_err();
         assert!(refused.contains("connect.public-url is at"), "{refused}");
+    }
+
+    #[test]
+    fn a_body_within_its_limit_has_room() {
+        let check = |setting: &str| {
+            let config: Config = toml::from_str(&format!("[api]\n{setting}")).unwrap();
+            config.check().map(drop).map_err(|error| error.to_string())
+        };
+        let largest = 4_194_304 + 500_000 * 100;
+        for (name, least) in
+            [("tenant-bodies-bytes-max", largest), ("bodies-bytes-max", 2 * largest)]
+        {
+            assert_eq!(check(&format!("{name} = {least}")), Ok(()));
+            let refused = check(&format!("{name} = {}", least - 1)).unwrap_err();
+            assert!(refused.contains(&format!("api.{name} is under {least}")), "{refused}");
+        }
+        assert!(check("json-bytes-max = 100000000").is_err());
     }
 
     #[test]

@@ -13,9 +13,10 @@ use harness::{Http, Reply, component};
 use http::Method;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
-use crate::setup::{Setup, path};
+use crate::setup::{Setup, connect, path};
 
 /// What one request may take.
 const REQUEST_BYTES_MAX: u64 = 64 << 20;
@@ -51,7 +52,12 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let mut setup = Setup::new("");
+        Self::with("").await
+    }
+
+    /// A host with this configuration.
+    async fn with(config: &str) -> Self {
+        let mut setup = Setup::new(config);
         setup.publish("echo").await.ok();
         setup.pin("neighbour", "fixtures/echo", "1.0.0").await;
         let mut world = Self { setup };
@@ -317,6 +323,46 @@ async fn a_shipped_action_refuses_two_million_wrong_items() {
             }
         }
     }
+}
+
+/// Sixty bodies of 4 MiB that lack their last byte. The host has memory for half of them, and the tenant for a quarter.
+#[tokio::test]
+async fn slow_bodies_of_one_tenant_take_its_share_and_the_neighbour_is_served() {
+    let mut world = World::with("[api]\ntenant-bodies-bytes-max = 60000000").await;
+    world.run(&stated(json!({"actions": {"echo": {}}}))).await;
+    let (address, token) = (world.setup.host.address, world.setup.host.token.clone());
+    world.limit(2 * REQUEST_BYTES_MAX);
+    let head = format!(
+        "POST {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {BODY_BYTES}\r\n\r\n",
+        path("heavy", STATED, "/actions/echo"),
+    );
+    let mut sending = JoinSet::new();
+    for _ in 0..60 {
+        let head = head.clone();
+        sending.spawn(async move {
+            let mut stream = connect(address).await;
+            stream.write_all(head.as_bytes()).await.expect("it reads");
+            stream.write_all(&vec![b'x'; BODY_BYTES - 1]).await.expect("it reads");
+            stream
+        });
+    }
+    let streams = sending.join_all().await;
+    for _ in 0..10 {
+        world.neighbour().await;
+    }
+    let (mut held, mut refused) = (0, 0);
+    for mut stream in streams {
+        stream.write_all(b"x").await.expect("it reads");
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.expect("it answers");
+        match &status {
+            b"HTTP/1.1 400" => held += 1,
+            b"HTTP/1.1 503" => refused += 1,
+            other => panic!("{}", String::from_utf8_lossy(other)),
+        }
+    }
+    assert_eq!((held, refused), (14, 46));
 }
 
 #[tokio::test]

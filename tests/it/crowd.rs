@@ -7,9 +7,9 @@ use http::StatusCode;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
-use crate::setup::{Place, Setup, path, stand_in};
+use crate::setup::{Place, Setup, connect, path, stand_in};
 use crate::upstream::Plain;
 
 const ECHO: &str = "fixtures/echo";
@@ -24,11 +24,6 @@ const CROWD: usize = 600;
 /// Longer than a busy machine takes for an answer, and shorter than a head may take to arrive: whoever is answered within
 /// it did not wait for the crowd to be timed out.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn connect(address: SocketAddr) -> TcpStream {
-    #[expect(clippy::disallowed_methods, reason = "a client of the host under test")]
-    TcpSocket::new_v4().expect("a socket").connect(address).await.expect("it listens")
-}
 
 /// This many connections, each of which has sent this; some are shown the door as others come.
 async fn crowd(address: SocketAddr, said: &[u8]) -> Vec<TcpStream> {

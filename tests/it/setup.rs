@@ -9,6 +9,7 @@ use harness::{Ended, Host, Http, Reply, Start};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// How long a host that was asked to stop may take: what it waits for, and a slow machine.
 const STOP_TIME_MAX: Duration = Duration::from_secs(60);
@@ -168,4 +169,10 @@ pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// A bare connection to a host.
+pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
+    #[expect(clippy::disallowed_methods, reason = "a client of the host under test")]
+    TcpSocket::new_v4().expect("a socket").connect(address).await.expect("it listens")
 }

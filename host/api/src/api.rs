@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyway_artifacts::Artifacts;
+use keyway_artifacts::lanes::Lanes;
 use keyway_core::ids::Environment;
 use keyway_core::limits::{COMPONENT_BYTES_MAX, INPUT_BYTES_MAX};
 use keyway_core::ports::{Clock, Dispatch, EgressPolicy, Quotas, Routes};
@@ -17,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::address;
 use crate::auth::Auth;
+use crate::bodies::{self, Bodies};
 use crate::connect;
 use crate::metrics::Metrics;
 use crate::ports::{Health, Reads};
@@ -52,6 +54,8 @@ pub struct Deps {
     pub exchanges: Exchanges,
     /// Keeps what calls said.
     pub calls: Calls,
+    /// Where long JSON is read and written.
+    pub lanes: Lanes,
     /// Keeps to the rate limits of providers.
     pub quotas: Arc<dyn Quotas>,
     /// Says whether the host is ready.
@@ -93,6 +97,12 @@ pub struct Limits {
     /// Bytes that are read and thrown away beyond a limit, so that a client that is still sending gets
     /// to read its answer instead of a reset.
     pub drain_bytes_max: usize,
+    /// Bytes of JSON bodies, and of what is made of them, in all requests that are not answered. A body alone has up to
+    /// 52 MiB of it: 4 MiB of text, and a hundred bytes for each value where its values are read one by one.
+    pub bodies_bytes_max: usize,
+    /// The same, of one tenant; and of one token in requests that are of no tenant's. An eighth of all, as of calls. Of all
+    /// its requests together a token has no more than half, whichever tenants it names.
+    pub tenant_bodies_bytes_max: usize,
     /// Time for a JSON body to arrive: 4 MiB on a slow line, and no longer for who sends a byte a second.
     #[serde(with = "keyway_core::humane")]
     pub json_time_max: Duration,
@@ -155,7 +165,9 @@ pub(crate) struct Shared {
     pub(crate) auth: Auth,
     pub(crate) routes: Arc<dyn Routes>,
     pub(crate) publications: Arc<Semaphore>,
-    pub(crate) uploads: Arc<Uploads>,
+    pub(crate) uploads: Uploads,
+    pub(crate) bodies: Arc<Bodies>,
+    pub(crate) lanes: Lanes,
     /// True once the host is to stop: answers without an end then end.
     pub(crate) stopping: watch::Sender<bool>,
     /// Where the host listens, once it does.
@@ -186,6 +198,8 @@ impl Default for Limits {
         Self {
             json_bytes_max: INPUT_BYTES_MAX,
             drain_bytes_max: 256 << 20,
+            bodies_bytes_max: 1 << 30,
+            tenant_bodies_bytes_max: 128 << 20,
             json_time_max: Duration::from_secs(30),
             component_time_max: Duration::from_secs(300),
             publications_max: 4,
@@ -200,6 +214,24 @@ impl Default for Limits {
             header_time_max: Duration::from_secs(30),
             follow_pulse: Duration::from_secs(15),
         }
+    }
+}
+
+impl Limits {
+    /// Two limits that do not go together: a body of the largest size would be refused as if it could come again.
+    pub fn contradiction(&self) -> Option<String> {
+        let largest = bodies::bytes_max(self);
+        let under = |name, bytes, least| {
+            let problem = format!(
+                "api.{name} is under {least}: a body of api.json-bytes-max ({}) would never have room",
+                self.json_bytes_max
+            );
+            (bytes < least).then_some(problem)
+        };
+        let own = under("tenant-bodies-bytes-max", self.tenant_bodies_bytes_max, largest);
+        own.or_else(|| {
+            under("bodies-bytes-max", self.bodies_bytes_max, largest.saturating_mul(bodies::TOKENS))
+        })
     }
 }
 
@@ -219,6 +251,8 @@ impl Api {
             listening: OnceLock::new(),
             publications: Arc::new(Semaphore::new(config.limits.publications_max)),
             uploads: Uploads::new(config.limits.uploads_max, config.limits.token_uploads_max),
+            bodies: Bodies::new(&config.limits),
+            lanes: deps.lanes,
             artifacts: deps.artifacts,
             releases: deps.releases,
             vault: deps.vault,

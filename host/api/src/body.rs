@@ -1,4 +1,4 @@
-//! Request bodies, bounded in bytes and in time.
+//! Request bodies, bounded in bytes and in time, each by itself and all together ([`crate::bodies`]).
 //!
 //! A body over its limit is refused, but what a client is still sending is read and thrown away for a
 //! while: closing under it would cost it the answer.
@@ -9,12 +9,14 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use keyway_core::{Code, Fault};
+use keyway_core::{Code, Fault, Whose};
 use serde::de::DeserializeOwned;
 
 use crate::api::Host;
+use crate::bodies::Holder;
+use crate::handlers::calls;
 use crate::json;
 use crate::problem::Refusal;
 
@@ -23,6 +25,17 @@ pub(crate) struct JsonText(pub(crate) String);
 
 /// A JSON body of a shape.
 pub(crate) struct Json<T>(pub(crate) T);
+
+/// As [`Json`]; where it does not fit, the handler says so in its own words. A parser quotes what it complains about, which
+/// may be a secret.
+pub(crate) struct Shaped<T>(pub(crate) Result<T, Fault>);
+
+/// Bytes of JSON that is read or written where it is asked for: some hundred microseconds at most. What is longer waits in the
+/// lane of who pays for it, where it holds up nobody else.
+pub(crate) const SHORT_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes that one value of a text takes in a shape, at the most.
+pub(crate) const SHAPE_BYTES_MAX: usize = 100;
 
 /// What bounds one body.
 #[derive(Clone, Copy)]
@@ -38,26 +51,55 @@ impl FromRequest<Host> for JsonText {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, api: &Host) -> Result<Self, Refusal> {
-        check_type(request.headers())?;
-        let limits = &api.config.limits;
-        let bounds = Bounds {
-            bytes_max: limits.json_bytes_max,
-            drain_bytes_max: limits.drain_bytes_max,
-            time_max: limits.json_time_max,
-            code: Code::BodyTooLarge,
-        };
-        let bytes = read(request, bounds).await?;
-        Ok(Self(json::text(bytes).await?))
+        Ok(Self(json(request, api, |text, _, _| Ok(text)).await?))
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<Host> for Json<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Host> for Shaped<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, api: &Host) -> Result<Self, Refusal> {
-        let JsonText(text) = JsonText::from_request(request, api).await?;
-        Ok(Self(json::object(&text)?))
+        let shape = |text: String, values: usize, holder: &Holder| {
+            holder.hold(text.len() + values * SHAPE_BYTES_MAX)?;
+            Ok(json::object(&text))
+        };
+        Ok(Self(json(request, api, shape).await?))
     }
+}
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Host> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Host) -> Result<Self, Refusal> {
+        let Shaped(shape) = Shaped::from_request(request, api).await?;
+        Ok(Self(shape?))
+    }
+}
+
+/// What is made of a JSON body: of its text, of how many values that has, and of who holds it.
+async fn json<T: Send + 'static>(
+    request: Request,
+    api: &Host,
+    make: impl FnOnce(String, usize, &Holder) -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Refusal> {
+    check_type(request.headers())?;
+    let time_max = api.config.limits.json_time_max;
+    let time = calls::timeout(request.headers())?.map_or(time_max, |time| time.min(time_max));
+    let (bytes, holder) = held(request, api, api.config.limits.json_bytes_max).await?;
+    let (payer, short) = (holder.payer().clone(), bytes.len() <= SHORT_BYTES_MAX);
+    let made = move || {
+        let (text, values) = json::text(bytes)?;
+        make(text, values, &holder)
+    };
+    if short {
+        return Ok(made()?);
+    }
+    let made = tokio::time::timeout(time, api.lanes.once(&payer, made)).await;
+    Ok(made.unwrap_or_else(|_| {
+        // It waited for its own tenant, and for next to nobody else.
+        let fault = Fault::new(Code::DeadlineExceeded, "no time was left to read the body");
+        Err(fault.blame(Whose::Tenant))
+    })?)
 }
 
 /// The fields of a form; none of a body that is something else.
@@ -70,42 +112,71 @@ impl FromRequest<Host> for FormText {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, api: &Host) -> Result<Self, Refusal> {
-        let limits = &api.config.limits;
-        let bounds = Bounds {
-            bytes_max: FORM_BYTES_MAX,
-            drain_bytes_max: limits.drain_bytes_max,
-            time_max: limits.json_time_max,
-            code: Code::BodyTooLarge,
-        };
-        let bytes = read(request, bounds).await?;
-        let text = String::from_utf8(bytes.to_vec()).unwrap_or_default();
+        let (bytes, _) = held(request, api, FORM_BYTES_MAX).await?;
+        let text = String::from_utf8(bytes).unwrap_or_default();
         Ok(Self(url::form_urlencoded::parse(text.as_bytes()).into_owned().collect()))
     }
 }
 
-/// Reads a whole body within its bounds.
+/// A body of up to so many bytes, which its request holds until it is answered.
+pub(crate) async fn held(
+    request: Request,
+    api: &Host,
+    bytes_max: usize,
+) -> Result<(Vec<u8>, Holder), Refusal> {
+    let limits = &api.config.limits;
+    let bounds = Bounds {
+        bytes_max,
+        drain_bytes_max: limits.drain_bytes_max,
+        time_max: limits.json_time_max,
+        code: Code::BodyTooLarge,
+    };
+    let (parts, body) = request.into_parts();
+    let holder = Holder::of(api, &parts)?;
+    let hold = |bytes| holder.hold(bytes);
+    let bytes = within(bounds, collect(&parts.headers, body, bounds, &hold)).await?;
+    Ok((bytes, holder))
+}
+
+/// Reads a whole body within its bounds. Whoever calls has a place for all of it.
 pub(crate) async fn read(request: Request, bounds: Bounds) -> Result<Bytes, Fault> {
     let (parts, body) = request.into_parts();
-    let reading = collect(&parts.headers, body, bounds);
+    let bytes = within(bounds, collect(&parts.headers, body, bounds, &|_| Ok(()))).await?;
+    Ok(bytes.into())
+}
+
+async fn within<T>(
+    bounds: Bounds,
+    reading: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
     tokio::time::timeout(bounds.time_max, reading).await.unwrap_or_else(|_| {
         let detail = format!("the body did not arrive within {} s", bounds.time_max.as_secs());
         Err(Fault::new(Code::InvalidRequest, detail))
     })
 }
 
-async fn collect(headers: &HeaderMap, mut body: Body, bounds: Bounds) -> Result<Bytes, Fault> {
+/// Asked before memory is taken: whether there is room for a body of so many bytes.
+type Hold<'a> = &'a (dyn Fn(usize) -> Result<(), Fault> + Sync);
+
+async fn collect(
+    headers: &HeaderMap,
+    mut body: Body,
+    bounds: Bounds,
+    hold: Hold<'_>,
+) -> Result<Vec<u8>, Fault> {
     let declared = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
         .unwrap_or_default();
-    if declared > bounds.bytes_max {
+    let room = if declared > bounds.bytes_max { Err(bounds.refusal()) } else { hold(declared) };
+    if let Err(fault) = room {
         // Who waits for `100 Continue` has not begun to send, and reading would make it.
         if !headers.contains_key(EXPECT) {
             discard(&mut body, bounds.drain_bytes_max).await;
         }
-        return Err(bounds.refusal());
+        return Err(fault);
     }
-    let mut bytes = BytesMut::new();
+    let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             let slow = crate::serve::is_slow(&error);
@@ -113,17 +184,34 @@ async fn collect(headers: &HeaderMap, mut body: Body, bounds: Bounds) -> Result<
             Fault::new(Code::InvalidRequest, detail).caused_by(error)
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > bounds.bytes_max {
+        if let Err(fault) = make_room(&mut bytes, declared, data.len(), bounds, hold) {
             drop((bytes, data));
             discard(&mut body, bounds.drain_bytes_max).await;
-            return Err(bounds.refusal());
-        }
-        if bytes.is_empty() {
-            bytes.reserve(declared.max(data.len()));
+            return Err(fault);
         }
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes.freeze())
+    Ok(bytes)
+}
+
+/// Room for more of a body: all that was declared, or twice what there was.
+fn make_room(
+    bytes: &mut Vec<u8>,
+    declared: usize,
+    more: usize,
+    bounds: Bounds,
+    hold: Hold<'_>,
+) -> Result<(), Fault> {
+    let length = bytes.len() + more;
+    if length > bounds.bytes_max {
+        return Err(bounds.refusal());
+    }
+    if length > bytes.capacity() {
+        let wanted = declared.max(length).max(bytes.capacity() * 2).min(bounds.bytes_max);
+        hold(wanted)?;
+        bytes.reserve_exact(wanted - bytes.len());
+    }
+    Ok(())
 }
 
 /// Reads and forgets up to `bytes_max` bytes.

@@ -3,7 +3,6 @@
 //! Checks text and hands the same text on. A repeated key is refused because two readers would each
 //! believe another of them; depth is bounded; numbers are checked to be numbers and otherwise left alone.
 
-use bytes::Bytes;
 use keyway_core::schema::{Document, NotRead};
 use keyway_core::{Code, Fault};
 use serde::Deserialize;
@@ -12,41 +11,41 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-/// Bytes that are checked where they arrive: some hundred microseconds at most. More are checked on a thread that holds up
-/// nobody else.
-const SHORT_BYTES_MAX: usize = 64 << 10;
+/// A byte order mark. RFC 8259 section 8.1: a reader may pass over it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The bytes as JSON text of their own, or why they are none.
-pub(crate) async fn text(bytes: Bytes) -> Result<String, Fault> {
-    let owned = |bytes: &[u8]| check(bytes).map(str::to_owned);
-    if bytes.len() <= SHORT_BYTES_MAX {
-        return owned(&bytes);
+/// The bytes as JSON text, without a byte order mark and otherwise the same, and how many values it has; or why they are none.
+pub(crate) fn text(mut bytes: Vec<u8>) -> Result<(String, usize), Fault> {
+    let values = check(&bytes)?.1;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
     }
-    let checked = tokio::task::spawn_blocking(move || owned(&bytes)).await;
-    checked.map_err(|error| Fault::new(Code::Internal, "a check died").caused_by(error))?
+    let text = String::from_utf8(bytes).map_err(|_| not_utf8())?;
+    Ok((text, values))
 }
 
-/// The bytes as JSON text without a byte order mark, or why they are none. Nothing is made of it but a
-/// list of where its values are.
-pub(crate) fn check(bytes: &[u8]) -> Result<&str, Fault> {
+/// The bytes as JSON text without a byte order mark, and how many values it has; or why they are none. Nothing is made of
+/// it but a list of where its values are.
+pub(crate) fn check(bytes: &[u8]) -> Result<(&str, usize), Fault> {
     let refuse = |detail: String| Err(Fault::new(Code::MalformedJson, detail));
     if bytes.is_empty() {
         return refuse("the body is empty; JSON is expected".to_owned());
     }
-    // RFC 8259 section 8.1: a reader may pass over it.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return refuse("the body is not UTF-8".to_owned());
-    };
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let text = std::str::from_utf8(bytes).map_err(|_| not_utf8())?;
     let document = match Document::read(text) {
         Ok(document) => document,
         Err(NotRead::Syntax(error)) => return refuse(format!("the body is not JSON: {error}")),
         Err(other) => return refuse(format!("the body {other}")),
     };
     match document.flaw() {
-        None => Ok(text),
+        None => Ok((text, document.len())),
         Some(flaw) => refuse(format!("the body is not JSON for everybody: {flaw}")),
     }
+}
+
+fn not_utf8() -> Fault {
+    Fault::new(Code::MalformedJson, "the body is not UTF-8")
 }
 
 /// Bytes of the string that a text begins with.
@@ -151,7 +150,7 @@ mod tests {
             r#"{"larger":[1e400,-1E+400,{"1e400":"\"1e400"}],"small":1e-400}"#,
             " {\"a\" : [1e2, -0.0] } ",
         ] {
-            assert_eq!(check(text.as_bytes()).unwrap(), text);
+            assert_eq!(check(text.as_bytes()).unwrap().0, text);
         }
     }
 
@@ -182,7 +181,9 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_passed_over() {
-        assert_eq!(check("\u{feff}{\"a\":1}".as_bytes()).unwrap(), "{\"a\":1}");
+        let marked = "\u{feff}{\"a\":1}";
+        assert_eq!(check(marked.as_bytes()).unwrap(), ("{\"a\":1}", 3));
+        assert_eq!(text(marked.into()).unwrap(), ("{\"a\":1}".to_owned(), 3));
     }
 
     #[test]
@@ -201,15 +202,6 @@ mod tests {
         assert!(fault.detail.contains("values"), "{fault}");
         let members = (0..JSON_NODES_MAX / 2).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>();
         assert!(refused(format!("{{{}}}", members.join(",")).as_bytes()));
-    }
-
-    #[tokio::test]
-    async fn long_bodies_are_checked_like_short_ones() {
-        let body = |items: usize| Bytes::from(format!("[{}0]", "0,".repeat(items)));
-        assert_eq!(text(body(3)).await.unwrap(), "[0,0,0,0]");
-        assert_eq!(text(body(SHORT_BYTES_MAX)).await.unwrap().len(), 2 * SHORT_BYTES_MAX + 3);
-        let broken = Bytes::from("[".to_owned() + &"0,".repeat(SHORT_BYTES_MAX));
-        assert_eq!(text(broken).await.unwrap_err().code, Code::MalformedJson);
     }
 
     #[test]

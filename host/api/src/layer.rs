@@ -76,8 +76,10 @@ impl<H: Handler<T, Host>, T: 'static> Answers for Around<H, T> {
             let plain = endpoint.call == Some(Verb::Proxy)
                 && !takes_problems(request.headers(), matches!(found, Found::Host(_)));
             let mut response = match admit(&api, endpoint, (names, found), &mut request).await {
-                Ok(actor) => {
-                    observation.actor = actor;
+                Ok(Known { identity, held, .. }) => {
+                    observation.actor = identity.map(|identity| identity.actor().clone());
+                    // Until it is answered: what was made of its body lives as long.
+                    let _held = held;
                     handler.call(request, api).await
                 }
                 Err(fault) => Refusal::from(fault).into_response(),
@@ -134,13 +136,13 @@ fn guard(response: &mut Response) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-/// Who asks, if the endpoint wants to know; refuses whoever may not.
+/// What is known of a request and of who asks, if the endpoint wants to know; refuses whoever may not.
 async fn admit(
     api: &Host,
     endpoint: &Endpoint,
     (names, found): (Arc<[&'static str]>, Found),
     request: &mut Request,
-) -> Result<Option<Actor>, Fault> {
+) -> Result<Known, Fault> {
     let open = match endpoint.access {
         Access::Open => true,
         Access::Metrics => api.config.metrics_public,
@@ -172,9 +174,9 @@ async fn admit(
     if let Some(identity) = &identity {
         permit(api, endpoint, identity, &places, request)?;
     }
-    let actor = identity.as_ref().map(|identity| identity.actor().clone());
-    request.extensions_mut().insert(Known { places: Arc::new(places), identity });
-    Ok(actor)
+    let known = Known { places: Arc::new(places), identity, held: Arc::default() };
+    request.extensions_mut().insert(known.clone());
+    Ok(known)
 }
 
 /// Refuses what the token does not allow, and what is of no environment of this host.

@@ -15,6 +15,7 @@
 pub mod address;
 mod api;
 mod auth;
+mod bodies;
 mod body;
 pub mod connect;
 pub mod contract;

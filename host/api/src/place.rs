@@ -13,7 +13,7 @@ use axum::extract::FromRequestParts;
 use axum::http::Uri;
 use axum::http::request::Parts;
 use keyway_core::address::Address;
-use keyway_core::ids::{Connector, Environment, Installation};
+use keyway_core::ids::{Connector, Environment, Installation, Tenant};
 use keyway_core::{Code, Fault};
 use keyway_releases::find::Selector;
 use percent_encoding::percent_decode_str;
@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::Host;
 use crate::auth::Identity;
+use crate::bodies::Held;
 use crate::problem::Refusal;
 
 /// Rows of a page when the caller names no number.
@@ -46,6 +47,8 @@ pub(crate) struct Known {
     pub(crate) places: Arc<Places>,
     /// Who asks; none where anyone may.
     pub(crate) identity: Option<Identity>,
+    /// What of it is in memory.
+    pub(crate) held: Arc<Held>,
 }
 
 /// The names in a request's path.
@@ -106,6 +109,19 @@ impl Places {
         })
     }
 
+    /// The tenant whose it is, if it is one's.
+    pub(crate) fn tenant(&self, uri: &Uri) -> Result<Option<(Environment, Tenant)>, Fault> {
+        if let Some(address) = &self.address {
+            let Installation { environment, tenant, .. } = &address.installation;
+            return Ok(Some((environment.clone(), tenant.clone())));
+        }
+        if self.part("tenant").is_none() {
+            return Ok(None);
+        }
+        let environment = parse(&self.text(uri, "environment")?)?;
+        Ok(Some((environment, parse(&self.text(uri, "tenant")?)?)))
+    }
+
     fn connector(&self, uri: &Uri) -> Result<Connector, Fault> {
         Connector::new(&self.text(uri, "publisher")?, &self.text(uri, "name")?).map_err(invalid)
     }
@@ -130,7 +146,7 @@ impl Places {
 // === impl Known ===
 
 impl Known {
-    fn of(parts: &Parts) -> Result<&Self, Refusal> {
+    pub(crate) fn of(parts: &Parts) -> Result<&Self, Refusal> {
         let known = parts.extensions.get();
         known.ok_or_else(|| Fault::new(Code::Internal, "a request came by no route").into())
     }

@@ -8,6 +8,7 @@
 
 pub mod diff;
 pub mod exports;
+pub mod lanes;
 pub mod publish;
 pub mod schema;
 

@@ -5,7 +5,6 @@
 
 mod config;
 mod inputs;
-mod lanes;
 
 use keyway_core::schema::{Document, InvalidSchema, NotRead, Schema, Verdict};
 use keyway_core::{Code, Fault};

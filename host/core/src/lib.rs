@@ -26,6 +26,7 @@ pub mod release;
 pub mod said;
 pub mod schema;
 mod scheme;
+pub mod shares;
 mod sign;
 pub mod token;
 pub mod transient;

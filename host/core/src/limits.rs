@@ -26,7 +26,8 @@ pub const CONFIG_BYTES_MAX: usize = 256 << 10;
 pub const CONFIG_GENERATIONS_MAX: usize = 100;
 
 /// Bytes of the JSON that goes into one call, and of any JSON body the API takes. 4 KiB for each item of the largest
-/// batch; it is held whole, so a thousand calls at once hold 4 GiB at worst. The default of a setting.
+/// batch; it is held whole until its request is answered. How much all bodies may take together is another setting, of the
+/// API. The default of a setting.
 pub const INPUT_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes that one call may answer with, records included. 32 KiB for each record of the largest page; as much as one

@@ -3,14 +3,11 @@
 //! Counters, not queues: a call over the limit is told so at once and may come again, instead of
 //! waiting unseen while its caller's time runs out. A tenant without calls takes no memory.
 
-use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use foldhash::HashMap;
 use keyway_core::fault::Retry;
 use keyway_core::ids::{Environment, Tenant};
+use keyway_core::shares::{Full, Share, Shares};
 use keyway_core::{Code, Fault};
 
 /// How many calls may be under way.
@@ -27,19 +24,13 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// Counts calls under way.
 pub struct Admission {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
     limits: Limits,
-    all: AtomicUsize,
-    tenants: Mutex<HashMap<(Environment, Tenant), usize>>,
+    calls: Shares<(Environment, Tenant)>,
 }
 
 /// The right to run one call. Dropping it ends the call's count.
 pub struct Permit {
-    shared: Arc<Shared>,
-    tenant: Option<(Environment, Tenant)>,
+    _share: Share<(Environment, Tenant)>,
 }
 
 // === impl Limits ===
@@ -55,44 +46,20 @@ impl Default for Limits {
 impl Admission {
     /// Nothing under way.
     pub fn new(limits: Limits) -> Self {
-        let shared = Shared { limits, all: AtomicUsize::new(0), tenants: Mutex::default() };
-        Self { shared: Arc::new(shared) }
+        let calls = Shares::new(limits.calls_max, limits.tenant_calls_max);
+        Self { limits, calls }
     }
 
     /// Counts one call in, or refuses it.
     pub fn admit(&self, environment: &Environment, tenant: &Tenant) -> Result<Permit, Fault> {
-        let mut permit = Permit { shared: Arc::clone(&self.shared), tenant: None };
-        let limits = &self.shared.limits;
-        if self.shared.all.fetch_add(1, Ordering::Relaxed) >= limits.calls_max {
-            return Err(overloaded(format!("{} calls are under way", limits.calls_max)));
-        }
-        let key = (environment.clone(), tenant.clone());
-        {
-            let mut tenants = self.shared.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = tenants.entry(key.clone()).or_default();
-            if *count >= limits.tenant_calls_max {
-                let detail =
-                    format!("{} calls of the tenant are under way", limits.tenant_calls_max);
-                return Err(overloaded(detail));
-            }
-            *count += 1;
-        }
-        permit.tenant = Some(key);
-        Ok(permit)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.shared.all.fetch_sub(1, Ordering::Relaxed);
-        let Some(key) = self.tenant.take() else { return };
-        let mut tenants = self.shared.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut count) = tenants.entry(key) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
+        let share = self.calls.take(&(environment.clone(), tenant.clone()), 1);
+        share.map(|_share| Permit { _share }).map_err(|full| {
+            let Limits { calls_max, tenant_calls_max } = &self.limits;
+            overloaded(match full {
+                Full::All => format!("{calls_max} calls are under way"),
+                Full::Own => format!("{tenant_calls_max} calls of the tenant are under way"),
+            })
+        })
     }
 }
 
@@ -118,7 +85,7 @@ mod tests {
         assert_eq!(admit(&admission, "c").err().unwrap().code, Code::Overloaded);
         drop(first);
         let _again = admit(&admission, "a").unwrap();
-        assert_eq!(admission.shared.all.load(Ordering::Relaxed), 4);
+        assert_eq!(admission.calls.taken(), 4);
     }
 
     #[test]
@@ -127,7 +94,7 @@ mod tests {
         for n in 0..100 {
             drop(admit(&admission, &format!("t{n}")));
         }
-        assert_eq!(admission.shared.all.load(Ordering::Relaxed), 0);
-        assert!(admission.shared.tenants.lock().unwrap().is_empty());
+        assert_eq!(admission.calls.taken(), 0);
+        assert_eq!(admission.calls.takers(), 0);
     }
 }

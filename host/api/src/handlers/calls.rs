@@ -15,12 +15,13 @@ use keyway_core::descriptor::WriteOperation;
 use keyway_core::exchange::Pace;
 use keyway_core::ids::{Action, Installation, Object, User};
 use keyway_core::ports::Call;
+use keyway_core::shares::Payer;
 use keyway_core::{Code, Digest, Fault};
 
 use super::{Answer, json, json_text};
 use crate::api::Host;
 use crate::auth::Identity;
-use crate::body::{Json, JsonText};
+use crate::body::{Json, JsonText, SHORT_BYTES_MAX};
 use crate::contract::{PACE_HEADER, TIMEOUT_HEADER, USER_HEADER, call as contract};
 use crate::place::{At, Names};
 use crate::problem::{Refusal, Trace};
@@ -30,9 +31,6 @@ use crate::there;
 static TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
 pub(crate) static USER: HeaderName = HeaderName::from_static(USER_HEADER);
 static PACE: HeaderName = HeaderName::from_static(PACE_HEADER);
-
-/// Bytes of records that are put into a body where the call has ended: some hundred microseconds.
-const SHORT_BYTES_MAX: usize = 64 << 10;
 
 pub(crate) async fn invoke(
     State(api): State<Host>,
@@ -98,7 +96,12 @@ pub(crate) async fn write(
     headers: HeaderMap,
     Json(body): Json<contract::Write>,
 ) -> Answer {
-    let request = write_request(&installation, names.get("object")?, body);
+    let object = names.get("object")?;
+    // Each item has a key made of all of it.
+    let bytes = body.items.iter().map(|item| item.data.get().len()).sum();
+    let of = installation.clone();
+    let make = move || Ok(write_request(&of, object, body));
+    let request = in_turn(&api, &installation, bytes, make).await?;
     run(&api, installation, Operation::Write(request), &headers, &who).await
 }
 
@@ -120,7 +123,10 @@ async fn run(
     let answer = api.dispatch.call(call).await;
     let trace = Trace { call: answer.call, release: answer.release };
     let rendered = match answer.result {
-        Ok(output) => rendered(output).await,
+        Ok(output) => {
+            let bytes = render::bytes(&output);
+            in_turn(api, &installation, bytes, move || body(output)).await
+        }
         Err(fault) => Err(fault),
     };
     match rendered {
@@ -138,14 +144,18 @@ async fn run(
     }
 }
 
-/// The answer's body, made where it holds up no call if it is long.
-async fn rendered(output: Output) -> Result<Response, Fault> {
-    if render::bytes(&output) <= SHORT_BYTES_MAX {
-        return body(output);
+/// Makes something of so many bytes of a tenant's; in the tenant's lane, if they are many.
+async fn in_turn<T: Send + 'static>(
+    api: &Host,
+    installation: &Installation,
+    bytes: usize,
+    make: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    if bytes <= SHORT_BYTES_MAX {
+        return make();
     }
-    let rendered = tokio::task::spawn_blocking(move || body(output)).await;
-    rendered
-        .map_err(|error| Fault::new(Code::Internal, "an answer was not made").caused_by(error))?
+    let Installation { environment, tenant, .. } = installation;
+    api.lanes.once(&Payer::Tenant(environment.clone(), tenant.clone()), make).await
 }
 
 fn body(output: Output) -> Result<Response, Fault> {

@@ -12,7 +12,7 @@ use super::releases::unknown_connector;
 use super::{Answer, finish, json, nothing};
 use crate::api::Host;
 use crate::auth::Identity;
-use crate::body::JsonText;
+use crate::body::Shaped;
 use crate::contract::connection as contract;
 use crate::place::{Names, Of};
 
@@ -21,11 +21,11 @@ pub(crate) async fn set(
     names: Names,
     Of(connector): Of,
     who: Identity,
-    JsonText(text): JsonText,
+    Shaped(body): Shaped<contract::SetClient>,
 ) -> Answer {
     let of = named(&names, connector)?;
     // A parser's complaint quotes what it complains about, which here may be the secret.
-    let body: contract::SetClient = crate::json::object(&text).map_err(|_| {
+    let body = body.map_err(|_| {
         let detail =
             "the body is `client_id`, `client_secret` and `key_id`, as there are such, all text";
         Fault::new(Code::InvalidRequest, detail)

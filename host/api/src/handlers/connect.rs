@@ -30,7 +30,7 @@ use super::connections::check_base_url;
 use super::{Answer, finish, json, json_as};
 use crate::api::Host;
 use crate::auth::Identity;
-use crate::body::{FormText, Json, JsonText};
+use crate::body::{FormText, Json, Shaped};
 use crate::connect::{Brand, PublicUrl, web};
 use crate::contract::connect as contract;
 use crate::place::{self, At, Names};
@@ -78,9 +78,9 @@ pub(crate) async fn begin(
 pub(crate) async fn complete(
     State(api): State<Host>,
     names: Names,
-    JsonText(text): JsonText,
+    Shaped(body): Shaped<contract::CompleteConnect>,
 ) -> Answer {
-    let body: contract::CompleteConnect = crate::json::object(&text).map_err(|_| refusal())?;
+    let body = body.map_err(|_| refusal())?;
     let environment: Environment = names.get("environment")?;
     let session = api.vault.session_of(&body.state).await?;
     if session.of.installation.environment != environment {

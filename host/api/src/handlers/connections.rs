@@ -23,7 +23,7 @@ use super::releases::reference;
 use super::{Answer, finish, json, nothing};
 use crate::api::Host;
 use crate::auth::Identity;
-use crate::body::{Json, JsonText};
+use crate::body::{Json, Shaped};
 use crate::contract::connection as contract;
 use crate::place::{self, At, Limit, Names, Query};
 
@@ -85,10 +85,10 @@ pub(crate) async fn set(
     names: Names,
     Query(query): Query<SetQuery>,
     who: Identity,
-    JsonText(text): JsonText,
+    Shaped(body): Shaped<contract::SetConnection>,
 ) -> Answer {
     let of = reference_of(installation, &names, query.user)?;
-    let body = parse(&text)?;
+    let body = body.map_err(|_| refusal())?;
     let (release, spec) = declared(&api, &of).await?;
     if let Some(base_url) = &body.base_url {
         check_base_url(&api, &release.descriptor, base_url)?;
@@ -116,10 +116,10 @@ pub(crate) async fn set_all(
     At(installation): At,
     Query(query): Query<SetQuery>,
     who: Identity,
-    JsonText(text): JsonText,
+    Shaped(body): Shaped<contract::SetConnections>,
 ) -> Answer {
     let user: Option<User> = query.user.as_deref().map(place::parse).transpose()?;
-    let body: contract::SetConnections = crate::json::object(&text).map_err(|_| refusal())?;
+    let body = body.map_err(|_| refusal())?;
     if body.connections.is_empty() {
         return Err(Fault::new(Code::InvalidRequest, "`connections` names no slot").into());
     }
@@ -420,10 +420,6 @@ fn refusal() -> Fault {
     let detail = "the body is `token`, or `user` and `password` (and `session_token`, for an access key that has one), \
                   all text, and `base_url` if wanted; `{}` for a slot of scheme `none`";
     Fault::new(Code::InvalidRequest, detail)
-}
-
-fn parse(text: &str) -> Result<contract::SetConnection, Fault> {
-    crate::json::object(text).map_err(|_| refusal())
 }
 
 fn secret(body: contract::SetConnection, scheme: &Scheme) -> Result<SecretInput, Fault> {

@@ -32,9 +32,11 @@ use super::connections::{UserQuery, check_base_url, declared, reference_of, rend
 use super::{Answer, finish, json, json_text};
 use crate::api::Host;
 use crate::auth::Identity;
-use crate::body::{self, Bounds, Json, JsonText};
+use crate::bodies::Holder;
+use crate::body::{self, Json, SHAPE_BYTES_MAX, Shaped};
 use crate::contract::{Access, LINES_TYPE, connection as contract};
 use crate::place::{self, At, Names, Query};
+use crate::problem::Refusal;
 
 /// Lines of an import at most. Each may take as long as the provider does to answer once.
 const LINES_MAX: usize = 1_000;
@@ -65,7 +67,6 @@ pub(crate) struct ImportManyQuery {
 #[derive(Clone)]
 struct Manner {
     api: Host,
-    environment: Environment,
     actor: Actor,
     dry: bool,
     /// Whatever the lines say of it.
@@ -74,18 +75,21 @@ struct Manner {
     clients: Arc<HashSet<ClientRef>>,
 }
 
+/// What a line of an import says, and which line it is.
+type Numbered = (usize, Result<Import, Fault>);
+
 pub(crate) async fn import(
     State(api): State<Host>,
     At(installation): At,
     names: Names,
     Query(query): Query<ImportQuery>,
     who: Identity,
-    JsonText(text): JsonText,
+    Shaped(body): Shaped<contract::ImportConnection>,
 ) -> Answer {
     let of = reference_of(installation, &names, query.user)?;
-    let body = crate::json::object(&text).map_err(|_| refusal())?;
+    let body = body.map_err(|_| refusal())?;
     let environment = of.installation.environment.clone();
-    let manner = Manner::new(api, environment, &who, (query.dry_run, query.replace)).await?;
+    let manner = Manner::new(api, &environment, &who, (query.dry_run, query.replace)).await?;
     json(&finish(async move { manner.take(wanted(of, body)).await }).await?)
 }
 
@@ -97,9 +101,11 @@ pub(crate) async fn import_many(
     request: Request,
 ) -> Answer {
     let environment: Environment = names.get("environment")?;
-    let text = lines(&api, request).await?;
-    let manner = Manner::new(api, environment, &who, (query.dry_run, query.replace)).await?;
-    let outcomes = finish(async move { Ok(manner.take_all(&text).await) }).await?;
+    let (text, holder) = lines(&api, request).await?;
+    let (of, payer) = (environment.clone(), holder.payer().clone());
+    let imports = api.lanes.once(&payer, move || parse_lines(&of, &text, &holder)).await?;
+    let manner = Manner::new(api, &environment, &who, (query.dry_run, query.replace)).await?;
+    let outcomes = finish(async move { Ok(manner.take_all(imports).await) }).await?;
     let mut answer = Vec::new();
     for outcome in &outcomes {
         serde_json::to_writer(&mut answer, outcome)
@@ -112,32 +118,57 @@ pub(crate) async fn import_many(
 }
 
 /// The lines of a body, within its bounds.
-async fn lines(api: &Host, request: Request) -> Result<Zeroizing<String>, Fault> {
+async fn lines(api: &Host, request: Request) -> Result<(Zeroizing<String>, Holder), Refusal> {
     let value = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case(LINES_TYPE) {
         let detail = format!("`content-type` must be {LINES_TYPE}");
-        return Err(Fault::new(Code::InvalidRequest, detail));
+        return Err(Fault::new(Code::InvalidRequest, detail).into());
     }
-    let limits = &api.config.limits;
-    let bounds = Bounds {
-        bytes_max: limits.json_bytes_max,
-        drain_bytes_max: limits.drain_bytes_max,
-        time_max: limits.json_time_max,
-        code: Code::BodyTooLarge,
-    };
-    let bytes = body::read(request, bounds).await?;
-    let text = std::str::from_utf8(&bytes)
+    let (bytes, holder) = body::held(request, api, api.config.limits.json_bytes_max).await?;
+    let text = String::from_utf8(bytes)
         .map_err(|_| Fault::new(Code::MalformedJson, "the body is not UTF-8"))?;
+    let text = Zeroizing::new(text);
     let count = text.lines().filter(|line| !line.trim().is_empty()).count();
     match count {
-        0 => Err(Fault::new(Code::InvalidRequest, "the body has no line")),
-        1..=LINES_MAX => Ok(Zeroizing::new(text.to_owned())),
+        0 => Err(Fault::new(Code::InvalidRequest, "the body has no line").into()),
+        1..=LINES_MAX => Ok((text, holder)),
         _ => {
             let detail = format!("the body has {count} lines, and {LINES_MAX} are taken at once");
-            Err(Fault::new(Code::BodyTooLarge, detail))
+            Err(Fault::new(Code::BodyTooLarge, detail).into())
         }
     }
+}
+
+/// What each line says, with its number.
+fn parse_lines(
+    environment: &Environment,
+    text: &str,
+    holder: &Holder,
+) -> Result<Vec<Numbered>, Fault> {
+    let mut bytes = text.len();
+    let mut seen = HashSet::new();
+    let mut imports = Vec::new();
+    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let import = match crate::json::check(line.as_bytes()) {
+            Ok((line, values)) => {
+                bytes += values * SHAPE_BYTES_MAX;
+                holder.hold(bytes)?;
+                parse_line(environment, line)
+            }
+            Err(_) => Err(refusal()),
+        };
+        let import = import.and_then(|import| {
+            // Which of two would stay is a matter of which provider's answer comes first.
+            if seen.insert(import.of.to_string()) {
+                return Ok(import);
+            }
+            let detail = format!("an earlier line is of {} too", import.of);
+            Err(Fault::new(Code::InvalidRequest, detail))
+        });
+        imports.push((at + 1, import));
+    }
+    Ok(imports)
 }
 
 // === impl Manner ===
@@ -145,30 +176,17 @@ async fn lines(api: &Host, request: Request) -> Result<Zeroizing<String>, Fault>
 impl Manner {
     async fn new(
         api: Host,
-        environment: Environment,
+        environment: &Environment,
         who: &Identity,
         (dry, replace): (bool, bool),
     ) -> Result<Self, Fault> {
-        let clients = api.vault.clients(&environment).await?;
+        let clients = api.vault.clients(environment).await?;
         let clients = Arc::new(clients.into_iter().map(|client| client.of).collect());
-        Ok(Self { api, environment, actor: who.actor().clone(), dry, replace, clients })
+        Ok(Self { api, actor: who.actor().clone(), dry, replace, clients })
     }
 
     /// Takes what fits, line by line; a line that does not leaves the others.
-    async fn take_all(&self, text: &str) -> Vec<contract::LineOutcome> {
-        let mut seen = HashSet::new();
-        let mut imports = Vec::new();
-        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let import = parse_line(&self.environment, line).and_then(|import| {
-                // Which of two would stay is a matter of which provider's answer comes first.
-                if seen.insert(import.of.to_string()) {
-                    return Ok(import);
-                }
-                let detail = format!("an earlier line is of {} too", import.of);
-                Err(Fault::new(Code::InvalidRequest, detail))
-            });
-            imports.push((at + 1, import));
-        }
+    async fn take_all(&self, imports: Vec<Numbered>) -> Vec<contract::LineOutcome> {
         let taken = stream::iter(imports).map(|(line, import)| async move {
             let outcome = match import {
                 Ok(import) => self.take(import).await,
@@ -249,9 +267,7 @@ fn refusal() -> Fault {
 }
 
 fn parse_line(environment: &Environment, line: &str) -> Result<Import, Fault> {
-    let line = crate::json::check(line.as_bytes())
-        .and_then(crate::json::object::<contract::ImportLine>)
-        .map_err(|_| refusal())?;
+    let line: contract::ImportLine = crate::json::object(line).map_err(|_| refusal())?;
     let installation = Installation {
         environment: environment.clone(),
         tenant: place::parse(&line.tenant)?,

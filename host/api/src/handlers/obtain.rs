@@ -9,7 +9,7 @@ use super::connections::{UserQuery, check_base_url, declared, reference_of, rend
 use super::{Answer, finish, json};
 use crate::api::Host;
 use crate::auth::Identity;
-use crate::body::JsonText;
+use crate::body::Shaped;
 use crate::contract::connection as contract;
 use crate::place::{At, Names, Query};
 
@@ -19,11 +19,11 @@ pub(crate) async fn obtain(
     names: Names,
     Query(query): Query<UserQuery>,
     who: Identity,
-    JsonText(text): JsonText,
+    Shaped(body): Shaped<contract::ObtainConnection>,
 ) -> Answer {
     let of = reference_of(installation, &names, query.user())?;
     // A parser's complaint quotes what it complains about, which here may be the subject token.
-    let body: contract::ObtainConnection = crate::json::object(&text).map_err(|_| {
+    let body = body.map_err(|_| {
         let detail = "the body is `subject_token`, `base_url`, `client_id`, `client_secret` and `key_id`, all text, and `variables`, as there are such";
         Fault::new(Code::InvalidRequest, detail)
     })?;

@@ -6,6 +6,8 @@ mod access;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod connect;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use keyway_api::{Api, Config, Deps, Health, Limits, Metrics, Readiness, Reads};
 use keyway_artifacts::Artifacts;
+use keyway_artifacts::lanes::Lanes;
 use keyway_artifacts::schema::InputSchemas;
 use keyway_core::call::{Operation, Output, Page, Record};
 use keyway_core::credential::Credential;
@@ -53,6 +54,7 @@ pub(crate) struct World {
     pub(crate) exchanges: Exchanges,
     pub(crate) said: Calls,
     pub(crate) quotas: Arc<FakeQuotas>,
+    pub(crate) lanes: Lanes,
     pub(crate) ready: Arc<AtomicBool>,
     pub(crate) components_lost: Arc<AtomicUsize>,
     pub(crate) admin: String,
@@ -159,14 +161,7 @@ impl World {
         let executed = Arc::new(Executed::new(clock.clone()));
         let releases =
             Releases::new(store.clone(), loader.clone(), clock.clone(), executed.clone());
-        let dispatch = Arc::new(FakeDispatch {
-            routes: releases.routes(),
-            executed,
-            inputs: InputSchemas::default(),
-            calls: Mutex::default(),
-            script: Mutex::default(),
-            gate: Semaphore::new(1_000),
-        });
+        let dispatch = Arc::new(FakeDispatch::new(&releases, executed));
         let tokens = Tokens::new(store.clone(), clock.clone());
         let outbound = Arc::new(FakeOutbound::default());
         let ring = KeyRing::parse(RING).unwrap();
@@ -175,6 +170,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (exchanges, said) = logs(folder.path(), &clock);
         let quotas = Arc::new(FakeQuotas::default());
+        // Two long things at once, whatever the machine.
+        let lanes = Lanes::new(4);
         let (ready, components_lost) = (Arc::new(AtomicBool::new(true)), Arc::default());
         let metrics = Metrics::default();
         let mut registry = Registry::default();
@@ -193,6 +190,7 @@ impl World {
                 reads: Arc::new(StoreReads(store.clone())),
                 exchanges: exchanges.clone(),
                 calls: said.clone(),
+                lanes: lanes.clone(),
                 quotas: quotas.clone(),
                 health: Arc::new(TestHealth(ready.clone(), Arc::clone(&components_lost))),
                 clock: clock.clone(),
@@ -212,6 +210,7 @@ impl World {
             exchanges,
             said,
             quotas,
+            lanes,
             ready,
             components_lost,
             admin,
@@ -222,7 +221,12 @@ impl World {
 
     /// With two releases published, and the first one pinned for `acme` in `dev`.
     pub(crate) async fn pinned() -> Self {
-        let world = Self::new().await;
+        Self::pinned_with(Config::default()).await
+    }
+
+    /// The same, of a host that is set up so.
+    pub(crate) async fn pinned_with(config: Config) -> Self {
+        let world = Self::with(config).await;
         for version in ["1.0.0", "2.0.0"] {
             assert_eq!(world.publish(&component(version)).await.status, StatusCode::CREATED);
         }
@@ -442,6 +446,19 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
+impl FakeDispatch {
+    fn new(releases: &Releases, executed: Arc<Executed>) -> Self {
+        Self {
+            routes: releases.routes(),
+            executed,
+            inputs: InputSchemas::default(),
+            calls: Mutex::default(),
+            script: Mutex::default(),
+            gate: Semaphore::new(1_000),
+        }
     }
 }
 

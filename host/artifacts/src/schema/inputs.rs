@@ -1,12 +1,11 @@
 //! The inputs of actions, held against their schemas while a call waits.
 //!
 //! A check begins where it is asked for, with few steps. Only if they do not suffice, or the text is long, does it begin anew
-//! in the tenant's lane ([`super::lanes`]), with all steps. A schema is compiled when it is first needed and kept; compiling
+//! in the tenant's lane ([`crate::lanes`]), with all steps. A schema is compiled when it is first needed and kept; compiling
 //! has a permit of its own, so that no check waits for it but those that need the schema.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -17,13 +16,14 @@ use keyway_core::ids::{Action, Installation};
 use keyway_core::limits::SCHEMA_STEPS_MAX;
 use keyway_core::ports::{Inputs, Route};
 use keyway_core::schema::{Document, Schema, Verdict};
+use keyway_core::shares::Payer;
 use keyway_core::{Code, Digest, Fault, Whose};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::lanes::{Lanes, Payer};
 use super::{broken, judge, verdict};
+use crate::lanes::Lanes;
 
 /// Bytes of compiled schemas that are kept: those of a thousand actions without large patterns. Beyond it, those go that were
 /// not used for longest.
@@ -75,12 +75,7 @@ struct Against<'a> {
 
 impl Default for InputSchemas {
     fn default() -> Self {
-        Self {
-            kept: RwLock::default(),
-            uses: AtomicU64::new(0),
-            lanes: Lanes::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
-            compiling: Arc::new(Semaphore::new(1)),
-        }
+        Self::new(Lanes::default())
     }
 }
 
@@ -99,7 +94,7 @@ impl Inputs for InputSchemas {
         };
         let against = Against { release: &route.connector.release().digest, action, schema };
         let Installation { environment, tenant, .. } = &route.installation;
-        let payer = (environment.clone(), tenant.clone());
+        let payer = Payer::Tenant(environment.clone(), tenant.clone());
         timeout(time_left, self.hold(&payer, against, input)).await.unwrap_or_else(|_| {
             // It waited for other inputs of its own tenant, and for next to nobody else's.
             let fault = Fault::new(Code::DeadlineExceeded, "no time was left to check the input");
@@ -109,6 +104,16 @@ impl Inputs for InputSchemas {
 }
 
 impl InputSchemas {
+    /// None yet. Long checks are in these lanes.
+    pub fn new(lanes: Lanes) -> Self {
+        Self {
+            kept: RwLock::default(),
+            uses: AtomicU64::new(0),
+            lanes,
+            compiling: Arc::new(Semaphore::new(1)),
+        }
+    }
+
     async fn hold(
         &self,
         payer: &Payer,

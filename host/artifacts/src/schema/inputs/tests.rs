@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 fn payer(tenant: &str) -> Payer {
-    ("dev".parse().unwrap(), tenant.parse().unwrap())
+    Payer::Tenant("dev".parse().unwrap(), tenant.parse().unwrap())
 }
 
 impl InputSchemas {

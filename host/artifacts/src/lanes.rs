@@ -1,4 +1,4 @@
-//! Lanes: checks that take long, one of each tenant at a time, and the tenants by turns.
+//! Lanes: what takes long and waits for nothing, such as a check, one of each tenant at a time, and the tenants by turns.
 //!
 //! **The problem.** A check may take half a second. Few of them may run at once, or they would take the processors from
 //! calls; and in one queue of all, whoever sends dear inputs makes everybody else wait.
@@ -7,15 +7,16 @@
 //! thread, and take turns there: a check holds one of the few slots for a [`SLICE`] and then goes behind the others. So a
 //! check waits for as many slices as there are other tenants with long checks, however many and how dear theirs are.
 //!
-//! What a check is and how it is divided is not known here.
+//! What a check is and how it is divided is not known here. What is asked for no tenant is in the lane of the token that asks.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use keyway_core::ids::{Environment, Tenant};
 use keyway_core::schema::PART_STEPS;
+use keyway_core::shares::Payer;
 use keyway_core::{Code, Fault};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,12 +32,9 @@ const BEGUN_MAX: usize = 64;
 /// Semaphores here are never closed.
 const OPEN: &str = "the semaphore is never closed";
 
-/// Whose check it is.
-pub(super) type Payer = (Environment, Tenant);
-
 /// The lanes of a host. Clones are the same.
 #[derive(Clone)]
-pub(super) struct Lanes(Arc<Shared>);
+pub struct Lanes(Arc<Shared>);
 
 struct Shared {
     lanes: Mutex<HashMap<Payer, Lane>>,
@@ -58,14 +56,14 @@ struct Place {
 }
 
 /// The first place in a lane. Dropped, it is the next one's.
-pub(super) struct First {
+pub(crate) struct First {
     // The permit goes before the place does.
     _permit: OwnedSemaphorePermit,
     _place: Place,
 }
 
 /// The turns of a check that has begun.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     /// Gone once nobody waits for the check any more.
     asker: Weak<()>,
     slots: Arc<Semaphore>,
@@ -76,9 +74,16 @@ pub(super) struct Turn {
 
 // === impl Lanes ===
 
+impl Default for Lanes {
+    /// Of this machine.
+    fn default() -> Self {
+        Self::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
+    }
+}
+
 impl Lanes {
     /// Of a machine with so many processors: long checks use half of them.
-    pub(super) fn new(processors: usize) -> Self {
+    pub fn new(processors: usize) -> Self {
         Self(Arc::new(Shared {
             lanes: Mutex::default(),
             begun: Arc::new(Semaphore::new(BEGUN_MAX)),
@@ -87,13 +92,13 @@ impl Lanes {
     }
 
     /// Waits until a tenant has nothing else to do here.
-    pub(super) async fn first(&self, payer: &Payer) -> First {
+    pub(crate) async fn first(&self, payer: &Payer) -> First {
         let (place, lane) = self.place(payer);
         First { _permit: lane.acquire_owned().await.expect(OPEN), _place: place }
     }
 
     /// Does something on a thread where it holds up no call. It is told of its turns, and to end when its caller has gone.
-    pub(super) async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         first: First,
         work: impl FnOnce(&mut Turn) -> T + Send + 'static,
@@ -114,6 +119,20 @@ impl Lanes {
         let done = done.await;
         drop(asker);
         done.map_err(|error| Fault::new(Code::Internal, "a check died").caused_by(error))
+    }
+
+    /// Does what takes some tens of milliseconds and cannot be divided, when it is the payer's turn.
+    pub async fn once<T: Send + 'static>(
+        &self,
+        payer: &Payer,
+        work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let first = self.first(payer).await;
+        self.run(first, move |turn| match turn.go_on(PART_STEPS) {
+            true => work(),
+            false => Err(Fault::new(Code::CallAbandoned, "nobody waits for it any more")),
+        })
+        .await?
     }
 
     fn place(&self, payer: &Payer) -> (Place, Arc<Semaphore>) {
@@ -144,7 +163,7 @@ impl Drop for Place {
 
 impl Turn {
     /// Before a part of so many steps: waits for a turn, if this one is over. False: nobody wants to know any more.
-    pub(super) fn go_on(&mut self, steps: u64) -> bool {
+    pub(crate) fn go_on(&mut self, steps: u64) -> bool {
         if self.asker.strong_count() == 0 {
             return false;
         }
@@ -171,7 +190,7 @@ mod tests {
     use super::*;
 
     fn payer(tenant: &str) -> Payer {
-        ("dev".parse().unwrap(), tenant.parse().unwrap())
+        Payer::Tenant("dev".parse().unwrap(), tenant.parse().unwrap())
     }
 
     /// Waits until so many are in the lane of a tenant.
@@ -235,6 +254,25 @@ mod tests {
         stopped.await.unwrap();
         inside(&lanes, &hog, 0).await;
         assert_eq!(lanes.0.slots.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_done_at_once_has_a_turn_and_waits_for_its_own() {
+        let lanes = Lanes::new(2);
+        let (slots, free) = (Arc::clone(&lanes.0.slots), Semaphore::available_permits);
+        let done = lanes.once(&Payer::Anybody, move || Ok(free(&slots))).await;
+        assert_eq!(done.unwrap(), 0, "the only slot is its own");
+        assert_eq!(lanes.0.slots.available_permits(), 1);
+        let first = lanes.first(&Payer::Anybody).await;
+        let mut waits = Box::pin(lanes.once(&Payer::Anybody, || Ok(1)));
+        tokio::select! {
+            biased;
+            _ = &mut waits => panic!("behind what is first in its lane"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert_eq!(lanes.once(&payer("other"), || Ok(2)).await.unwrap(), 2);
+        drop(first);
+        assert_eq!(waits.await.unwrap(), 1);
     }
 
     #[tokio::test]
