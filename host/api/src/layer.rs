@@ -31,6 +31,7 @@ use crate::place::{self, Known, Places};
 use crate::problem::{self, Noted, Refusal};
 use crate::serve::Member;
 use crate::site;
+use crate::there;
 
 /// An answer that is being made.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -76,11 +77,12 @@ impl<H: Handler<T, Host>, T: 'static> Answers for Around<H, T> {
             let plain = endpoint.call == Some(Verb::Proxy)
                 && !takes_problems(request.headers(), matches!(found, Found::Host(_)));
             let mut response = match admit(&api, endpoint, (names, found), &mut request).await {
-                Ok(Known { identity, held, .. }) => {
-                    observation.actor = identity.map(|identity| identity.actor().clone());
-                    // Until it is answered: what was made of its body lives as long.
-                    let _held = held;
-                    handler.call(request, api).await
+                // What is known is kept until it is answered: what was made of its body lives as long.
+                Ok(known) => {
+                    observation.actor = known.identity.as_ref().map(|who| who.actor().clone());
+                    let uri = request.uri().clone();
+                    let response = handler.call(request, Host::clone(&api)).await;
+                    there::told(&api, &known, &uri, response).await
                 }
                 Err(fault) => Refusal::from(fault).into_response(),
             };

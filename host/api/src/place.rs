@@ -93,8 +93,7 @@ impl Places {
         if let Some(address) = &self.address {
             return Ok(Some(address.installation.environment.clone()));
         }
-        let key = "environment";
-        self.part(key).map(|_| parse(&self.text(uri, key)?)).transpose()
+        self.name(uri, "environment")
     }
 
     /// The installation that a path or a host name stands for.
@@ -115,11 +114,17 @@ impl Places {
             let Installation { environment, tenant, .. } = &address.installation;
             return Ok(Some((environment.clone(), tenant.clone())));
         }
-        if self.part("tenant").is_none() {
-            return Ok(None);
-        }
-        let environment = parse(&self.text(uri, "environment")?)?;
-        Ok(Some((environment, parse(&self.text(uri, "tenant")?)?)))
+        let environment = self.name(uri, "environment")?;
+        Ok(environment.zip(self.name(uri, "tenant")?))
+    }
+
+    /// The name at `{key}`, if the endpoint has one there.
+    pub(crate) fn name<T: FromStr<Err: Display>>(
+        &self,
+        uri: &Uri,
+        key: &str,
+    ) -> Result<Option<T>, Fault> {
+        self.part(key).map(|_| parse(&self.text(uri, key)?)).transpose()
     }
 
     fn connector(&self, uri: &Uri) -> Result<Connector, Fault> {

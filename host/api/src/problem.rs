@@ -27,8 +27,8 @@ const MESSAGE_BYTES_MAX: usize = 512;
 /// Headers that an answer to a call has from this host: those of [`Trace`], and two that every answer has.
 const ADDED: usize = 5;
 
-/// A fault on its way out.
-#[derive(Debug)]
+/// A fault on its way out. Its answer has it along, for whoever knows more of what it says.
+#[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     // Boxed: every handler's result carries one.
     fault: Box<Fault>,
@@ -54,6 +54,16 @@ impl Refusal {
     /// A fault of a call.
     pub(crate) fn of_call(fault: Fault, trace: Trace) -> Self {
         Self { fault: Box::new(fault), trace: Some(Box::new(trace)) }
+    }
+
+    /// What it says.
+    pub(crate) fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    /// The same, saying this.
+    pub(crate) fn saying(self, fault: Fault) -> Self {
+        Self { fault: Box::new(fault), ..self }
     }
 
     /// The id under which the log has more.
@@ -129,6 +139,7 @@ impl IntoResponse for Refusal {
             trace.write(headers);
         }
         response.extensions_mut().insert(Noted(self.fault.code));
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -58,6 +58,8 @@ pub struct Fault {
     /// What the connector printed last before its instance ended, line by line: for whoever operates the host, and for no
     /// other caller.
     pub guest_said: Option<Arc<String>>,
+    /// Whether the detail says what there is.
+    lists: bool,
     /// Whose fault it is; starts as the code's own answer.
     whose: Whose,
     /// For the log.
@@ -95,6 +97,7 @@ impl Fault {
             extra: Arc::default(),
             rate_limit: None,
             guest_said: None,
+            lists: false,
             whose: code.whose(),
             source: None,
         }
@@ -120,7 +123,13 @@ impl Fault {
         if more > 0 {
             self.detail.push_str(&format!(" and {more} more"));
         }
+        self.lists = true;
         self
+    }
+
+    /// Whether it says what there is.
+    pub const fn lists(&self) -> bool {
+        self.lists
     }
 
     /// Replaces the code's own answer to whether trying again helps.
@@ -175,7 +184,10 @@ mod tests {
     fn what_there_is_is_listed_up_to_ten_names() {
         let said = |count: usize| {
             let fault = Fault::new(Code::UnknownAction, "no action `x`");
-            fault.but_there_is((0..count).map(|at| format!("n{at}"))).detail
+            assert!(!fault.lists());
+            let fault = fault.but_there_is((0..count).map(|at| format!("n{at}")));
+            assert!(fault.lists());
+            fault.detail
         };
         assert_eq!(said(0), "no action `x`; there is none");
         assert_eq!(said(2), "no action `x`; there is `n0`, `n1`");

@@ -62,6 +62,12 @@ fn known<'d>(descriptor: &'d Descriptor, object: &Object) -> Result<Option<&'d O
     }
 }
 
+/// That an object is not for something, and which are.
+fn but_others(descriptor: &Descriptor, detail: String, of: impl Fn(&ObjectSpec) -> bool) -> Fault {
+    let others = descriptor.objects.iter().filter(|(_, spec)| of(spec)).map(|(name, _)| name);
+    Fault::new(Code::UnknownObject, detail).but_there_is(others)
+}
+
 fn read(
     limits: &Limits,
     descriptor: &Descriptor,
@@ -70,7 +76,8 @@ fn read(
     let spec = match known(descriptor, &request.object)? {
         Some(ObjectSpec { read: None, .. }) => {
             let detail = format!("object `{}` is not read by this release", request.object);
-            return Err(Fault::new(Code::UnknownObject, detail));
+            let read = |spec: &ObjectSpec| spec.read.is_some();
+            return Err(but_others(descriptor, detail, read));
         }
         Some(ObjectSpec { read: Some(spec), .. }) => spec.clone(),
         None => ReadSpec { incremental: true, deletes: false, page_size: 100 },
@@ -102,7 +109,8 @@ fn write(
         && !spec.write.contains(&request.operation)
     {
         let detail = format!("object `{}` does not take this write", request.object);
-        return Err(Fault::new(Code::UnknownObject, detail));
+        let takes = |spec: &ObjectSpec| spec.write.contains(&request.operation);
+        return Err(but_others(descriptor, detail, takes));
     }
     if request.items.is_empty() || request.items.len() > items_max as usize {
         let detail = format!("a batch has 1 to {items_max} items");
@@ -200,6 +208,8 @@ mod tests {
         assert_eq!(code(read_of("things", BATCH_ITEMS_MAX)), None);
         assert_eq!(code(read_of("things", BATCH_ITEMS_MAX + 1)), Some(Code::InputInvalid));
         assert_eq!(code(read_of("mute", 1)), Some(Code::UnknownObject));
+        let mute = check(&Limits::default(), &descriptor(), read_of("mute", 1)).unwrap_err();
+        assert!(mute.detail.ends_with("; there is `things`"), "{}", mute.detail);
         assert_eq!(code(read_of("nothing", 1)), Some(Code::UnknownObject));
         assert_eq!(code(write_of(WriteOperation::Create, &["a", "b"])), None);
         assert_eq!(code(write_of(WriteOperation::Delete, &["a"])), Some(Code::UnknownObject));

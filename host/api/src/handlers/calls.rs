@@ -25,7 +25,6 @@ use crate::body::{Json, JsonText, SHORT_BYTES_MAX};
 use crate::contract::{PACE_HEADER, TIMEOUT_HEADER, USER_HEADER, call as contract};
 use crate::place::{At, Names};
 use crate::problem::{Refusal, Trace};
-use crate::there;
 
 // Parsed once: every call looks for each of them.
 static TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
@@ -134,8 +133,7 @@ async fn run(
             trace.write(response.headers_mut());
             Ok(response)
         }
-        Err(fault) => {
-            let mut fault = there::or_listed(api, who, &installation, fault).await;
+        Err(mut fault) => {
             if !who.operates() {
                 fault.guest_said = None;
             }

@@ -16,7 +16,6 @@ use crate::auth::Identity;
 use crate::body::{Json, JsonText};
 use crate::contract::installation as contract;
 use crate::place::{At, Query};
-use crate::there;
 
 /// What an installation runs with that was never configured.
 const EMPTY: &str = "{}";
@@ -122,12 +121,10 @@ pub(super) async fn state(
     api: &Host,
     installation: &Installation,
 ) -> Result<InstallationState, Fault> {
-    if let Some(state) = api.reads.installation(installation).await? {
-        return Ok(state);
-    }
-    let detail = format!("{installation} has no pin, configuration or connection");
-    let fault = Fault::new(Code::UnknownInstallation, detail);
-    Err(there::listed(api, installation, fault, |_| true).await)
+    api.reads.installation(installation).await?.ok_or_else(|| {
+        let detail = format!("{installation} has no pin, configuration or connection");
+        Fault::new(Code::UnknownInstallation, detail)
+    })
 }
 
 fn render(config: Option<Config>) -> Result<contract::Config, Fault> {

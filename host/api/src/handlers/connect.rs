@@ -427,7 +427,9 @@ fn wanted_slot<'d>(
         (Some(only), None) => Ok(only),
         (None, _) => Err(refuse(format!("{} has no slot that people connect", descriptor.name))),
         (Some(_), Some(_)) => {
-            Err(refuse(format!("{} has several such slots: name one", descriptor.name)))
+            let fault = refuse(format!("{} has several such slots: name one", descriptor.name));
+            let such = descriptor.slots.iter().filter(|(_, spec)| wanted(spec));
+            Err(fault.but_there_is(such.map(|(slot, _)| slot)))
         }
     }
 }

@@ -20,12 +20,11 @@ use serde::Deserialize;
 use super::calls::{pace, timeout, user};
 use super::{Answer, json};
 use crate::api::Host;
-use crate::auth::Identity;
 use crate::contract::call::ProxyUrl;
 use crate::contract::{HOST_HEADER, LINKS_HEADER, SLOT_HEADER, USER_HEADER};
 use crate::place::{self, At, Names, Query};
 use crate::problem::{Refusal, Trace};
-use crate::{address, own, there};
+use crate::{address, own};
 
 static HOST: HeaderName = HeaderName::from_static(HOST_HEADER);
 static LINKS: HeaderName = HeaderName::from_static(LINKS_HEADER);
@@ -42,7 +41,6 @@ pub(crate) struct Wanted {
 pub(crate) async fn relay(
     State(api): State<Host>,
     At(installation): At,
-    who: Identity,
     names: Names,
     request: Request,
 ) -> Answer {
@@ -72,7 +70,7 @@ pub(crate) async fn relay(
     };
     let body = body.map_err(std::io::Error::other).boxed_unsync();
     let call = RelayCall {
-        installation: installation.clone(),
+        installation,
         user: user(&head.headers)?,
         pace: pace(&head.headers)?,
         time: timeout(&head.headers)?,
@@ -90,10 +88,7 @@ pub(crate) async fn relay(
     let trace = Trace { call: answer.call, release: answer.release };
     let relay = match answer.result {
         Ok(relay) => relay,
-        Err(fault) => {
-            let fault = there::or_listed(&api, &who, &installation, fault).await;
-            return Err(Refusal::of_call(fault, trace));
-        }
+        Err(fault) => return Err(Refusal::of_call(fault, trace)),
     };
     let mut response = Response::new(Body::new(relay.body));
     *response.status_mut() = relay.status;
@@ -128,7 +123,8 @@ pub(crate) async fn url(
     let descriptor = route.connector.descriptor();
     if let Some(slot) = slot.as_ref().filter(|slot| !descriptor.slots.contains_key(slot)) {
         let detail = format!("{} declares no slot `{slot}`", descriptor.name);
-        return Err(Fault::new(Code::UnknownSlot, detail).into());
+        let fault = Fault::new(Code::UnknownSlot, detail);
+        return Err(fault.but_there_is(descriptor.slots.keys()).into());
     }
     let seen = address::seen(&api, &headers, &uri);
     let base_url = seen.origin() + &address::path(&installation);

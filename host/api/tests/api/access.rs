@@ -90,7 +90,7 @@ const CASES: &[(&str, Option<&[Role]>)] = &[
 ];
 
 /// A path of the endpoint with names in it.
-fn path(endpoint: &Endpoint) -> String {
+pub(crate) fn path(endpoint: &Endpoint) -> String {
     let mut path = endpoint.path.to_owned();
     for name in endpoint.path_names() {
         let value = match name {
@@ -114,7 +114,7 @@ fn path(endpoint: &Endpoint) -> String {
 }
 
 /// A method of the endpoint.
-fn method(endpoint: &Endpoint) -> &'static str {
+pub(crate) fn method(endpoint: &Endpoint) -> &'static str {
     match endpoint.method {
         Method::Any => "PATCH",
         method => method.as_str(),

@@ -59,21 +59,6 @@ async fn a_call_that_reached_no_route_says_so() {
 }
 
 #[tokio::test]
-async fn of_a_connector_that_a_tenant_does_not_have_it_is_said_which_it_has() {
-    let world = World::pinned().await;
-    let other = |rest: &str| at(rest).replace("pub/things", "pub/thigns");
-    for reply in [
-        world.post(&other("/actions/echo"), json!({})).await,
-        world.get(&other("/config")).await,
-        world.get(&other("/pin")).await,
-        world.get(&other("/connections")).await,
-    ] {
-        reply.refused(404, "unknown-installation");
-        assert!(reply.text().contains("; there is `pub/things`\""), "{reply:?}");
-    }
-}
-
-#[tokio::test]
 async fn input_is_held_against_the_schema_of_the_release() {
     let world = World::pinned().await;
     world.post(&at("/actions/strict"), json!({"id": 1})).await.ok();

@@ -46,6 +46,8 @@ mod stream;
 #[cfg(test)]
 mod tenants;
 #[cfg(test)]
+mod there;
+#[cfg(test)]
 mod unseen;
 #[cfg(test)]
 mod ways;

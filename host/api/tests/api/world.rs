@@ -465,7 +465,9 @@ impl FakeDispatch {
 #[async_trait]
 impl Dispatch for FakeDispatch {
     async fn relay(&self, call: RelayCall) -> RelayAnswer {
-        let fault = Fault::new(Code::Unsupported, format!("nothing answers {}", call.request.url));
+        let nothing =
+            |_| Fault::new(Code::Unsupported, format!("nothing answers {}", call.request.url));
+        let fault = self.routes.resolve(&call.installation).map_or_else(|fault| fault, nothing);
         RelayAnswer { call: CallId(7), release: None, result: Err(fault) }
     }
 
