@@ -5,6 +5,8 @@
 mod calls;
 mod exchanges;
 
+use std::marker::PhantomData;
+
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -14,7 +16,7 @@ use crate::answer::{Answer, Members};
 use crate::args::{Logged, LogsCommand};
 use crate::commands::remote::{Session, encoded};
 use crate::exit::Exit;
-use crate::output;
+use crate::output::{self, Table};
 
 /// Entries that one page may have.
 const PAGE_MAX: usize = 1_000;
@@ -23,26 +25,26 @@ const PAGE_MAX: usize = 1_000;
 const LIMIT: usize = 100;
 const LIMIT_BEFORE_NEW: usize = 10;
 
-/// What a log has.
-trait Entry: DeserializeOwned {
+/// What a log has, as a row of so many columns.
+trait Entry<const N: usize>: DeserializeOwned {
     /// What many are called: in the path, in a page and to people.
     const MANY: &'static str;
     /// What one is called in a line of a stream.
     const ONE: &'static str;
+    /// Above the columns.
+    const HEADER: [&'static str; N];
+    /// Widths of the columns of rows that are printed one by one.
+    const WIDTHS: [usize; N];
 
-    /// Where its columns stand.
-    type Table;
-
-    /// A table for these.
-    fn table(entries: &[Self]) -> Self::Table;
-    /// A table for those that are not known yet.
-    fn endless() -> Self::Table;
-    /// Prints the header.
-    fn print_header(table: &Self::Table);
-    /// Prints one.
-    fn print(&self, table: &Self::Table);
+    /// Its cells.
+    fn row(&self) -> [String; N];
     /// Its id.
     fn id(&self) -> u64;
+
+    /// Lines below its row.
+    fn below(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What is asked of a log.
@@ -61,23 +63,26 @@ pub(crate) async fn logs(session: &Session, command: LogsCommand) -> anyhow::Res
 }
 
 /// Shows the newest, or the newest and what is new.
-async fn show<E: Entry>(session: &Session, wanted: Wanted<'_>) -> anyhow::Result<Exit> {
+async fn show<E: Entry<N>, const N: usize>(
+    session: &Session,
+    wanted: Wanted<'_>,
+) -> anyhow::Result<Exit> {
     if wanted.typed.follow {
-        return follow::<E>(session, wanted).await;
+        return follow::<E, N>(session, wanted).await;
     }
-    let entries = newest::<E>(session, &wanted, wanted.typed.limit.unwrap_or(LIMIT)).await?;
+    let entries = newest::<E, N>(session, &wanted, wanted.typed.limit.unwrap_or(LIMIT)).await?;
     let mut whole = Members::default();
     whole.set(E::MANY, &entries)?;
     session.show(Answer::of(&whole)?, |whole: Members| {
         let entries: Vec<E> = whole.read(E::MANY).ok().flatten().unwrap_or_default();
-        let table = E::table(&entries);
-        E::print_header(&table);
-        entries.iter().for_each(|entry| entry.print(&table));
+        let table = Table::of(E::HEADER, &entries.iter().map(E::row).collect::<Vec<_>>());
+        table.header();
+        entries.iter().for_each(|entry| print(entry, &table));
     })
 }
 
 /// The newest `limit` that fit, oldest first.
-async fn newest<E: Entry>(
+async fn newest<E: Entry<N>, const N: usize>(
     session: &Session,
     wanted: &Wanted<'_>,
     limit: usize,
@@ -94,14 +99,17 @@ async fn newest<E: Entry>(
 }
 
 /// Shows the newest, and goes on with what is new.
-async fn follow<E: Entry>(session: &Session, wanted: Wanted<'_>) -> anyhow::Result<Exit> {
+async fn follow<E: Entry<N>, const N: usize>(
+    session: &Session,
+    wanted: Wanted<'_>,
+) -> anyhow::Result<Exit> {
     let path = path(session, E::MANY, "/follow", &wanted.parameters());
     let mut lines = session.lines(&path).await?;
     // The first line says that from here on nothing is missed; only then what was before is looked up.
     let begun = lines.next().await?;
     let limit = wanted.typed.limit.unwrap_or(LIMIT_BEFORE_NEW);
-    let before = newest::<E>(session, &wanted, limit).await?;
-    let mut printer = Printer::<E>::begin(session.json());
+    let before = newest::<E, N>(session, &wanted, limit).await?;
+    let mut printer = Printer::<E, N>::begin(session.json());
     for entry in before {
         let mut line = Members::default();
         line.set(E::ONE, &entry)?;
@@ -130,9 +138,10 @@ struct Pages<'a> {
 }
 
 /// Prints lines of a stream.
-struct Printer<E: Entry> {
+struct Printer<E: Entry<N>, const N: usize> {
     /// None: as JSON.
-    table: Option<E::Table>,
+    table: Option<Table<N>>,
+    of: PhantomData<E>,
     /// Id of the last one printed: what was looked up may be told again.
     last: u64,
 }
@@ -183,13 +192,13 @@ impl<'a> Pages<'a> {
 
 // === impl Printer ===
 
-impl<E: Entry> Printer<E> {
+impl<E: Entry<N>, const N: usize> Printer<E, N> {
     fn begin(json: bool) -> Self {
-        let table = (!json).then(E::endless);
+        let table = (!json).then(|| Table::at_most(E::HEADER, E::WIDTHS));
         if let Some(table) = &table {
-            E::print_header(table);
+            table.header();
         }
-        Self { table, last: 0 }
+        Self { table, of: PhantomData, last: 0 }
     }
 
     fn line(&mut self, text: &Answer) -> anyhow::Result<()> {
@@ -207,13 +216,18 @@ impl<E: Entry> Printer<E> {
             return Ok(());
         };
         if let Some(entry) = entry {
-            entry.print(table);
+            print(&entry, table);
         }
         if let Some(missed) = missed {
             output::note(format!("{missed} {} went by unread; they are in the log", E::MANY));
         }
         Ok(())
     }
+}
+
+fn print<E: Entry<N>, const N: usize>(entry: &E, table: &Table<N>) {
+    table.row(&entry.row());
+    entry.below().iter().for_each(output::line);
 }
 
 fn parameters(named: &[(&str, Option<&str>)]) -> Vec<String> {

@@ -6,72 +6,50 @@ use super::{Entry, Wanted, parameters, show, timestamp};
 use crate::args::LoggedCalls;
 use crate::commands::remote::Session;
 use crate::exit::Exit;
-use crate::output::{self, Table};
-
-const HEADER: [&str; 7] = ["TIME", "TENANT", "VERB", "OUTCOME", "MS", "RELEASE", "CALL"];
-
-/// Widths of the columns of rows that are printed one by one.
-const WIDTHS: [usize; 7] = [24, 16, 8, 24, 6, 20, 37];
 
 /// Shows calls.
 pub(super) async fn calls(session: &Session, typed: LoggedCalls) -> anyhow::Result<Exit> {
     let more = parameters(&[("failed", typed.failed.then_some("true"))]);
-    show::<LoggedCall>(session, Wanted { typed: &typed.logged, more }).await
+    show::<LoggedCall, _>(session, Wanted { typed: &typed.logged, more }).await
 }
 
 // === impl Entry ===
 
-impl Entry for LoggedCall {
+impl Entry<7> for LoggedCall {
     const MANY: &'static str = "calls";
     const ONE: &'static str = "call";
+    const HEADER: [&'static str; 7] =
+        ["TIME", "TENANT", "VERB", "OUTCOME", "MS", "RELEASE", "CALL"];
+    const WIDTHS: [usize; 7] = [24, 16, 8, 24, 6, 20, 37];
 
-    type Table = Table<7>;
-
-    fn table(entries: &[Self]) -> Self::Table {
-        Table::of(HEADER, &entries.iter().map(row).collect::<Vec<_>>())
-    }
-
-    fn endless() -> Self::Table {
-        Table::at_most(HEADER, WIDTHS)
-    }
-
-    fn print_header(table: &Self::Table) {
-        table.header();
-    }
-
-    fn print(&self, table: &Self::Table) {
-        table.row(&row(self));
-        said(self).iter().for_each(output::line);
+    fn row(&self) -> [String; 7] {
+        let Self { release, failure, .. } = self;
+        [
+            timestamp(self.at),
+            self.tenant.clone(),
+            self.verb.clone(),
+            failure.as_ref().map_or("ok".to_owned(), |failure| failure.code.clone()),
+            format!("{:.0}", self.elapsed_ms),
+            format!("{}@{}", release.connector, release.version),
+            self.call.clone(),
+        ]
     }
 
     fn id(&self) -> u64 {
         self.id
     }
-}
 
-fn row(call: &LoggedCall) -> [String; 7] {
-    let LoggedCall { release, failure, .. } = call;
-    [
-        timestamp(call.at),
-        call.tenant.clone(),
-        call.verb.clone(),
-        failure.as_ref().map_or("ok".to_owned(), |failure| failure.code.clone()),
-        format!("{:.0}", call.elapsed_ms),
-        format!("{}@{}", release.connector, release.version),
-        call.call.clone(),
-    ]
-}
-
-/// What was said, and last why it failed.
-fn said(call: &LoggedCall) -> Vec<String> {
-    let mut said = Vec::new();
-    if call.lines_dropped > 0 {
-        said.push(format!("| ({} lines before these were not kept)", call.lines_dropped));
+    /// What was said, and last why it failed.
+    fn below(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        if self.lines_dropped > 0 {
+            said.push(format!("| ({} lines before these were not kept)", self.lines_dropped));
+        }
+        said.extend(self.lines.iter().flatten().map(line));
+        let detail = self.failure.as_ref().and_then(|failure| failure.detail.as_ref());
+        said.extend(detail.map(|detail| format!("| -> {detail}")));
+        said
     }
-    said.extend(call.lines.iter().flatten().map(line));
-    let detail = call.failure.as_ref().and_then(|failure| failure.detail.as_ref());
-    said.extend(detail.map(|detail| format!("| -> {detail}")));
-    said
 }
 
 fn line(line: &LoggedLine) -> String {
@@ -102,9 +80,9 @@ mod tests {
             "lines_dropped": 2,
         });
         let call: LoggedCall = serde_json::from_value(call).unwrap();
-        assert_eq!(row(&call)[3..], ["guest-trap", "12", "a/b@1.0.0", "call_1"]);
+        assert_eq!(call.row()[3..], ["guest-trap", "12", "a/b@1.0.0", "call_1"]);
         assert_eq!(
-            said(&call),
+            call.below(),
             [
                 "| (2 lines before these were not kept)",
                 "|      3 ms log    info  greeting {\"polite\":true}",
@@ -113,6 +91,6 @@ mod tests {
             ]
         );
         let bare = LoggedCall { failure: None, lines: None, lines_dropped: 0, ..call };
-        assert_eq!((row(&bare)[3].as_str(), said(&bare).len()), ("ok", 0));
+        assert_eq!((bare.row()[3].as_str(), bare.below().len()), ("ok", 0));
     }
 }

@@ -14,12 +14,7 @@ use crate::answer::{Answer, Members};
 use crate::args::LoggedExchanges;
 use crate::commands::remote::Session;
 use crate::exit::Exit;
-use crate::output::{self, Table};
-
-const HEADER: [&str; 8] = ["TIME", "TENANT", "METHOD", "URL", "STATUS", "MS", "RELEASE", "CALL"];
-
-/// Widths of the columns of rows that are printed one by one.
-const WIDTHS: [usize; 8] = [24, 16, 6, 60, 6, 6, 20, 37];
+use crate::output;
 
 /// Shows exchanges.
 pub(super) async fn exchanges(session: &Session, typed: LoggedExchanges) -> anyhow::Result<Exit> {
@@ -33,7 +28,7 @@ pub(super) async fn exchanges(session: &Session, typed: LoggedExchanges) -> anyh
     let wanted = Wanted { typed: logged, more };
     match har {
         Some(file) => archive(session, &wanted, file).await,
-        None => show::<Exchange>(session, wanted).await,
+        None => show::<Exchange, _>(session, wanted).await,
     }
 }
 
@@ -74,45 +69,30 @@ fn write(file: &Path, har: &str) -> anyhow::Result<()> {
 
 // === impl Entry ===
 
-impl Entry for Exchange {
+impl Entry<8> for Exchange {
     const MANY: &'static str = "exchanges";
     const ONE: &'static str = "exchange";
+    const HEADER: [&'static str; 8] =
+        ["TIME", "TENANT", "METHOD", "URL", "STATUS", "MS", "RELEASE", "CALL"];
+    const WIDTHS: [usize; 8] = [24, 16, 6, 60, 6, 6, 20, 37];
 
-    type Table = Table<8>;
-
-    fn table(entries: &[Self]) -> Self::Table {
-        Table::of(HEADER, &entries.iter().map(row).collect::<Vec<_>>())
-    }
-
-    fn endless() -> Self::Table {
-        Table::at_most(HEADER, WIDTHS)
-    }
-
-    fn print_header(table: &Self::Table) {
-        table.header();
-    }
-
-    fn print(&self, table: &Self::Table) {
-        table.row(&row(self));
+    fn row(&self) -> [String; 8] {
+        let status = self.response.as_ref().map(|response| response.status.to_string());
+        let outcome: Vec<String> = status.into_iter().chain(self.stopped.clone()).collect();
+        // What was refused early may be neither method nor URL.
+        [
+            timestamp(self.at),
+            or_none(self.tenant.clone()),
+            or_none(Some(self.request.method.clone())),
+            or_none(Some(self.request.url.clone())),
+            outcome.join(" "),
+            format!("{:.0}", self.timings.total_ms),
+            or_none(self.release.as_ref().map(|it| format!("{}@{}", it.connector, it.version))),
+            or_none(self.call.clone()),
+        ]
     }
 
     fn id(&self) -> u64 {
         self.id
     }
-}
-
-fn row(exchange: &Exchange) -> [String; 8] {
-    let status = exchange.response.as_ref().map(|response| response.status.to_string());
-    let outcome: Vec<String> = status.into_iter().chain(exchange.stopped.clone()).collect();
-    // What was refused early may be neither method nor URL.
-    [
-        timestamp(exchange.at),
-        or_none(exchange.tenant.clone()),
-        or_none(Some(exchange.request.method.clone())),
-        or_none(Some(exchange.request.url.clone())),
-        outcome.join(" "),
-        format!("{:.0}", exchange.timings.total_ms),
-        or_none(exchange.release.as_ref().map(|it| format!("{}@{}", it.connector, it.version))),
-        or_none(exchange.call.clone()),
-    ]
 }
