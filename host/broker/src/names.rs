@@ -40,21 +40,16 @@ pub(crate) fn hides(name: &str, descriptor: Option<&Descriptor>) -> bool {
         || descriptor.is_some_and(|descriptor| places(descriptor, name))
 }
 
-/// Whether a part of a name is a word of it: marks, digits, the ends, or a change from small letters to capitals are around it.
+/// Whether a part of a name is a word of it: there is a boundary, or the end, on both sides.
 fn is_word(name: &[u8], part: Range<usize>) -> bool {
-    let capital = name[part.start].is_ascii_uppercase() && !name[part.end - 1].is_ascii_uppercase();
-    let begins = match part.start.checked_sub(1).map(|before| name[before]) {
-        Some(before) => !before.is_ascii_alphabetic() || (capital && before.is_ascii_lowercase()),
-        None => true,
-    };
-    let ends = match name.get(part.end) {
-        Some(after) => {
-            let next = after.is_ascii_uppercase() && !name[part.end - 1].is_ascii_uppercase();
-            !after.is_ascii_alphabetic() || next
-        }
-        None => true,
-    };
-    begins && ends
+    let between = |at: usize| at == 0 || at == name.len() || boundary(name[at - 1], name[at]);
+    between(part.start) && between(part.end)
+}
+
+/// Whether one word ends and another begins between two bytes: one of them is no letter, or a capital follows a small letter.
+fn boundary(before: u8, after: u8) -> bool {
+    let letters = before.is_ascii_alphabetic() && after.is_ascii_alphabetic();
+    !letters || (before.is_ascii_lowercase() && after.is_ascii_uppercase())
 }
 
 /// Whether a credential of the descriptor's stands in headers or parameters of this name.
@@ -75,6 +70,9 @@ mod tests {
             "sig_v2",
             "sig2",
             "urlSig",
+            "urlSIG",
+            "urlSIG2",
+            "sasSIG_v2",
             "sigV4",
             "X-Amz-Signature",
             "assigned_signature",
@@ -87,6 +85,25 @@ mod tests {
         for name in ["assigned_to", "design", "Signal", "signed_at", "insight", "xSIGN", "resigned"]
         {
             assert!(!hides(name, None), "{name}");
+        }
+    }
+
+    #[test]
+    fn words_end_at_marks_and_digits_and_before_a_capital() {
+        for (pair, ends) in [
+            ("ab", false),
+            ("AB", false),
+            ("Ab", false),
+            ("aB", true),
+            ("a_", true),
+            ("-a", true),
+            ("A2", true),
+            ("2a", true),
+            ("2B", true),
+            ("__", true),
+        ] {
+            let [before, after] = *pair.as_bytes() else { panic!("a pair") };
+            assert_eq!(boundary(before, after), ends, "{pair}");
         }
     }
 }
