@@ -214,10 +214,15 @@ fn request(kept: &Kept) -> Request {
     }
 }
 
+/// A URL that says which host it is of. `localhost:8080/x` says none: by the rules, `localhost` is its scheme.
+fn whole(url: &str) -> Option<Url> {
+    Url::parse(url).ok().filter(Url::has_host)
+}
+
 /// The URL as the format wants it: absolute. What was refused before anybody knew where it leads has only a path, or
 /// nothing; a name that leads nowhere (RFC 2606 section 2) stands for the host.
 fn absolute(url: &str) -> Url {
-    Url::parse(url).unwrap_or_else(|_| {
+    whole(url).unwrap_or_else(|| {
         let mut nowhere = Url::parse(NOWHERE).expect("a URL of our own");
         let (path, query) =
             url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
@@ -229,8 +234,8 @@ fn absolute(url: &str) -> Url {
 
 /// As it was written where it was absolute; without a fragment, as the format has it.
 fn shown(written: &str, absolute: &Url) -> String {
-    let whole = if Url::parse(written).is_ok() { written } else { absolute.as_str() };
-    whole.split('#').next().unwrap_or_default().to_owned()
+    let shown = if whole(written).is_some() { written } else { absolute.as_str() };
+    shown.split('#').next().unwrap_or_default().to_owned()
 }
 
 fn response(kept: Kept) -> Response {
@@ -327,5 +332,30 @@ impl Timings {
     /// All that is known, together: what the format calls the time of an entry.
     fn total(&self) -> f64 {
         self.blocked + self.connect.max(0.0) + self.send + self.wait + self.receive
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_url_says_which_host_it_is_of() {
+        for (written, expected) in [
+            ("https://api.example.com", "https://api.example.com"),
+            ("https://api.example.com:8443/x?a=1#f", "https://api.example.com:8443/x?a=1"),
+            ("http://[::1]:8080/x", "http://[::1]:8080/x"),
+            ("https://xn--bcher-kva.example/", "https://xn--bcher-kva.example/"),
+            ("", "https://unknown.invalid/"),
+            ("/x?a=1", "https://unknown.invalid/x?a=1"),
+            ("?a=1", "https://unknown.invalid/?a=1"),
+            ("localhost:8080/x", "https://unknown.invalid/localhost:8080/x"),
+            ("api.example.com:8443/x", "https://unknown.invalid/api.example.com:8443/x"),
+            ("mailto:ann@example.com", "https://unknown.invalid/mailto:ann@example.com"),
+        ] {
+            let shown = shown(written, &absolute(written));
+            assert_eq!(shown, expected, "{written}");
+            assert!(Url::parse(&shown).is_ok_and(|url| url.has_host()), "{written}");
+        }
     }
 }
