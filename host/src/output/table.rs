@@ -15,6 +15,9 @@ const GAP: &str = "  ";
 /// Columns below which nothing is made narrower: less says nothing.
 const WIDTH_MIN: usize = 5;
 
+/// The same, where a table would not fit all the same: what begins so can be told apart, and `--wide` shows all.
+const WIDTH_LAST: usize = 3;
+
 /// Digits of a digest that tables show: as many as are enough to name a release.
 const DIGITS_SHOWN: usize = 12;
 
@@ -159,10 +162,20 @@ impl<const N: usize> Table<N> {
         loop {
             self.widths = wanted;
             while self.total() > room && self.narrow() {}
-            if self.total() <= room || !self.take_out() {
+            if self.total() <= room || !(self.take_out() || self.squeeze()) {
                 return;
             }
         }
+    }
+
+    /// Lets what may be cut be narrower than reads well; whether it was not yet.
+    fn squeeze(&mut self) -> bool {
+        let before = self.least;
+        self.least = std::array::from_fn(|at| match self.typed(at) {
+            true => before[at],
+            false => before[at].min(WIDTH_LAST),
+        });
+        self.least != before
     }
 
     /// Makes the widest column narrower that can be; whether there was one.
@@ -271,6 +284,18 @@ mod tests {
         assert_eq!(header[1], "  CALL");
         assert_eq!(row[1], format!("  {CALL}"));
         assert!(row[0].contains('u'), "{row:?}");
+    }
+
+    #[test]
+    fn many_columns_fit_a_narrow_terminal() {
+        let header =
+            ["TENANT", "ACCOUNT", "POLICY", "QUOTA", "LEFT", "MORE IN", "BLOCKED", "WAITING"];
+        let row = header.map(|name| name.to_lowercase().repeat(3));
+        let table = Table::within(Some(40), header, std::slice::from_ref(&row));
+        for line in table.lines(&header.map(str::to_owned)).iter().chain(&table.lines(&row)) {
+            assert!(line.chars().count() <= 40, "{line}");
+        }
+        assert_eq!(table.lines(&row)[1], format!("  {}", row[0]));
     }
 
     #[test]

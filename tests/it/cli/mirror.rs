@@ -346,6 +346,43 @@ async fn tables_fit_the_terminal_unless_they_are_to_be_wide() {
     assert_eq!(Cli::new(&setup).ok(&["audit"]), wide, "into a file nothing is cut");
 }
 
+/// Every command that prints a table, however narrow the terminal: nothing here that is never cut is wider than it.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_fits_the_terminal() {
+    let (_provider, setup) = with_mirror().await;
+    let digest = Cli::new(&setup).json(&["releases"])["releases"][0]["release"]["digest"].clone();
+    let digest = digest.as_str().expect("a digest");
+    for columns in [40, 80] {
+        let cli = Cli::new(&setup).with("COLUMNS", &columns.to_string());
+        for command in [
+            &["audit"][..],
+            &["pins"],
+            &["pins", "--all"],
+            &["history", "acme", MIRROR],
+            &["releases"],
+            &["token", "list"],
+            &["keys"],
+            &["connection", "list"],
+            &["connection", "list", "acme", MIRROR],
+            &["client", "list"],
+            &["scopes", "acme", MIRROR],
+            &["config", "history", "acme", MIRROR],
+            &["quotas"],
+            &["logs", "calls"],
+            &["logs", "exchanges"],
+            &["explain"],
+        ] {
+            let text = cli.ok(command);
+            assert!(text.lines().count() >= 1, "{command:?}");
+            let fits = |line: &str| line.chars().count() <= columns;
+            assert!(text.lines().all(fits), "{command:?} in {columns}: {text}");
+            assert!(!text.contains(digest), "{command:?} in {columns}: {text}");
+            let wide = cli.ok(&[command, &["--wide"]].concat());
+            assert!(!wide.contains('…'), "{command:?}: {wide}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environment_is_taken_from_the_environment() {
     let (_provider, setup) = with_mirror().await;
