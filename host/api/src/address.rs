@@ -117,6 +117,17 @@ pub(crate) fn seen(api: &Shared, headers: &HeaderMap, uri: &Uri) -> Seen {
     Seen { scheme, authority: authority.or_else(listening).unwrap_or_default() }
 }
 
+/// A name by which a request at an address was for the API: no label, and below the domain like one, so that it leads here too.
+const API: &str = "keyway";
+
+/// Where the API is for whoever asks at an address.
+pub(crate) fn api(api: &Shared, headers: &HeaderMap, uri: &Uri) -> String {
+    match &api.config.connect.public_url {
+        Some(url) => url.join(""),
+        None => seen(api, headers, uri).named(API, &api.config.proxy.domain),
+    }
+}
+
 /// Whether it is a name or an address with or without a port, and nothing that could end a URL's authority.
 fn plain_authority(text: &str) -> bool {
     let plain =

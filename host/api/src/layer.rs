@@ -76,6 +76,8 @@ impl<H: Handler<T, Host>, T: 'static> Answers for Around<H, T> {
             let bodiless = request.method() == Method::HEAD;
             let plain = endpoint.call == Some(Verb::Proxy)
                 && !takes_problems(request.headers(), matches!(found, Found::Host(_)));
+            let pages = matches!(found, Found::Host(_))
+                .then(|| address::api(&api, request.headers(), request.uri()));
             let mut response = match admit(&api, endpoint, (names, found), &mut request).await {
                 // What is known is kept until it is answered: what was made of its body lives as long.
                 Ok(known) => {
@@ -86,6 +88,9 @@ impl<H: Handler<T, Host>, T: 'static> Answers for Around<H, T> {
                 }
                 Err(fault) => Refusal::from(fault).into_response(),
             };
+            if let Some(pages) = pages {
+                response = problem::with_page_at(pages, response);
+            }
             guard(&mut response);
             if plain {
                 problem::label_plainly(&mut response);

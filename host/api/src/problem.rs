@@ -33,6 +33,10 @@ pub(crate) struct Refusal {
     // Boxed: every handler's result carries one.
     fault: Box<Fault>,
     trace: Option<Box<Trace>>,
+    /// The id under which the log has more, once it has been said.
+    instance: Option<String>,
+    /// What the URL of the code's page begins with, where the page is not at the origin that was asked.
+    pages: String,
 }
 
 /// Which call an answer is of, and what ran.
@@ -53,7 +57,7 @@ pub(crate) struct Noted(pub(crate) Code);
 impl Refusal {
     /// A fault of a call.
     pub(crate) fn of_call(fault: Fault, trace: Trace) -> Self {
-        Self { fault: Box::new(fault), trace: Some(Box::new(trace)) }
+        Self { trace: Some(Box::new(trace)), ..fault.into() }
     }
 
     /// What it says.
@@ -64,6 +68,11 @@ impl Refusal {
     /// The same, saying this.
     pub(crate) fn saying(self, fault: Fault) -> Self {
         Self { fault: Box::new(fault), ..self }
+    }
+
+    /// The same, with the code's page there: a relative URL would lead to what the request was for.
+    pub(crate) fn with_page_at(self, pages: String) -> Self {
+        Self { pages, ..self }
     }
 
     /// The id under which the log has more.
@@ -77,7 +86,7 @@ impl Refusal {
         }
     }
 
-    fn document(&self, instance: Option<String>) -> Problem {
+    fn document(&self) -> Problem {
         let fault = &self.fault;
         let code = fault.code.as_str();
         let detail = match fault.code {
@@ -85,7 +94,7 @@ impl Refusal {
             _ => cut(&fault.detail),
         };
         Problem {
-            r#type: format!("/codes/{code}"),
+            r#type: format!("{}/codes/{code}", self.pages),
             title: title(code),
             status: fault.code.status(),
             detail: detail.to_owned(),
@@ -99,26 +108,29 @@ impl Refusal {
             guest_said: fault.guest_said.as_deref().cloned(),
             request_sent: self.trace.is_some().then_some(fault.request_sent),
             extra: fault.extra.iter().cloned().map(Into::into).collect(),
-            instance,
+            instance: self.instance.clone(),
         }
     }
 }
 
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
-        Self { fault: Box::new(fault), trace: None }
+        Self { fault: Box::new(fault), trace: None, instance: None, pages: String::new() }
     }
 }
 
 impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let instance = self.instance();
-        if ailing(self.fault.code) {
-            let id = instance.as_deref().unwrap_or_default();
-            let code = self.fault.code.as_str();
-            tracing::error!(id, code, error = self.fault.chain(), "request failed in the host");
+    fn into_response(mut self) -> Response {
+        // Once, however often its answer is made.
+        if self.instance.is_none() {
+            self.instance = self.instance();
+            if ailing(self.fault.code) {
+                let id = self.instance.as_deref().unwrap_or_default();
+                let code = self.fault.code.as_str();
+                tracing::error!(id, code, error = self.fault.chain(), "request failed in the host");
+            }
         }
-        let document = self.document(instance);
+        let document = self.document();
         let bytes = serde_json::to_vec(&document).expect("a problem is text and numbers");
         let mut response = Response::new(Body::from(bytes));
         *response.status_mut() =
@@ -141,6 +153,14 @@ impl IntoResponse for Refusal {
         response.extensions_mut().insert(Noted(self.fault.code));
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// The answer; of a refusal, with the code's page there.
+pub(crate) fn with_page_at(pages: String, response: Response) -> Response {
+    match response.extensions().get::<Refusal>() {
+        Some(refusal) => refusal.clone().with_page_at(pages).into_response(),
+        None => response,
     }
 }
 

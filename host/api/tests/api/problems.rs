@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
+use axum::http::header::{AUTHORIZATION, HOST};
 use keyway_core::fault::Retry;
 use keyway_core::{Code, Fault};
 use serde_json::{Value, json};
+use url::Url;
 
-use crate::world::{Reply, World, at};
+use crate::world::{Reply, World, at, bearer};
 
 /// The document without what differs each time.
 fn redacted(reply: &Reply) -> Value {
@@ -21,6 +25,47 @@ fn redacted(reply: &Reply) -> Value {
 async fn failed(world: &World, fault: Fault) -> Reply {
     world.dispatch.script.lock().unwrap().push_back(Err(fault));
     world.post(&at("/actions/echo"), json!({})).await
+}
+
+/// Whether a problem's type leads to the page of its code, for whoever has no token.
+async fn leads_to_its_page(world: &World, reply: &Reply, host: &str) {
+    let (problem, code) = (reply.json(), reply.json()["code"].as_str().unwrap().to_owned());
+    let asked = Url::parse(&format!("http://{host}/v1/x")).unwrap();
+    let page = asked.join(problem["type"].as_str().unwrap()).unwrap();
+    let authority = format!("{}:{}", page.host_str().unwrap(), page.port().unwrap());
+    let request = Request::get(page.path()).header(HOST, authority).body(Body::empty()).unwrap();
+    let page = world.send(request).await;
+    assert_eq!(page.status, 200, "{code}: {page:?}");
+    assert!(page.header("content-type").starts_with("text/plain"), "{code}: {page:?}");
+    assert!(page.text().starts_with(&format!("# {code}\n")), "{code}: {}", page.text());
+}
+
+#[tokio::test]
+async fn the_type_of_every_code_leads_to_its_page() {
+    let world = World::pinned().await;
+    for code in Code::ALL {
+        let reply = failed(&world, Fault::new(*code, "x")).await;
+        assert_eq!(reply.json()["code"], code.as_str());
+        leads_to_its_page(&world, &reply, "127.0.0.1:8700").await;
+    }
+}
+
+/// At an address by host name every path is the provider's, also that of a page.
+#[tokio::test]
+async fn at_an_address_a_type_leads_to_its_page_too() {
+    let world = World::pinned().await;
+    let url = world.get(&at("/proxy-url")).await.ok()["host_url"].as_str().unwrap().to_owned();
+    let host = format!("{}:8700", Url::parse(&url).unwrap().host_str().unwrap());
+    for token in [world.admin.as_str(), "kw_x"] {
+        let request = Request::get("/things").header(HOST, &host);
+        let request = request.header(AUTHORIZATION, bearer(token)).body(Body::empty()).unwrap();
+        let reply = world.send(request).await;
+        assert_eq!(
+            reply.json()["type"].as_str().unwrap().find("http://keyway.localhost:8700/"),
+            Some(0)
+        );
+        leads_to_its_page(&world, &reply, &host).await;
+    }
 }
 
 #[tokio::test]
