@@ -10,7 +10,7 @@ use keyway_core::ports::Outbound as _;
 
 use crate::frames::{DATA, END_HEADERS, GOAWAY, HEADERS, RST_STREAM, STATUS_200, frame};
 use crate::http2::speaking;
-use crate::support::{Bench, Step, Upstream, bench, get, stopped, text};
+use crate::support::{Bench, Step, Upstream, bench, get, stopped, text, token_request};
 
 /// What an authorization server has said when it goes away.
 const BEGUN: &str = r#"{"access_token":"a","refresh_token":"r","exp"#;
@@ -19,17 +19,7 @@ const BEGUN: &str = r#"{"access_token":"a","refresh_token":"r","exp"#;
 const MOST: usize = 200;
 
 async fn fetch(bench: &Bench, timeout: Duration) -> Result<Response, Unfinished> {
-    let request = HostRequest {
-        purpose: "token",
-        environment: None,
-        method: http::Method::POST,
-        url: "https://api.example.com/token".to_owned(),
-        hosts: vec!["api.example.com".to_owned().try_into().unwrap()],
-        headers: http::HeaderMap::new(),
-        body: Some("grant_type=authorization_code".to_owned().into()),
-        credential: None,
-        timeout,
-    };
+    let request = HostRequest { timeout, ..token_request("grant_type=authorization_code") };
     bench.wire.fetch(request).await
 }
 

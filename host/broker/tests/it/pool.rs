@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Barrier;
 
-use crate::support::{Bench, Step, Upstream, answer, bench, get, ok, post, text};
+use crate::support::{Bench, Step, Upstream, answer, bench, get, ok, post, text, token_request};
 
 #[tokio::test]
 async fn a_connection_serves_one_tenant_under_one_policy() {
@@ -202,17 +202,7 @@ async fn what_presents_a_token_goes_over_a_fresh_connection() {
         Upstream::start(|number, _| if number == 3 { vec![Step::Close] } else { ok("") }).await;
     let bench = bench(&upstream, "");
     let ask = async |purpose| {
-        let request = HostRequest {
-            purpose,
-            environment: None,
-            method: http::Method::POST,
-            url: "https://api.example.com/token".to_owned(),
-            hosts: vec!["api.example.com".to_owned().try_into().unwrap()],
-            headers: http::HeaderMap::new(),
-            body: Some("grant_type=refresh_token".to_owned().into()),
-            credential: None,
-            timeout: Duration::from_secs(10),
-        };
+        let request = HostRequest { purpose, ..token_request("grant_type=refresh_token") };
         bench.wire.fetch(request).await.map(|response| response.status)
     };
     for connections in 1..=3 {

@@ -8,14 +8,14 @@ use http::StatusCode;
 use keyway_core::Descriptor;
 use keyway_core::call::FailureKind;
 use keyway_core::descriptor::RateLimitError;
-use keyway_core::exchange::{Exchange, HostRequest, Pace};
+use keyway_core::exchange::{Exchange, Pace};
 use keyway_core::ports::{Egress as _, Outbound as _};
 use keyway_core::quota::LimitMet;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
 use crate::relay::{RENEWED, World, pieces, post, read, until, whole};
-use crate::support::{SECRET, Step, Upstream, get, ok, text, with_slot};
+use crate::support::{SECRET, Step, Upstream, get, ok, text, token_request, with_slot};
 
 /// Method, URL and status of each row.
 fn shown(rows: &[Exchange]) -> Vec<(String, String, Option<u16>)> {
@@ -263,17 +263,7 @@ async fn of_the_hosts_own_requests_no_header_is_kept() {
     })
     .await;
     let world = World::of(&upstream, "");
-    let request = HostRequest {
-        purpose: "token",
-        environment: None,
-        method: http::Method::POST,
-        url: "https://api.example.com/token".to_owned(),
-        hosts: vec!["api.example.com".to_owned().try_into().unwrap()],
-        headers: http::HeaderMap::new(),
-        body: Some(format!("refresh_token={SECRET}").into()),
-        credential: None,
-        timeout: Duration::from_secs(10),
-    };
+    let request = token_request(&format!("refresh_token={SECRET}"));
     assert_eq!(world.wire.fetch(request).await.unwrap().status, 400);
     let rows = world.rows();
     assert_eq!(shown(&rows), [row("POST", "/token", 400)]);

@@ -12,7 +12,7 @@ use keyway_broker::{Broker, Config, Reason, Resolve, ResolveError, Wire};
 use keyway_core::call::Failure;
 use keyway_core::credential::{Credential, Opened};
 use keyway_core::descriptor::SlotSpec;
-use keyway_core::exchange::{Origin, Pace, Request, Response};
+use keyway_core::exchange::{HostRequest, Origin, Pace, Request, Response};
 use keyway_core::ids::{CallId, ConnectionRef, Installation};
 use keyway_core::ports::{Clock, Credentials, Egress as _, Held};
 use keyway_core::quota::LimitMet;
@@ -22,6 +22,21 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
+
+/// What the host itself says to a token endpoint, in this form.
+pub(crate) fn token_request(form: &str) -> HostRequest {
+    HostRequest {
+        purpose: "token",
+        environment: None,
+        method: http::Method::POST,
+        url: "https://api.example.com/token".to_owned(),
+        hosts: vec!["api.example.com".to_owned().try_into().unwrap()],
+        headers: http::HeaderMap::new(),
+        body: Some(form.to_owned().into()),
+        credential: None,
+        timeout: Duration::from_secs(10),
+    }
+}
 
 /// One thing that the upstream does after it has read a request.
 #[derive(Clone, Debug)]
