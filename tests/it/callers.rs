@@ -60,6 +60,80 @@ async fn a_call_token_is_taken_in_every_clients_own_way() {
     }
 }
 
+/// Catches a client that is refused because its provider wants its key in a place of its own; and a key that stays there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_takes_a_key_wherever_a_client_puts_it_and_no_call_does() {
+    let (_mirror, mut setup) = mirrored("acme").await;
+    let token = issue(&mut setup, caller("app")).await;
+    let other = issue(&mut setup, caller("other")).await;
+    let url = setup.http.get(&path("acme", PAGES, "/proxy-url")).await.ok().json();
+    let host = url["host_url"].as_str().expect("text").trim_start_matches("http://").to_owned();
+    let read = path("acme", PAGES, "/objects/items/read");
+    let ways = [
+        ("authorization", "KEY"),
+        ("authorization", "Zoho-oauthtoken KEY"),
+        ("authorization", "SSWS KEY"),
+        ("authorization", "Token token=\"KEY\""),
+        ("x-shopify-access-token", "KEY"),
+        ("private-token", "KEY"),
+        ("x-authorization", "Bearer KEY"),
+        ("", "?a=1&api_key=KEY&b=2"),
+    ];
+    let address = setup.host.address;
+    for (name, way) in ways {
+        let ask = async |way: String, method: Method, host: &str, target: &str| {
+            let mut headers = vec![("host", host)];
+            let mut target = target.to_owned();
+            match name {
+                "" => target += &way,
+                name => headers.push((name, &*way)),
+            }
+            ask_at(address, method, &target, &headers, "").await
+        };
+        let own = way.replace("KEY", &token);
+        for (host, before) in [(&*host, String::new()), ("x", proxy("acme", ""))] {
+            let target = format!("{before}/echo");
+            let got = ask(own.clone(), Method::GET, host, &target).await;
+            let seen = String::from_utf8(got.body.to_vec()).expect("text");
+            assert_eq!(got.status, 200, "{way}: {seen}");
+            assert!(!seen.contains(&token) && !seen.contains("KEY"), "{way}: {seen}");
+            let rest = if name.is_empty() { "/echo?a=1&b=2 " } else { "/echo " };
+            assert!(seen.starts_with(&format!("GET {rest}")), "{seen}");
+        }
+        let got = ask(own, Method::POST, "x", &read).await;
+        assert_eq!(got.status, 401, "{way}: {}", got.code());
+        let admin = way.replace("KEY", &setup.host.token);
+        let got = ask(admin, Method::GET, &host, "/echo").await;
+        assert_eq!((got.status, got.code().as_str()), (401, "token-invalid"), "{way}");
+        let mut headers = vec![("x-api-key", &*other)];
+        let (target, two) = (proxy("acme", "/echo"), way.replace("KEY", &token));
+        let target = if name.is_empty() { target + &two } else { target };
+        headers.extend((!name.is_empty()).then_some((name, &*two)));
+        let got = get(&setup, &target, &headers).await;
+        assert_eq!((got.status, got.code().as_str()), (401, "token-invalid"), "{way}");
+        assert!(String::from_utf8_lossy(&got.body).contains("two tokens"), "{:?}", got.body);
+    }
+    let got = get(&setup, &proxy("acme", "/echo"), &[("cookie", &*token)]).await;
+    assert_eq!((got.status, got.code().as_str()), (401, "token-missing"));
+    assert!(
+        String::from_utf8_lossy(&got.body).contains("parameter of the query"),
+        "{:?}",
+        got.body
+    );
+    let mut rows = String::new();
+    // They are written while nobody waits for it.
+    for _ in 0..200 {
+        rows =
+            setup.http.get("/v1/environments/dev/exchanges?limit=50").await.ok().json().to_string();
+        if rows.contains("/echo?a=1&b=2") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(rows.contains("/echo?a=1&b=2"), "{rows}");
+    assert!(!rows.contains(&token) && !setup.log().contains(&token));
+}
+
 /// Catches a token that a provider could use against this host.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_of_this_host_leaves_in_any_form() {
@@ -69,11 +143,15 @@ async fn no_token_of_this_host_leaves_in_any_form() {
     for foreign in [token.clone(), setup.host.token.clone()] {
         let coded = STANDARD.encode(format!("user:{foreign}"));
         let percent = foreign.replace('_', "%5F");
-        let target = proxy("acme", &format!("/echo?a=1&key={foreign}&k2={percent}&b=2&k3={coded}"));
+        // Another token as the whole of a value would be a second key, and is refused.
+        let own = foreign == token;
+        let mark = if own { "" } else { "x=" };
+        let query = format!("a=1&key={mark}{foreign}&k2={mark}{percent}&b=2&k3={coded}");
+        let target = proxy("acme", &format!("/echo?{query}"));
         let headers = [
             ("authorization", &*bearer),
-            ("x-api-key", if foreign == token { &foreign } else { "other" }),
-            ("x-own", &foreign),
+            ("x-api-key", if own { &foreign } else { "other" }),
+            ("x-own", &format!("{mark}{foreign}")),
             ("x-basic", &format!("Basic {coded}")),
             ("x-kept", "kept"),
             ("proxy-authorization", &bearer),

@@ -22,6 +22,7 @@ use keyway_vault::Tokens;
 use keyway_vault::model::{Bounds, Role, Token, Verb};
 use keyway_vault::tokens;
 
+use self::presented::Presented;
 use crate::contract::Access;
 use crate::serve::TokenMark;
 
@@ -60,23 +61,36 @@ impl Auth {
         Self { tokens, clock, known: RwLock::default() }
     }
 
-    /// Who sent a request with these headers. Only what callers use takes a key in the ways of providers' clients, and only
-    /// keys that are made for it: a browser repeats some of these ways by itself.
+    /// Who sent a request with these headers. Only what callers use takes a key in other ways than as a bearer token.
     pub(crate) async fn identify(
         &self,
         headers: &HeaderMap,
         access: Access,
     ) -> Result<Identity, Fault> {
         if access == Access::Call {
-            let presented = presented::of(headers)?;
-            let identity = self.known(&presented.secret).await?;
-            if presented.bearer || identity.0.role == Role::Caller {
-                return Ok(identity);
-            }
-            let detail = "a token of this role is taken as `authorization: Bearer …` only";
-            return Err(Fault::new(Code::TokenInvalid, detail));
+            return self.caller(presented::of(headers)?).await;
         }
         self.known(presented::bearer(headers)?).await
+    }
+
+    /// Who sent a request to the proxy, with this query: a client that knows nothing of this host sends its key in any way.
+    pub(crate) async fn identify_client(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Identity, Fault> {
+        self.caller(presented::anywhere(headers, query)?).await
+    }
+
+    /// Whose key it is. In other ways than as a bearer token only keys are taken that are made for it: a browser repeats some
+    /// of these ways by itself, and a URL is kept in many places.
+    async fn caller(&self, presented: Presented) -> Result<Identity, Fault> {
+        let identity = self.known(&presented.secret).await?;
+        if presented.bearer || identity.0.role == Role::Caller {
+            return Ok(identity);
+        }
+        let detail = "a token of this role is taken as `authorization: Bearer …` only";
+        Err(Fault::new(Code::TokenInvalid, detail))
     }
 
     async fn known(&self, secret: &str) -> Result<Identity, Fault> {

@@ -163,7 +163,13 @@ async fn admit(
         false => {
             let public_url = api.config.connect.public_url.as_ref();
             site::check(request.method(), request.headers(), public_url)?;
-            let identity = api.auth.identify(request.headers(), endpoint.access).await?;
+            let headers = request.headers();
+            let identity = match endpoint.call {
+                Some(Verb::Proxy) => {
+                    api.auth.identify_client(headers, request.uri().query()).await?
+                }
+                _ => api.auth.identify(headers, endpoint.access).await?,
+            };
             let member = request.extensions().get::<Arc<Member>>();
             if member.is_some_and(|member| !member.know(identity.mark())) {
                 let name = identity.actor();
