@@ -35,6 +35,8 @@ pub struct Descriptor {
     redirects: u8,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     link_members: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    link_headers: Vec<String>,
     slots: BTreeMap<String, Slot>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rate_limits: Vec<RateLimit>,
@@ -192,6 +194,7 @@ impl Descriptor {
             base_url: None,
             redirects: 0,
             link_members: Vec::new(),
+            link_headers: Vec::new(),
             slots: BTreeMap::new(),
             rate_limits: Vec::new(),
             rate_limit_headers: Vec::new(),
@@ -243,6 +246,15 @@ impl Descriptor {
     #[must_use]
     pub fn link_members(mut self, members: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.link_members.extend(members.into_iter().map(Into::into));
+        self
+    }
+
+    /// Headers of the provider's answers that hold links to it, beyond `Link`, `Location`, `Content-Location`,
+    /// `Operation-Location`, `Azure-AsyncOperation`, `X-Goog-Upload-URL` and `Refresh`, which the host knows. Through the proxy
+    /// they lead back to it.
+    #[must_use]
+    pub fn link_headers(mut self, headers: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.link_headers.extend(headers.into_iter().map(Into::into));
         self
     }
 
@@ -572,6 +584,7 @@ mod tests {
             .base_url("https://api.acme.example")
             .redirects(1)
             .link_members(["next_page", "/links/next"])
+            .link_headers(["x-next-page"])
             .slot("token", Slot::bearer().scopes(["people"]).summary("From the settings page."))
             .slot("key", Slot::api_key_query("api_key"))
             .rate_limit("burst", 100, Duration::from_secs(10))
@@ -597,6 +610,7 @@ mod tests {
                 "base-url": "https://api.acme.example",
                 "redirects": 1,
                 "link-members": ["next_page", "/links/next"],
+                "link-headers": ["x-next-page"],
                 "slots": {
                     "token": {
                         "scheme": {"kind": "bearer"},

@@ -56,7 +56,8 @@ fn proxy(rest: &str) -> String {
 async fn links_lead_back_unless_they_are_wanted_raw() {
     let headers = "content-type: application/json\r\n\
         link: <https://api.github.example/v3/x?page=2>; rel=\"next\", <https://evil.example/x>; rel=\"help\"\r\n\
-        location: /v3/made\r\ncontent-location: https://uploads.github.example/x\r\n";
+        location: /v3/made\r\ncontent-location: https://uploads.github.example/x\r\n\
+        operation-location: https://api.github.example/v3/jobs/1\r\n";
     let body = r#"{"next_page":"https:\/\/api.github.example\/v3\/x?a=1\u0026b=2","url":"https://api.github.example/v3/x","n":1.50}"#;
     let setup = with(answer("200 OK", headers, body)).await;
     let base = format!("http://keyway.example{}", proxy(""));
@@ -70,6 +71,7 @@ async fn links_lead_back_unless_they_are_wanted_raw() {
         got.header("content-location"),
         format!("{base}/keyway-host=uploads.github.example/x")
     );
+    assert_eq!(got.header("operation-location"), format!("{base}/jobs/1"));
     let expected = format!(
         r#"{{"next_page":"{base}/x?a=1&b=2","url":"https://api.github.example/v3/x","n":1.50}}"#
     );

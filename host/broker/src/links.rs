@@ -1,4 +1,5 @@
-//! Links to the provider, made to lead through the proxy: in headers, and in the members of JSON that a release names.
+//! Links to the provider, made to lead through the proxy: in headers that everybody knows or a release names, and in the
+//! members of JSON that a release names.
 //!
 //! A client of a provider follows `Link: rel="next"`, `Location`, or a `next_page` in a body, and sends its key along. Behind
 //! the proxy that key is a token of this host, so the way has to lead back here. It does for every host that the release
@@ -15,11 +16,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, ETAG, HeaderValue, LINK,
-    LOCATION,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, ETAG, HeaderName,
+    HeaderValue, LINK, LOCATION, REFRESH,
 };
 use http::{HeaderMap, StatusCode};
 use keyway_core::Descriptor;
+use keyway_core::descriptor::LinkHeader;
 use keyway_core::exchange::{HOST_SEGMENT, Origin};
 use percent_encoding::percent_decode_str;
 use url::{Position, Url};
@@ -67,7 +69,29 @@ struct Link<'l> {
     rest: Cow<'l, str>,
 }
 
+/// How a header is read that holds links.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// All of it is a reference, relative to what was asked for (RFC 9110 sections 8.7 and 10.2.2).
+    Reference,
+    /// A list of links with parameters (RFC 8288 section 3).
+    Links,
+    /// A link stands behind a time, as browsers read `refresh`.
+    Refresh,
+    /// All of it is a link, or it has the form of `Link`. Nobody says what something relative in it is relative to, so it is
+    /// read as members of JSON are.
+    Link,
+}
+
 const PORT: u16 = 443;
+
+/// Headers that hold a link whoever the provider is: long-running operations and uploads that can be resumed, as several
+/// providers have them.
+static KNOWN: [HeaderName; 3] = [
+    HeaderName::from_static("operation-location"),
+    HeaderName::from_static("azure-asyncoperation"),
+    HeaderName::from_static("x-goog-upload-url"),
+];
 
 /// What says how long a body is, or what is in it, before links were changed.
 const OF_THE_BODY: [&str; 4] = ["content-md5", "digest", "content-digest", "repr-digest"];
@@ -107,13 +131,25 @@ pub(crate) fn lead(
 ) -> Option<Editing> {
     let descriptor = &origin.descriptor;
     // Most answers have none.
-    let in_headers =
-        [LINK, LOCATION, CONTENT_LOCATION].iter().any(|name| headers.contains_key(name));
+    let in_headers = headers.keys().any(|name| reading(descriptor, name).is_some());
     let prefix = prefix.filter(|_| in_headers || !descriptor.link_members.is_empty())?;
     let base_url = own.or(origin.base_url.as_deref()).or(descriptor.base_url.as_deref());
     let links = Links::new(prefix, Arc::clone(descriptor), base_url, asked.url());
     links.lead_headers(headers);
     links.editing((status, headers, begun), limits)
+}
+
+/// How a header of this name is read, if it holds links.
+fn reading(descriptor: &Descriptor, name: &HeaderName) -> Option<Reading> {
+    match name {
+        name if *name == LOCATION || *name == CONTENT_LOCATION => Some(Reading::Reference),
+        name if *name == LINK => Some(Reading::Links),
+        name if *name == REFRESH => Some(Reading::Refresh),
+        name => {
+            let declared = descriptor.link_headers.iter().any(|LinkHeader(own)| own == name);
+            (declared || KNOWN.contains(name)).then_some(Reading::Link)
+        }
+    }
 }
 
 /// Whether an answer of this status has all of a body, if it has one.
@@ -164,14 +200,17 @@ impl Links {
 
     /// Makes the links in headers lead here.
     pub(crate) fn lead_headers(&self, headers: &mut HeaderMap) {
-        let lead = |link: &str| self.lead_from(link);
+        let from = |link: &str| self.lead_from(link);
+        let member = |link: &str| self.lead_member(link);
         for (name, value) in headers.iter_mut() {
-            let led = match name {
-                name if *name == LOCATION || *name == CONTENT_LOCATION => {
-                    fields::whole(value, lead)
+            let led = match reading(&self.descriptor, name) {
+                None => None,
+                Some(Reading::Reference) => fields::whole(value, from),
+                Some(Reading::Links) => fields::each(value, from),
+                Some(Reading::Refresh) => fields::behind_time(value, member),
+                Some(Reading::Link) => {
+                    fields::each(value, member).or_else(|| fields::whole(value, member))
                 }
-                name if *name == LINK => fields::each(value, lead),
-                _ => None,
             };
             if let Some(led) = led {
                 *value = led;

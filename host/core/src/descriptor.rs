@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use http::HeaderName;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -57,6 +58,10 @@ pub struct Descriptor {
     /// Members of JSON in the provider's answers that hold links to the provider. Through the proxy they lead back to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub link_members: Vec<LinkMember>,
+    /// Headers of the provider's answers that hold links to it, beyond those that the host knows of everybody. Through the
+    /// proxy they lead back to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_headers: Vec<LinkHeader>,
     /// Credentials it needs, by slot.
     #[serde(default)]
     pub slots: BTreeMap<Slot, SlotSpec>,
@@ -129,6 +134,22 @@ const LINK_MEMBER_BYTES_MAX: usize = 256;
 
 /// Members that hold links. Each string of a body is compared with all of them.
 const LINK_MEMBERS_MAX: usize = 32;
+
+/// The name of a header that holds a link, in any case: `x-next-page`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LinkHeader(pub HeaderName);
+
+/// Text that names no header.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no header: expected a name of {LINK_HEADER_BYTES_MAX} bytes at most")]
+pub struct InvalidHeader(String);
+
+/// Bytes of a header's name.
+const LINK_HEADER_BYTES_MAX: usize = 128;
+
+/// Headers that hold links. Each header of an answer is compared with all of them.
+const LINK_HEADERS_MAX: usize = 32;
 
 /// What can be done with an object.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -301,8 +322,13 @@ impl Descriptor {
             }
         }
         rate_limits::check(&self.rate_limits, &self.rate_limit_headers, &self.rate_limit_errors)?;
-        if self.link_members.len() > LINK_MEMBERS_MAX {
-            return Err(invalid("link-members", format!("are over {LINK_MEMBERS_MAX}")));
+        for (field, count, most) in [
+            ("link-members", self.link_members.len(), LINK_MEMBERS_MAX),
+            ("link-headers", self.link_headers.len(), LINK_HEADERS_MAX),
+        ] {
+            if count > most {
+                return Err(invalid(field, format!("are over {most}")));
+            }
         }
         for (slot, spec) in &self.slots {
             spec.check(slot)?;
@@ -383,6 +409,23 @@ pub(crate) fn invalid(field: impl Into<String>, problem: impl Into<String>) -> I
 }
 
 // === impl LinkMember ===
+
+impl TryFrom<String> for LinkHeader {
+    type Error = InvalidHeader;
+
+    fn try_from(text: String) -> Result<Self, InvalidHeader> {
+        match HeaderName::try_from(&text) {
+            Ok(name) if text.len() <= LINK_HEADER_BYTES_MAX => Ok(Self(name)),
+            _ => Err(InvalidHeader(text)),
+        }
+    }
+}
+
+impl From<LinkHeader> for String {
+    fn from(LinkHeader(name): LinkHeader) -> Self {
+        name.as_str().to_owned()
+    }
+}
 
 impl TryFrom<String> for LinkMember {
     type Error = InvalidMember;
@@ -531,6 +574,27 @@ mod tests {
         assert!(of(&list(LINK_MEMBERS_MAX + 1, 1)).is_err());
         assert!(of(&list(1, LINK_MEMBER_BYTES_MAX + 1)).is_err());
         assert!(of(r#"[""]"#).is_err());
+    }
+
+    #[test]
+    fn headers_that_hold_links_are_names_of_headers() {
+        let of = |headers: &str| {
+            let text = r#"{"format":1,"name":"a/b","version":"1.0.0","link-headers":HEADERS}"#;
+            Descriptor::parse(&text.replace("HEADERS", headers))
+        };
+        let descriptor = of(r#"["X-Next-Page","azure-asyncoperation"]"#).unwrap();
+        let written = serde_json::to_value(&descriptor.link_headers).unwrap();
+        assert_eq!(written.to_string(), r#"["x-next-page","azure-asyncoperation"]"#);
+        let list = |count: usize, bytes: usize| {
+            format!("[{}]", vec![format!("\"{}\"", "n".repeat(bytes)); count].join(","))
+        };
+        assert!(of(&list(LINK_HEADERS_MAX, LINK_HEADER_BYTES_MAX)).is_ok());
+        assert!(of(&list(LINK_HEADERS_MAX + 1, 1)).is_err());
+        assert!(of(&list(1, LINK_HEADER_BYTES_MAX + 1)).is_err());
+        for bad in ["", "a b", "x:", "é"] {
+            let error = of(&format!("[\"{bad}\"]")).unwrap_err().to_string();
+            assert!(error.contains("link-headers"), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -55,6 +55,39 @@ pub(super) fn each(
     changed.then(|| HeaderValue::from_bytes(&led).ok()).flatten()
 }
 
+/// The value of `refresh` with its link led elsewhere: a number of seconds, then a link, which `url=` and quotes may stand
+/// around, as browsers read it (HTML, "shared declarative refresh steps").
+pub(super) fn behind_time(
+    value: &HeaderValue,
+    lead: impl Fn(&str) -> Option<String>,
+) -> Option<HeaderValue> {
+    let value = value.as_bytes();
+    let time = value.iter().position(|b| !b.is_ascii_digit() && !b" \t.".contains(b))?;
+    let rest = &value[time..];
+    if !value[..time].iter().any(u8::is_ascii_digit) || !matches!(rest[0], b';' | b',') {
+        return None;
+    }
+    let rest = rest[1..].trim_ascii_start();
+    let rest = assigned(rest).unwrap_or(rest);
+    let (link, after) = match rest.first() {
+        Some(quote @ (b'"' | b'\'')) => {
+            let end = rest[1..].iter().position(|byte| byte == quote);
+            rest[1..].split_at(end.unwrap_or(rest.len() - 1))
+        }
+        _ => (rest, &[][..]),
+    };
+    let before = &value[..value.len() - after.len() - link.len()];
+    let led = lead(text(link).trim())?;
+    HeaderValue::from_bytes(&[before, led.as_bytes(), after].concat()).ok()
+}
+
+/// What stands behind `url=`.
+fn assigned(text: &[u8]) -> Option<&[u8]> {
+    let (name, rest) = text.split_at_checked(3)?;
+    let value = rest.trim_ascii_start().strip_prefix(b"=")?;
+    name.eq_ignore_ascii_case(b"url").then(|| value.trim_ascii_start())
+}
+
 /// Where the target ends that begins with this bracket.
 fn target(from: &[u8]) -> usize {
     let end = from[1..].iter().position(|byte| matches!(byte, b'>' | b'<'));

@@ -12,7 +12,7 @@ const ASKED: &str = "https://api.example.com/v2/items/7?page=1";
 fn links(base_url: &str) -> Links {
     let text = r#"{"format":1,"name":"a/b","version":"1.0.0",
         "hosts":["api.example.com","*.files.example.com","other.example.com:8443"],
-        "link-members":["next_page"],"slots":{
+        "link-members":["next_page"],"link-headers":["X-Next-Page"],"slots":{
             "key":{"scheme":{"kind":"api-key-query","name":"api_key"}},"token":{"scheme":{"kind":"bearer"}}}}"#;
     let descriptor = Arc::new(Descriptor::parse(text).unwrap());
     let asked = ASKED.parse().unwrap();
@@ -160,6 +160,48 @@ fn headers_lead_here_whether_absolute_or_relative() {
     ] {
         assert_eq!(lead(LINK, value), expected, "{value}");
     }
+}
+
+/// Catches a client that polls an operation, goes on with an upload or turns a page past the host, with its token.
+#[test]
+fn links_in_headers_that_are_known_or_declared_lead_here() {
+    let lead = |name: &str, value: &str| {
+        let name: HeaderName = name.parse().unwrap();
+        let mut headers = headers(&[(name.clone(), value)]);
+        links("https://api.example.com/v2").lead_headers(&mut headers);
+        headers[name].to_str().unwrap().replace(PROXY, "PROXY").replace("/v1/x/proxy", "/PROXY")
+    };
+    for name in ["operation-location", "azure-asyncoperation", "x-goog-upload-url", "x-next-page"] {
+        for (value, expected) in [
+            ("https://api.example.com/v2/operations/8?a=%2f", "PROXY/operations/8?a=%2f"),
+            ("https://eu.files.example.com/f", "PROXY/keyway-host=eu.files.example.com/f"),
+            ("/v2/operations/8", "/PROXY/operations/8"),
+            ("<https://api.example.com/v2/x>; rel=next", "<PROXY/x>; rel=next"),
+            ("https://evil.example/x", "https://evil.example/x"),
+            ("2", "2"),
+            ("", ""),
+        ] {
+            assert_eq!(lead(name, value), expected, "{name}: {value}");
+        }
+    }
+    for (value, expected) in [
+        ("5; url=https://api.example.com/v2/x", "5; url=PROXY/x"),
+        ("0;URL = '/v2/x'", "0;URL = '/PROXY/x'"),
+        ("1.5 , url=\"https://api.example.com/v2/x\"; more", "1.5 , url=\"PROXY/x\"; more"),
+        ("5; https://api.example.com/v2/x", "5; PROXY/x"),
+        ("5; url=\"https://api.example.com/v2/x", "5; url=\"PROXY/x"),
+        ("5; url=https://evil.example/x", "5; url=https://evil.example/x"),
+        ("5; url=", "5; url="),
+        ("5; url=\"", "5; url=\""),
+        ("5;", "5;"),
+        ("5", "5"),
+        ("", ""),
+        ("url=https://api.example.com/v2/x", "url=https://api.example.com/v2/x"),
+    ] {
+        assert_eq!(lead("refresh", value), expected, "{value}");
+    }
+    let other = "https://api.example.com/v2/x";
+    assert_eq!(lead("x-other", other), other, "what nobody declares stays");
 }
 
 /// What is said of a body with this label, coding and beginning: whether it is edited, and decoded before.

@@ -26,7 +26,7 @@ async fn led(lines: &str, body: Bytes) -> (Upstream, World, Relay) {
         Upstream::start(move |_, _| vec![text(&head), Step::Send(body.clone()), Step::Close]).await;
     let mut world = World::of(&upstream, "");
     let descriptor = r#"{"format":1,"name":"acme/crm","version":"1.0.0","hosts":["api.example.com"],
-        "base-url":"https://api.example.com","link-members":["next"],"slots":{"token":{"scheme":{"kind":"bearer"}}}}"#;
+        "base-url":"https://api.example.com","link-members":["next"],"link-headers":["X-Upload-To"],"slots":{"token":{"scheme":{"kind":"bearer"}}}}"#;
     world.origin.descriptor = Arc::new(Descriptor::parse(descriptor).unwrap());
     let links = Some(HERE.into());
     let relay = world.relay(Relayed { links, ..get("/x") }).await.unwrap();
@@ -91,4 +91,21 @@ async fn json_is_known_by_its_bytes_where_its_label_does_not_say_so() {
         led("content-type: application/octet-stream\r\n", file.clone().into()).await;
     assert_eq!(relay.headers["content-length"], file.len().to_string());
     assert_eq!(read(relay).await.unwrap(), file, "a file is what it was");
+}
+
+/// Catches an answer whose only links are in headers that neither `Link` nor `Location` is.
+#[tokio::test]
+async fn links_in_headers_that_are_declared_or_known_lead_back() {
+    let to = "https://api.example.com/x";
+    for (name, value) in [
+        ("x-upload-to", to.to_owned()),
+        ("operation-location", to.to_owned()),
+        ("refresh", format!("5; url={to}")),
+    ] {
+        let lines = format!("content-type: text/csv\r\n{name}: {value}\r\nx-other: {to}\r\n");
+        let (_upstream, _world, relay) = led(&lines, Bytes::from_static(b"a,b")).await;
+        let led = value.replace("https://api.example.com", HERE);
+        assert_eq!(relay.headers[name], led, "{name}");
+        assert_eq!(relay.headers["x-other"], to, "{name}");
+    }
 }
