@@ -16,8 +16,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, ETAG, HeaderName,
-    HeaderValue, LINK, LOCATION, REFRESH,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, ETAG,
+    HeaderName, HeaderValue, LINK, LOCATION, REFRESH,
 };
 use http::{HeaderMap, StatusCode};
 use keyway_core::Descriptor;
@@ -114,7 +114,7 @@ pub(crate) fn peeks(
 ) -> bool {
     wanted
         && !descriptor.link_members.is_empty()
-        && whole(status)
+        && whole(status, headers)
         && sized(headers)
         && Label::of(headers) == Label::Perhaps
 }
@@ -152,10 +152,21 @@ fn reading(descriptor: &Descriptor, name: &HeaderName) -> Option<Reading> {
     }
 }
 
-/// Whether an answer of this status has all of a body, if it has one.
-fn whole(status: StatusCode) -> bool {
-    ![StatusCode::PARTIAL_CONTENT, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED]
-        .contains(&status)
+/// Whether an answer of this status has all of a body, if it has one. A 206 that counts in bytes has a piece of it. One that
+/// counts in another unit (RFC 9110 section 14.1), or does not say what it counts in, is a page of a list: all of a document.
+fn whole(status: StatusCode, headers: &HeaderMap) -> bool {
+    match status {
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => false,
+        StatusCode::PARTIAL_CONTENT => !headers.get_all(CONTENT_RANGE).iter().any(of_bytes),
+        _ => true,
+    }
+}
+
+/// Whether a range is one of bytes. The case of a unit does not matter.
+fn of_bytes(range: &HeaderValue) -> bool {
+    let range = range.as_bytes().trim_ascii_start();
+    let unit = range.split(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte)).next();
+    unit.is_some_and(|unit| unit.eq_ignore_ascii_case(b"bytes"))
 }
 
 /// Whether its head says how long a body is, and nobody will decode it.
@@ -225,7 +236,7 @@ impl Links {
         (status, headers, begun): (StatusCode, &mut HeaderMap, &[u8]),
         limits: &Limits,
     ) -> Option<Editing> {
-        if !whole(status) || self.descriptor.link_members.is_empty() {
+        if !whole(status, headers) || self.descriptor.link_members.is_empty() {
             return None;
         }
         let label = Label::of(headers);

@@ -206,6 +206,17 @@ fn links_in_headers_that_are_known_or_declared_lead_here() {
 
 /// What is said of a body with this label, coding and beginning: whether it is edited, and decoded before.
 fn editing(status: u16, label: &str, coding: &str, begun: &str) -> Option<bool> {
+    editing_with(&[], status, label, coding, begun)
+}
+
+/// The same, with more in the head.
+fn editing_with(
+    more: &[(HeaderName, &str)],
+    status: u16,
+    label: &str,
+    coding: &str,
+    begun: &str,
+) -> Option<bool> {
     let mut headers = headers(&[
         (CONTENT_TYPE, label),
         (CONTENT_ENCODING, coding),
@@ -213,6 +224,7 @@ fn editing(status: u16, label: &str, coding: &str, begun: &str) -> Option<bool> 
         (ETAG, "\"v\""),
         (HeaderName::from_static("content-md5"), "x"),
     ]);
+    headers.extend(more.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())));
     let status = StatusCode::from_u16(status).unwrap();
     let answer = (status, &mut headers, begun.as_bytes());
     let editing = links("https://api.example.com").editing(answer, &Limits::default());
@@ -246,7 +258,6 @@ fn json_that_can_be_seen_whole_is_edited_whatever_its_label() {
         assert_eq!(editing(200, "application/json", coding, ""), Some(true), "{coding}");
     }
     for (status, label, coding) in [
-        (206, "application/json", "identity"),
         (304, "application/json", "identity"),
         (200, "text/csv", "identity"),
         (200, "application/octet-stream", "identity"),
@@ -257,6 +268,28 @@ fn json_that_can_be_seen_whole_is_edited_whatever_its_label() {
     ] {
         assert_eq!(editing(status, label, coding, "{"), None, "{status} {label} {coding}");
     }
+}
+
+/// Catches a page of PostgREST or Heroku whose links lead past the host; and a piece of a file that is taken for a document.
+#[test]
+fn a_page_that_counts_in_its_own_unit_is_whole_and_a_piece_is_not() {
+    let range = |range: &str, label: &str| {
+        let more: &[_] = &[(CONTENT_RANGE, range)];
+        let more = if range.is_empty() { &[] } else { more };
+        editing_with(more, 206, label, "identity", "{")
+    };
+    for page in ["0-24/3573458", "*/0", "items 0-9/200", "id 1..200", "bytes-like 0-9/20", ""] {
+        for label in ["application/json", "text/plain"] {
+            assert_eq!(range(page, label), Some(false), "{page:?} {label}");
+        }
+        assert_eq!(range(page, "application/pdf"), None, "{page:?}");
+    }
+    for piece in ["bytes 0-9/200", "Bytes 0-9/*", "bytes=0-9/200", " bytes 0-9/200"] {
+        for label in ["application/json", "text/plain"] {
+            assert_eq!(range(piece, label), None, "{piece:?} {label}");
+        }
+    }
+    assert_eq!(range("", "multipart/byteranges; boundary=x"), None);
 }
 
 /// Catches a field that is left alone because of what stands beside the link.

@@ -21,7 +21,12 @@ async fn coded(mut from: impl AsyncRead + Unpin) -> Bytes {
 
 /// What comes of an answer with these lines and this body.
 async fn led(lines: &str, body: Bytes) -> (Upstream, World, Relay) {
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{lines}\r\n", body.len());
+    led_of("200 OK", lines, body).await
+}
+
+/// The same of another status.
+async fn led_of(status: &str, lines: &str, body: Bytes) -> (Upstream, World, Relay) {
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{lines}\r\n", body.len());
     let upstream =
         Upstream::start(move |_, _| vec![text(&head), Step::Send(body.clone()), Step::Close]).await;
     let mut world = World::of(&upstream, "");
@@ -107,5 +112,27 @@ async fn links_in_headers_that_are_declared_or_known_lead_back() {
         let led = value.replace("https://api.example.com", HERE);
         assert_eq!(relay.headers[name], led, "{name}");
         assert_eq!(relay.headers["x-other"], to, "{name}");
+    }
+}
+
+/// Catches a page that comes as a part of its list, and a part of a file that no longer is what it says.
+#[tokio::test]
+async fn a_page_of_a_list_has_its_links_led_back_and_a_part_of_a_file_has_not() {
+    for (range, page_of_a_list) in [
+        ("content-range: 0-24/3573458\r\n", true),
+        ("content-range: id 1..200\r\n", true),
+        ("", true),
+        ("content-range: bytes 0-99/1000\r\n", false),
+    ] {
+        for label in ["content-type: application/json\r\n", ""] {
+            let page = page().replace(SECRET, "");
+            let lines = format!("{label}{range}");
+            let (_upstream, _world, relay) =
+                led_of("206 Partial Content", &lines, page.clone().into()).await;
+            assert_eq!(relay.headers.contains_key("content-length"), !page_of_a_list, "{lines}");
+            let expected = if page_of_a_list { expected() } else { page };
+            let expected = expected.replace(&"*".repeat(SECRET.len()), "");
+            assert_eq!(read(relay).await.unwrap(), expected, "{lines}");
+        }
     }
 }
