@@ -1,10 +1,10 @@
 // Mocks of three vendors' APIs, as far as their official clients for Node need them: how lists are paged, how errors look,
 // where files go. Links are absolute and name the vendor's own host, as the real ones do.
 
-import { createHash } from 'node:crypto'
 import http from 'node:http'
 import { parseArgs } from 'node:util'
 
+import { sha256 } from '../common/bytes.mjs'
 import { controlServer, listen, reply } from '../common/http.mjs'
 import { quietOutput, ready } from '../common/life.mjs'
 import { github, uploads } from './vendors/github.mjs'
@@ -31,6 +31,9 @@ const FOREIGN = /kw_[\w-]{43}/
 const counts = Object.fromEntries(Object.keys(VENDORS).map((name) => [name, 0]))
 const foreign = []
 
+/** What waits for the next request to a vendor. */
+const waiting = Object.fromEntries(Object.keys(VENDORS).map((name) => [name, []]))
+
 function look(name, request, body) {
   const decoded = [...request.rawHeaders].map((text) => (text.startsWith('Basic ') ? Buffer.from(text.slice(6), 'base64').toString('latin1') : text))
   const all = [decodeURIComponent(request.url), ...decoded, body.toString('latin1')].join('\n')
@@ -39,6 +42,7 @@ function look(name, request, body) {
 
 async function serve(name, request, response) {
   counts[name] += 1
+  for (const go of waiting[name].splice(0)) go()
   const chunks = []
   for await (const chunk of request) chunks.push(chunk)
   const body = Buffer.concat(chunks)
@@ -46,10 +50,9 @@ async function serve(name, request, response) {
   // GitHub takes a bearer token behind the word `token` as well.
   const authorized = request.headers.authorization?.replace(/^token /, 'Bearer ') === CREDENTIALS[name]
   const url = new URL(request.url, `https://${request.headers.host}`)
-  await VENDORS[name]({ request, response, url, body, authorized, reply: (...args) => reply(response, ...args), sha256 })
+  const otherRequest = () => new Promise((resolve) => waiting[name].push(resolve))
+  await VENDORS[name]({ request, response, url, body, authorized, otherRequest, reply: (...args) => reply(response, ...args), sha256 })
 }
-
-const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
 
 const ports = {}
 for (const name of Object.keys(VENDORS)) {

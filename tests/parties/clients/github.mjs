@@ -1,11 +1,12 @@
 // GitHub's own client for Node, unmodified, against any base URL. It follows `Link`, redirects, and the address for uploads
 // that an answer names. Prints a summary as JSON; exit code 0 only if everything held.
 
-import { createHash, randomBytes } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { parseArgs } from 'node:util'
 
 import { Octokit } from '@octokit/rest'
 
+import { bytesOf, file, read, sha256 } from '../common/bytes.mjs'
 import { onlyConnectTo, triedElsewhere } from '../common/guard.mjs'
 import { failure, summarize } from '../common/summary.mjs'
 
@@ -20,14 +21,19 @@ const octokitWith = (auth) => new Octokit({ auth, baseUrl: options.url, log: qui
 await summarize(async (holds) => {
   const octokit = octokitWith(options.token)
 
-  const issues = await octokit.paginate(octokit.rest.issues.listForRepo, { ...REPO, per_page: 10 })
-  const numbers = new Set(issues.map(({ number }) => number))
-  holds('every issue is listed once, link by link', numbers.size >= 95 && numbers.size === issues.length)
+  const list = async () => (await octokit.paginate(octokit.rest.issues.listForRepo, { ...REPO, per_page: 10 })).map(({ number }) => number)
+  const before = await list()
+  holds('every issue is listed once, link by link', before.length >= 95 && new Set(before).size === before.length)
 
-  const headers = { 'idempotency-key': randomBytes(16).toString('hex') }
-  const created = await octokit.rest.issues.create({ ...REPO, title: 'Made', headers })
+  const create = (key) => octokit.rest.issues.create({ ...REPO, title: 'Made', headers: { 'idempotency-key': key } })
+  const key = randomUUID()
+  const [created, again, other] = [await create(key), await create(key), await create(randomUUID())]
   holds('the new issue is told with its place', created.status === 201 && created.data.title === 'Made')
   holds('its place is on this host', created.headers.location.startsWith(options.url))
+  const made = [created.data.number, other.data.number]
+  holds('the same key makes one issue, another key another', again.data.number === made[0] && made[0] !== made[1])
+  const more = (await list()).filter((number) => !before.includes(number))
+  holds('no other is there than these two', JSON.stringify(more) === JSON.stringify(made))
 
   const invalid = await failure(octokit.rest.issues.create({ ...REPO }))
   holds('what is invalid is an error with its parts', invalid?.status === 422 && invalid?.response.data.errors[0].field === 'title')
@@ -41,19 +47,20 @@ await summarize(async (holds) => {
   const known = await octokit.rest.repos.get(REPO)
   const unchanged = await failure(octokit.rest.repos.get({ ...REPO, headers: { 'if-none-match': known.headers.etag } }))
   holds('what has not changed is not sent again', known.status === 200 && unchanged?.status === 304)
+  const changed = await octokit.rest.repos.get({ ...REPO, headers: { 'if-none-match': '"other"' } })
+  holds('what has changed is sent', changed.status === 200 && changed.data.full_name === 'octo/hello')
 
   const { data: release } = await octokit.rest.repos.getRelease({ ...REPO, release_id: 1 })
-  const data = randomBytes(300_000)
+  const data = bytesOf('an upload', 300_000)
   const asset = await octokit.rest.repos.uploadReleaseAsset({
     ...REPO, release_id: 1, url: release.upload_url, name: 'a.bin', data, headers: { 'content-type': 'application/octet-stream' },
   })
-  holds('the upload arrives whole', asset.data.label === createHash('sha256').update(data).digest('hex'))
+  holds('the upload arrives whole', asset.data.label === sha256(data))
 
   const archive = await octokit.rest.repos.downloadTarballArchive({ ...REPO, ref: 'main', request: { parseSuccessResponseBody: false } })
-  let bytes = 0
-  for await (const piece of archive.data) bytes += piece.length
-  holds('the download is as long as what was sent', bytes === 64 * 64 * 1024)
+  const got = await read(archive.data, () => octokit.rest.repos.get(REPO))
+  holds('the download is what was sent, piece by piece', JSON.stringify(got) === JSON.stringify(file()))
 
   holds(`nothing goes elsewhere: ${triedElsewhere()}`, triedElsewhere().length === 0)
-  return { issues: numbers.size, bytes }
+  return { issues: before.length, bytes: got.bytes }
 })

@@ -1,11 +1,12 @@
 // Stripe's own client for Node, unmodified, against any host: it knows no base URL with a path. Prints a summary as JSON;
 // exit code 0 only if everything held.
 
-import { createHash, randomBytes } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { parseArgs } from 'node:util'
 
 import Stripe from 'stripe'
 
+import { bytesOf, file, read, sha256 } from '../common/bytes.mjs'
 import { onlyConnectTo, triedElsewhere } from '../common/guard.mjs'
 import { failure, summarize } from '../common/summary.mjs'
 
@@ -20,16 +21,20 @@ const stripeWith = (key) =>
 await summarize(async (holds) => {
   const stripe = stripeWith(options.token)
 
-  const ids = new Set()
-  for await (const { id } of stripe.customers.list({ limit: 100 })) ids.add(id)
-  holds('every customer is listed once', ids.size >= 230)
+  const list = async () => {
+    const ids = []
+    for await (const { id } of stripe.customers.list({ limit: 100 })) ids.push(id)
+    return ids
+  }
+  const before = await list()
+  holds('every customer is listed once', before.length >= 230 && new Set(before).size === before.length)
 
-  const idempotencyKey = randomBytes(16).toString('hex')
-  const [first, again] = [
-    await stripe.customers.create({ email: 'made@example.com' }, { idempotencyKey }),
-    await stripe.customers.create({ email: 'made@example.com' }, { idempotencyKey }),
-  ]
+  const create = (idempotencyKey) => stripe.customers.create({ email: 'made@example.com' }, { idempotencyKey })
+  const key = randomUUID()
+  const [first, again, other] = [await create(key), await create(key), await create(randomUUID())]
   holds('the same key makes one customer', first.id === again.id && first.email === 'made@example.com')
+  const more = (await list()).filter((id) => !before.includes(id))
+  holds('another key makes another, and no third is there', JSON.stringify(more) === JSON.stringify([first.id, other.id]))
   holds('the answer says that it was replayed', again.lastResponse.headers['idempotent-replayed'] === 'true')
   holds('the answer says which call it was', /^call_/.test(again.lastResponse.headers['keyway-call']))
 
@@ -52,20 +57,14 @@ await summarize(async (holds) => {
   holds('a refusal of the host is no success', refused instanceof Stripe.errors.StripeAuthenticationError)
   holds('it says what the host says', /did not issue/.test(refused?.message ?? ''))
 
-  const data = randomBytes(300_000)
-  const file = await stripe.files.create({ purpose: 'dispute_evidence', file: { data, name: 'a.bin', type: 'application/octet-stream' } })
-  holds('the upload arrives', file.size > data.length && file.type.startsWith('multipart/form-data'))
+  const data = bytesOf('an upload', 300_000)
+  const sent = { data, name: 'a.bin', type: 'application/octet-stream' }
+  const stored = await stripe.files.create({ purpose: 'dispute_evidence', file: sent })
+  holds('the upload arrives whole', stored.filename === sent.name && stored.size === data.length && stored.title === sha256(data))
 
-  const hash = createHash('sha256')
-  let bytes = 0
-  for await (const piece of await stripe.quotes.pdf('qt_1')) {
-    hash.update(piece)
-    bytes += piece.length
-  }
-  const expected = createHash('sha256')
-  for (let piece = 0; piece < 64; piece += 1) expected.update(Buffer.alloc(64 * 1024, piece))
-  holds('the download is what was sent', hash.digest('hex') === expected.digest('hex'))
+  const got = await read(await stripe.quotes.pdf('qt_1'), () => stripe.rawRequest('GET', '/v1/customers/cus_1'))
+  holds('the download is what was sent, piece by piece', JSON.stringify(got) === JSON.stringify(file()))
 
   holds(`nothing goes elsewhere: ${triedElsewhere()}`, triedElsewhere().length === 0)
-  return { customers: ids.size, bytes }
+  return { customers: before.length, bytes: got.bytes }
 })

@@ -1,6 +1,8 @@
 // Stripe: cursors by id, idempotency keys, an `error` member that says what kind of error it is, multipart uploads, PDFs
 // as streams.
 
+import { download } from './download.mjs'
+
 const CUSTOMERS = 230
 const customers = Array.from({ length: CUSTOMERS }, (_, index) => ({ id: `cus_${index + 1}`, object: 'customer', email: `c${index + 1}@example.com` }))
 const made = new Map()
@@ -8,7 +10,7 @@ const ETAG = '"cus_1 as it is"'
 
 const failed = (reply, status, type, code, message) => reply(status, { error: { type, code, message } }, { 'request-id': 'req_1' })
 
-export async function stripe({ request, response, url, body, authorized, reply, sha256 }) {
+export async function stripe({ request, response, url, body, authorized, otherRequest, reply, sha256 }) {
   if (!authorized) return failed(reply, 401, 'invalid_request_error', undefined, 'Invalid API Key provided')
   const what = `${request.method} ${url.pathname}`
   if (what === 'GET /v1/customers') return list(url, reply)
@@ -22,14 +24,21 @@ export async function stripe({ request, response, url, body, authorized, reply, 
   }
   if (what === 'POST /v1/charges') return failed(reply, 402, 'card_error', 'card_declined', 'Your card was declined.')
   if (what === 'POST /v1/files') {
-    return reply(200, { id: 'file_1', object: 'file', size: body.length, type: request.headers['content-type'], url: sha256(body) })
+    const { filename, data } = filePart(request.headers['content-type'], body)
+    return reply(200, { id: 'file_1', object: 'file', filename, size: data.length, title: sha256(data) })
   }
   if (what === 'GET /v1/quotes/qt_1/pdf') {
-    response.writeHead(200, { 'content-type': 'application/pdf' })
-    for (let piece = 0; piece < 64; piece += 1) response.write(Buffer.alloc(64 * 1024, piece))
-    return response.end()
+    return download(response, 'application/pdf', otherRequest)
   }
   return failed(reply, 404, 'invalid_request_error', undefined, `Unrecognized request URL (${what})`)
+}
+
+/** The part of a form that is a file (RFC 7578). */
+function filePart(type, body) {
+  const boundary = `--${/^multipart\/form-data; *boundary="?([^";]+)/.exec(type)?.[1]}`
+  const [name] = /filename="[^"]*"/.exec(body.toString('latin1')) ?? ['filename=""']
+  const begin = body.indexOf('\r\n\r\n', body.indexOf(name)) + 4
+  return { filename: name.slice(10, -1), data: body.subarray(begin, body.indexOf(`\r\n${boundary}`, begin)) }
 }
 
 function list(url, reply) {
