@@ -1,4 +1,4 @@
-//! `keyway new`: a connector project that builds, tests and publishes as it is, and to the same bytes wherever it is built.
+//! `keyway new`: a connector project that builds, tests and publishes as it is, and to the same bytes on every machine.
 //!
 //! The project brings the SDK and the contract along in `.keyway/`, from this binary: an author needs
 //! nothing but cargo, and the connector is built against exactly the contract that this host speaks. So do its tests, with
@@ -73,9 +73,11 @@ pub(crate) fn new(New { name, path }: New) -> anyhow::Result<Exit> {
     write_folder(&vendored.join("wit"), &WIT)?;
     output::note(format!("{connector} is in {}", root.display()));
     output::note(
-        "the same sources make the same component on every machine: keep Cargo.lock, .cargo and .keyway",
+        "the same sources make the same component on every machine: build it in its folder, keep Cargo.lock,",
     );
-    output::note("in version control, and raise the version before you publish other bytes");
+    output::note(
+        "build.rs, .cargo and .keyway in version control, and raise the version before you publish other bytes",
+    );
     output::note("next: cargo test, then cargo build --locked --release --target wasm32-wasip2");
     Ok(Exit::Success)
 }

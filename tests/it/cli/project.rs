@@ -72,6 +72,7 @@ fn project(place: &Path) -> PathBuf {
     let (made, said) = new(place, &["acme/weather", "--path", "weather"]);
     assert!(made, "{said}");
     assert!(said.contains("the same sources make the same component on every machine"), "{said}");
+    assert!(said.contains("build it in its folder"), "{said}");
     project
 }
 
@@ -91,6 +92,34 @@ fn cargo(project: &Path, home: Option<&Path>, args: &[&str]) {
 fn built(project: &Path, home: Option<&Path>) -> PathBuf {
     cargo(project, home, &["build", "--locked", "--release", "--target", "wasm32-wasip2"]);
     project.with_file_name("target").join("wasm32-wasip2/release/connector.wasm")
+}
+
+/// Builds a project from the folder above it; whether that went well, and what cargo said.
+fn built_from_above(project: &Path, target: &Path, wrapper: Option<&Path>) -> (bool, String) {
+    let above = project.parent().expect("a folder above");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--locked", "--release", "--target", "wasm32-wasip2", "--manifest-path"]);
+    cargo.arg("weather/Cargo.toml").current_dir(above).env("CARGO_TARGET_DIR", target);
+    cargo.env_remove("RUSTC_WRAPPER").envs(wrapper.map(|wrapper| ("RUSTC_WRAPPER", wrapper)));
+    let output = cargo.output().expect("cargo runs");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Catches a component with this machine's folders in it that nobody was warned of.
+fn is_refused_without_its_wrapper(project: &Path) {
+    let target = project.with_file_name("target-from-above");
+    if target.exists() {
+        fs::remove_dir_all(&target).expect("removable");
+    }
+    let wrapper = project.join(".cargo/rustc");
+    let (made, said) = built_from_above(project, &target, None);
+    assert!(!made && said.contains("without .cargo/rustc"), "{said}");
+    assert!(said.contains(&format!("RUSTC_WRAPPER={}", wrapper.display())), "{said}");
+    let (made, said) = built_from_above(project, &target, Some(Path::new("/usr/bin/env")));
+    assert!(!made && said.contains("without .cargo/rustc"), "{said}");
+    // What was compiled on the way would stay as it is.
+    let (made, said) = built_from_above(project, &target, Some(&wrapper));
+    assert!(!made && said.contains("cargo clean"), "{said}");
 }
 
 /// Cargo's home on this machine.
@@ -126,6 +155,16 @@ async fn a_new_connector_builds_and_passes_its_tests_wherever_it_is() {
     assert!(toolchain.contains("\"wasm32-wasip2\""), "rustup installs it: {toolchain}");
     cargo(&project, None, &["test", "--locked", "--quiet"]);
     let component = built(&project, None);
+    is_refused_without_its_wrapper(&project);
+    // With the wrapper it is the same from above; the changed time has the project itself compiled again.
+    let bytes = fs::read(&component).expect("built");
+    let source = File::options().append(true).open(project.join("src/lib.rs")).expect("there");
+    #[expect(clippy::disallowed_methods, reason = "the time of a file")]
+    source.set_modified(std::time::SystemTime::now()).expect("its time can be set");
+    let target = project.with_file_name("target");
+    let (made, said) = built_from_above(&project, &target, Some(&project.join(".cargo/rustc")));
+    assert!(made && said.contains("Compiling connector-weather"), "{said}");
+    assert!(fs::read(&component).expect("built") == bytes, "other bytes from above");
     let setup = Setup::new("");
     let cli = Cli::new(&setup);
     let published = cli.ok(&["publish", &component.to_string_lossy()]);
