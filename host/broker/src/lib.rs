@@ -22,6 +22,7 @@ mod base;
 mod broker;
 mod budget;
 mod classify;
+mod climb;
 mod config;
 mod decode;
 mod dial;
