@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ids::{Action, Connector, Object, Slot};
+use crate::oauth::template;
 pub use crate::oauth::template::{Variable, Variables};
 pub use crate::oauth::{
     Algorithm, Assertion, ClientAuth, ErrorMeaning, ErrorSign, Grant, Oauth, Places, Refresh,
@@ -361,6 +362,12 @@ impl Descriptor {
         if self.hosts.is_empty() && !self.slots.is_empty() {
             return Err(invalid("hosts", "is empty, so no credential could be sent anywhere"));
         }
+        for (slot, spec) in &self.slots {
+            let Some(oauth) = spec.scheme.oauth() else { continue };
+            oauth
+                .check_own_base_url(&self.hosts)
+                .map_err(|problem| invalid(format!("slots.{slot}.scheme.base-url"), problem))?;
+        }
         let Some(base_url) = &self.base_url else { return Ok(()) };
         let refuse = |problem: &str| Err(invalid("base-url", problem));
         if base_url.contains(['{', '}', '<', '>', '$']) {
@@ -368,6 +375,9 @@ impl Descriptor {
         }
         let Ok(url) = base_url.parse::<http::Uri>() else { return refuse("is no URL") };
         let authority = url.authority().map_or("", |authority| authority.as_str());
+        if template::is_this_machine(&url.host().unwrap_or_default().to_ascii_lowercase()) {
+            return refuse("leads to this machine");
+        }
         if url.scheme_str() != Some("https") || authority.contains('@') || url.query().is_some() {
             return refuse("is `https://`, a host and a path, and no more");
         }
@@ -459,9 +469,14 @@ impl From<LinkMember> for String {
 // === impl HostPattern ===
 
 /// HTTPS.
-const PORT_DEFAULT: u16 = 443;
+pub(crate) const PORT_DEFAULT: u16 = 443;
 
 impl HostPattern {
+    /// Whether this admits some host at or below a domain.
+    pub(crate) fn overlaps(&self, domain: &str, port: u16) -> bool {
+        self.port == port && (template::below(&self.domain, domain) || self.matches(domain, port))
+    }
+
     /// Whether this admits `host`, which must be lower-case ASCII without a trailing dot.
     pub fn matches(&self, host: &str, port: u16) -> bool {
         if port != self.port {
@@ -681,6 +696,45 @@ mod tests {
             assert!(base(url).is_err_and(|why| why.contains("field `base-url`")), "{url}");
         }
         assert!(with(r#","base-url":"https://api.example.com""#).is_err());
+        let here = r#","hosts":["x.localhost"],"base-url":"https://x.localhost/""#;
+        assert!(with(here).is_err_and(|why| why.contains("this machine")));
+    }
+
+    #[test]
+    fn a_base_url_of_a_slot_that_no_host_admits_is_no_release() {
+        let with = |hosts: &str, base_url: &str| {
+            let variables = r#"{"sub":{},"host":{"suffixes":["my.example.com"]}}"#;
+            let text = format!(
+                r#"{{"format":1,"name":"a/b","version":"1.0.0","hosts":[{hosts}],"slots":{{"login":{{"scheme":{{
+                    "kind":"oauth2","grant":"client-credentials","variables":{variables},"base-url":"{base_url}",
+                    "token-url":"https://login.example.com/t?a={{sub}}","revoke-url":"https://{{host}}/r"}}}}}}}}"#
+            );
+            Descriptor::parse_new(&text).map(|_| ()).map_err(|error| error.to_string())
+        };
+        for (hosts, base_url) in [
+            (r#""api.example.com""#, "https://api.example.com/v1"),
+            (r#""*.example.com""#, "https://{sub}.example.com/v1"),
+            (r#""*.example.com""#, "https://api-{sub}.example.com"),
+            (r#""eu.example.com""#, "https://{sub}.example.com"),
+            (r#""*.example.com:8443""#, "https://{sub}.example.com:8443"),
+            (r#""*.my.example.com""#, "https://{host}"),
+            (r#""my.example.com""#, "https://{host}"),
+            (r#""*.example.com""#, "https://{host}"),
+        ] {
+            assert_eq!(with(hosts, base_url), Ok(()), "{hosts} {base_url}");
+        }
+        for (hosts, base_url) in [
+            (r#""api.example.com""#, "https://api.example.org/v1"),
+            (r#""api.example.com""#, "https://api.example.com:8443"),
+            (r#""*.example.com""#, "https://{sub}.example.org/v1"),
+            (r#""*.example.com""#, "https://{sub}.example.com:8443"),
+            (r#""*.example.com""#, "https://a.b.example.com"),
+            (r#""example.com""#, "https://{host}"),
+            (r#""api.example.com""#, "https://api.example.com/?a=b"),
+        ] {
+            let refused = with(hosts, base_url).expect_err(base_url);
+            assert!(refused.contains("field `slots.login.scheme.base-url`"), "{refused}");
+        }
     }
 
     #[test]

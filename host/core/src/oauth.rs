@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::descriptor::{InvalidDescriptor, invalid};
+use crate::descriptor::{HostPattern, InvalidDescriptor, PORT_DEFAULT, invalid};
 use crate::ids::Slot;
 use crate::oauth::template::{Variable, Variables};
 
@@ -17,34 +17,26 @@ use crate::oauth::template::{Variable, Variables};
 /// keeping that up would be a refresh every few minutes, day and night.
 const REFRESH_IDLE_MIN: u32 = 30 * 60;
 
-/// Parameters of the consent page that are the host's own: with another value, an answer would come to somebody else, or be
-/// believed that must not be. `request` and `request_uri` hold a whole request (RFC 9101).
-const AUTHORIZE_RESERVED: &[&str] = &[
-    "client_id",
-    "client_secret",
-    "redirect_uri",
-    "response_type",
-    "scope",
-    "state",
-    "code_challenge",
-    "code_challenge_method",
-    "request",
-    "request_uri",
-];
-
-/// Parameters of the token endpoint that are the host's own.
-const TOKEN_RESERVED: &[&str] = &[
-    "grant_type",
-    "code",
-    "redirect_uri",
-    "code_verifier",
+/// Parameters that are the host's own, at the consent page and at the token endpoint: with another value, an answer would come
+/// to somebody else, or be believed that must not be. One list for both, because some providers serve both at one address, and
+/// read a parameter wherever it stands. `request` and `request_uri` hold a whole request (RFC 9101).
+const RESERVED: &[&str] = &[
     "client_id",
     "client_secret",
     "client_assertion",
     "client_assertion_type",
-    "refresh_token",
+    "redirect_uri",
+    "response_type",
+    "grant_type",
     "scope",
     "state",
+    "code",
+    "code_challenge",
+    "code_challenge_method",
+    "code_verifier",
+    "request",
+    "request_uri",
+    "refresh_token",
     "subject_token",
     "assertion",
     "username",
@@ -391,6 +383,26 @@ impl Oauth {
         self.base_url.clone().filter(|base_url| !base_url.starts_with('/'))
     }
 
+    /// Whether the base URL that these facts have themselves can be used with any values: a connection's base URL is on a
+    /// declared host, and has neither query nor fragment.
+    pub(crate) fn check_own_base_url(&self, declared: &[HostPattern]) -> Result<(), &'static str> {
+        let Some(url) = self.own_base_url() else { return Ok(()) };
+        if url.contains('?') {
+            return Err("has a query, which no base URL has");
+        }
+        let admitted = template::hosts(&url, &self.variables).into_iter().any(|host| {
+            let (name, port) = match host.rsplit_once(':') {
+                Some((name, port)) => (name, port.parse().unwrap_or_default()),
+                None => (host.as_str(), PORT_DEFAULT),
+            };
+            declared.iter().any(|pattern| match name.strip_prefix("*.") {
+                Some(domain) => pattern.overlaps(domain, port),
+                None => pattern.matches(name, port),
+            })
+        });
+        if admitted { Ok(()) } else { Err("is on a host that `hosts` does not declare") }
+    }
+
     /// The hosts that secrets go to, with `*.` where a variable stands.
     pub fn secret_hosts(&self) -> impl Iterator<Item = String> {
         let urls = [Some(&self.token_url), self.revoke_url.as_ref()];
@@ -412,15 +424,15 @@ impl Oauth {
         }
         let template = self.base_url.as_deref().filter(|base_url| !base_url.starts_with('/'));
         for (name, url, reserved) in [
-            ("authorize-url", self.authorize_url.as_deref(), AUTHORIZE_RESERVED),
-            ("token-url", Some(self.token_url.as_str()), TOKEN_RESERVED),
-            ("revoke-url", self.revoke_url.as_deref(), TOKEN_RESERVED),
+            ("authorize-url", self.authorize_url.as_deref(), RESERVED),
+            ("token-url", Some(self.token_url.as_str()), RESERVED),
+            ("revoke-url", self.revoke_url.as_deref(), RESERVED),
             ("base-url", template, &[]),
         ] {
             let Some(text) = url else { continue };
             let url = template::check(text, &self.variables)
                 .map_err(|problem| invalid(field(name), problem))?;
-            let mut names = url.query_pairs().map(|(name, _)| name.into_owned());
+            let mut names = template::parameters(&url).into_iter();
             if let Some(taken) = names.find(|name| is_reserved(name, reserved)) {
                 return Err(invalid(
                     field(name),
@@ -496,13 +508,9 @@ impl Oauth {
     fn check_parameters(&self, field: &impl Fn(&str) -> String) -> Result<(), InvalidDescriptor> {
         let user = self.user_param.iter();
         for (name, parameters, reserved) in [
-            (
-                "authorize-params",
-                self.authorize_params.keys().collect::<Vec<_>>(),
-                AUTHORIZE_RESERVED,
-            ),
-            ("token-params", self.token_params.keys().collect(), TOKEN_RESERVED),
-            ("user-param", user.collect(), TOKEN_RESERVED),
+            ("authorize-params", self.authorize_params.keys().collect::<Vec<_>>(), RESERVED),
+            ("token-params", self.token_params.keys().collect(), RESERVED),
+            ("user-param", user.collect(), RESERVED),
             ("callback-facts", self.callback_facts.iter().collect(), CALLBACK_RESERVED),
         ] {
             if let Some(taken) = parameters.into_iter().find(|name| is_reserved(name, reserved)) {
@@ -511,6 +519,12 @@ impl Oauth {
                     format!("has the host's own parameter `{taken}`"),
                 ));
             }
+        }
+        // Whose token it is would be for the provider to guess.
+        let twice = |name: &&String| self.token_params.keys().any(|other| is_same(name, other));
+        if let Some(name) = self.user_param.as_ref().filter(twice) {
+            let problem = format!("has the parameter `{name}`, which `token-params` has as well");
+            return Err(invalid(field("user-param"), problem));
         }
         let facts = &self.callback_facts;
         if let Some(name) = facts.iter().find(|name| self.variables.contains_key(*name)) {
@@ -599,17 +613,23 @@ fn filled_map(
     texts.iter().map(|(name, text)| Ok((name.clone(), fill(text)?))).collect()
 }
 
-/// Whether a name is one of these to some server: case is no matter to all of them, and some take `a.b` and `a[]` for `a_b`
-/// and `a`.
+/// Whether a name is one of these to some server.
 fn is_reserved(name: &str, reserved: &[&str]) -> bool {
+    reserved.iter().any(|reserved| is_same(name, reserved))
+}
+
+/// Whether two names are one to some server: case is no matter to all of them, and some take `a.b` and `a[]` for `a_b` and
+/// `a`.
+fn is_same(one: &str, other: &str) -> bool {
     let letter = |letter: char| match letter {
         '.' | ' ' | '[' => '_',
         other => other.to_ascii_lowercase(),
     };
     let spelt = |name: &str| name.trim().chars().map(letter).collect::<String>();
     // A bracket that is never closed stands for the same as a dot.
-    let (whole, list) = (spelt(name), spelt(name.split('[').next().unwrap_or_default()));
-    reserved.iter().any(|reserved| *reserved == whole || *reserved == list)
+    let readings = |name: &str| [spelt(name), spelt(name.split('[').next().unwrap_or_default())];
+    let others = readings(other);
+    readings(one).iter().any(|reading| others.contains(reading))
 }
 
 // === impl Places ===

@@ -137,8 +137,15 @@ impl SlotSpec {
             header.check(&field)?;
         }
         let Some(probe) = &self.probe else { return Ok(()) };
+        let field = || format!("slots.{slot}.probe.path");
         if !probe.path.starts_with('/') || probe.path.starts_with("//") {
-            return Err(invalid(format!("slots.{slot}.probe.path"), "is no path"));
+            return Err(invalid(field(), "is no path"));
+        }
+        // Each of these would be refused, or mean nothing, whenever a credential is tried.
+        let odd = |byte: u8| !byte.is_ascii_graphic() || b"\\#".contains(&byte);
+        if probe.path.bytes().any(odd) {
+            let problem = "has a space, a fragment or letters that do not belong in a URL";
+            return Err(invalid(field(), problem));
         }
         pointer(probe.account.as_deref(), || format!("slots.{slot}.probe.account"))
     }
@@ -277,9 +284,15 @@ mod tests {
 
     #[test]
     fn a_probe_is_a_path_on_the_base_url() {
-        let probe = r#"{"scheme":{"kind":"bearer"},"probe":{"path":"//evil.com/"}}"#;
-        let spec: SlotSpec = serde_json::from_str(probe).unwrap();
-        let refused = spec.check(&"login".parse().unwrap()).unwrap_err().to_string();
-        assert!(refused.contains("probe.path"), "{refused}");
+        let checked = |path: &str| {
+            let probe = serde_json::json!({"scheme": {"kind": "bearer"}, "probe": {"path": path}});
+            let spec: SlotSpec = serde_json::from_value(probe).unwrap();
+            spec.check(&"login".parse().unwrap()).map_err(|error| error.to_string())
+        };
+        assert_eq!(checked("/me?fields=id,name&limit=%31"), Ok(()));
+        for path in ["//evil.com/", "me", "/a b", "/a\nb", "/a\u{7f}", "/me#x", "/ü", "/a\\b"] {
+            let refused = checked(path).unwrap_err();
+            assert!(refused.contains("probe.path"), "{path:?}: {refused}");
+        }
     }
 }

@@ -110,7 +110,10 @@ pub(super) fn check(text: &str, variables: &Variables) -> Result<Url, String> {
     let (authority, rest) = authority(text).ok_or("is no https URL")?;
     // What a customer says must not decide which parameter it is.
     let query = text.split_once('?').map_or("", |(_, query)| query);
-    if query.split('&').any(|pair| pair.split('=').next().is_some_and(|name| name.contains('{'))) {
+    if query
+        .split(['&', ';'])
+        .any(|pair| pair.split('=').next().is_some_and(|name| name.contains('{')))
+    {
         return Err("has a placeholder in the name of a parameter".to_owned());
     }
     for piece in pieces(text)? {
@@ -128,6 +131,16 @@ pub(super) fn check(text: &str, variables: &Variables) -> Result<Url, String> {
     }
     let sample = filled(text, |name| variables.get(name).map(Variable::sample))?;
     plain(&sample)
+}
+
+/// The names of a URL's own parameters, with those of a server that takes a semicolon for what stands between them, as HTML 4
+/// recommends (appendix B.2.2).
+pub(super) fn parameters(url: &Url) -> Vec<String> {
+    let query = url.query().unwrap_or_default();
+    let named = |query: &str| -> Vec<String> {
+        url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned()).collect()
+    };
+    [named(query), named(&query.replace(';', "&"))].concat()
 }
 
 /// Fills a URL in. Every variable that it has needs a value, as [`Variable::read`] gives it.
@@ -224,10 +237,18 @@ fn plain(text: &str) -> Result<Url, String> {
     let Some(Host::Domain(host)) = url.host() else {
         return Err("has an address for its host".to_owned());
     };
+    if is_this_machine(host) {
+        return Err("leads to this machine".to_owned());
+    }
     match HostPattern::try_from(host.to_owned()) {
         Ok(pattern) if !pattern.wildcard => Ok(url),
         _ => Err("has no host such as `api.example.com`".to_owned()),
     }
+}
+
+/// Whether a name, in lower case, leads to the machine that asks (RFC 6761 section 6.3).
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    below(host.strip_suffix('.').unwrap_or(host), "localhost")
 }
 
 /// The part of a URL that says where, and what is behind it.
@@ -308,6 +329,9 @@ mod tests {
             "https://0x7f.1/token",
             "https://[::1]/token",
             "https://localhost/token",
+            "https://x.localhost/token",
+            "https://X.LocalHost./token",
+            "https://{sub}.x.localhost/token",
             "https://*.example.com/token",
             "https://user@login.example.com/token",
             "https://user:pass@login.example.com/token",

@@ -46,6 +46,15 @@ const CONTRADICTIONS: &[(&str, &str)] = &[
     ),
     (r#""token-url":"https://a.com/t","grant":"token-exchange","user-param":"""#, "user-param"),
     (
+        r#""token-url":"https://a.com/t","grant":"token-exchange","user-param":"For","token-params":{"for":"x"}"#,
+        "user-param",
+    ),
+    (
+        r#""token-url":"https://a.com/t?a=b;{sub}=x","grant":"token-exchange","variables":{"sub":{}}"#,
+        "token-url",
+    ),
+    (r#""token-url":"https://x.localhost/t","grant":"token-exchange""#, "token-url"),
+    (
         r#""token-url":"https://a.com/t","authorize-url":"https://a.com/a","refresh-idle":1799"#,
         "refresh-idle",
     ),
@@ -203,12 +212,32 @@ fn parameters_of_the_host_s_own_are_refused_wherever_they_stand() {
             "authorize-url",
         );
     }
+    // Some providers serve the page and the tokens at one address.
     for name in
-        ["grant_type", "code", "client_id", "client_secret", "refresh_token", "scope", "GRANT_TYPE"]
+        ["grant_type", "code", "code_verifier", "refresh_token", "client_secret", "password"]
     {
+        refused(&format!(r#"{usual},"authorize-params":{{"{name}":"x"}}"#), "authorize-params");
+        let url = format!("https://a.com/a?x=1;{name}=evil");
+        let stated = format!(r#""token-url":"https://a.com/t","authorize-url":"{url}""#);
+        refused(&stated, "authorize-url");
+    }
+    for name in [
+        "grant_type",
+        "code",
+        "client_id",
+        "client_secret",
+        "refresh_token",
+        "scope",
+        "GRANT_TYPE",
+        "response_type",
+        "code_challenge",
+        "code_challenge_method",
+        "request_uri",
+    ] {
         refused(&format!(r#"{usual},"token-params":{{"{name}":"x"}}"#), "token-params");
         let machine = r#""grant":"client-credentials""#;
         refused(&format!(r#"{machine},"token-url":"https://a.com/t?{name}=x""#), "token-url");
+        refused(&format!(r#"{machine},"token-url":"https://a.com/t?x=1;{name}=x""#), "token-url");
         refused(
             &format!(
                 r#"{machine},"token-url":"https://a.com/t","revoke-url":"https://a.com/r?{name}""#
