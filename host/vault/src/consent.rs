@@ -127,7 +127,8 @@ impl Vault {
     }
 
     /// Takes the credential that a person has typed on the page of a session, once the provider has shown that it works.
-    /// The session is used by the change that sets it.
+    /// The session is used by the change that sets it. Each time is an attempt of the session's, so that nobody with a link
+    /// has a provider try passwords without end.
     pub async fn complete_typed(
         &self,
         token: &SecretString,
@@ -139,7 +140,7 @@ impl Vault {
             let detail = "the slot is not connected by what a person types";
             return Err(Fault::new(Code::CredentialInvalid, detail));
         }
-        let taken = self.take_session(&key_of(token)).await?;
+        let taken = self.take_attempt(&key_of(token)).await?;
         let of = taken.session.of.clone();
         let set = async {
             let before = self.find(&of).await?.and_then(|before| before.base_url);
@@ -226,8 +227,7 @@ impl Vault {
     ) -> Result<(Session, Info), Fault> {
         let oauth = by_code(spec)?;
         let pending = self.take_state(&returned).await?;
-        // RFC 9207 section 2.4. Where the descriptor names no issuer, the provider is known to send none.
-        if oauth.issuer.is_some() && returned.issuer != oauth.issuer {
+        if !is_of_issuer(oauth, &returned) {
             let detail = "the answer is of another authorization server";
             return Err(Fault::new(Code::ConnectStateInvalid, detail));
         }
@@ -446,6 +446,14 @@ fn by_code(spec: &SlotSpec) -> Result<&Oauth, Fault> {
     oauth.ok_or_else(|| {
         Fault::new(Code::CredentialInvalid, "the slot is not connected by a person's consent")
     })
+}
+
+/// Whether an answer is of the server that was asked (RFC 9207 section 2.4). Where the descriptor names no issuer, the provider
+/// is known to send none. A no may come without, since many servers that send it with codes do not with errors: it carries
+/// nothing that another server could have wanted, and the state, which is used up by now, says what it belongs to.
+fn is_of_issuer(oauth: &Oauth, returned: &Returned) -> bool {
+    let silent_no = returned.issuer.is_none() && returned.error.is_some();
+    oauth.issuer.is_none() || returned.issuer == oauth.issuer || silent_no
 }
 
 /// Writes spaces of the query as `%20`: every server reads that, and not every one the plus of a form. A plus that stands

@@ -7,7 +7,7 @@ use axum::http::Request;
 use axum::http::header::COOKIE;
 use keyway_api::Config;
 use keyway_vault::consent::SESSION_TIME;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{Reply, World};
 
@@ -16,19 +16,26 @@ const GRANT: &str = "/v1/environments/dev/tenants/acme/connectors/pub/people";
 
 /// With a release whose slot people connect, and a brand for `dev` alone.
 async fn world() -> World {
+    stating(json!({})).await
+}
+
+/// The same, whose release says this of the provider besides.
+async fn stating(besides: Value) -> World {
     let connect = serde_json::from_value(json!({
         "public-url": "http://127.0.0.1:8700",
         "environments": {"dev": {"name": "Shop & Sons", "accent": "#0b6e4f"}},
     }))
     .unwrap();
     let world = World::with(Config { connect, ..Config::default() }).await;
-    let component = json!({
+    let mut component = json!({
         "format": 1, "name": "pub/people", "version": "1.0.0", "summary": "People",
         "hosts": ["api.example.com"], "base-url": "https://api.example.com",
         "slots": {"login": {"scheme": {"kind": "oauth2",
             "authorize-url": "https://login.example.com/authorize",
             "token-url": "https://login.example.com/token"}}},
     });
+    let scheme = component["slots"]["login"]["scheme"].as_object_mut().unwrap();
+    scheme.extend(besides.as_object().unwrap().clone());
     assert_eq!(world.publish(&component.to_string()).await.status, 201);
     for environment in ["dev", "prod"] {
         world.put(&in_(environment, CLIENT), json!({"client_id": "id"})).await.ok();
@@ -44,8 +51,12 @@ fn in_(environment: &str, path: &str) -> String {
 
 /// The path of a new link.
 async fn link(world: &World, environment: &str) -> String {
+    link_with(world, environment, json!({})).await
+}
+
+async fn link_with(world: &World, environment: &str, wanted: Value) -> String {
     let path = in_(environment, &format!("{GRANT}/connect-sessions"));
-    let url = world.post(&path, json!({})).await.ok()["url"].as_str().unwrap().to_owned();
+    let url = world.post(&path, wanted).await.ok()["url"].as_str().unwrap().to_owned();
     url.strip_prefix("http://127.0.0.1:8700").unwrap().to_owned()
 }
 
@@ -67,7 +78,11 @@ fn state(sent: &Reply) -> &str {
 
 /// What a browser gets that comes back from the provider.
 async fn back(world: &World, sent: &Reply) -> Reply {
-    let path = format!("/connect/callback?code=c&state={}", state(sent));
+    back_with(world, sent, "code=c").await
+}
+
+async fn back_with(world: &World, sent: &Reply, answer: &str) -> Reply {
+    let path = format!("/connect/callback?{answer}&state={}", state(sent));
     let cookie = sent.header("set-cookie").split(';').next().unwrap();
     world.send(Request::get(path).header(COOKIE, cookie).body(Body::empty()).unwrap()).await
 }
@@ -126,4 +141,35 @@ async fn a_start_that_fails_shows_the_operators_page() {
     }
     is_page(&start(&world, &branded).await, 409, "oauth-client-missing", true);
     is_page(&start(&world, &plain).await, 409, "oauth-client-missing", false);
+}
+
+/// Fails if a provider's no is lost where it does not say of whom it is, or if one that another server has sent is believed.
+#[tokio::test]
+async fn a_no_without_an_issuer_says_what_the_provider_said() {
+    let world = stating(json!({"issuer": "https://login.example.com"})).await;
+    let answered = async |answer: &str| {
+        let wanted = json!({"return_url": "https://shop.example/done"});
+        let sent = start(&world, &link_with(&world, "dev", wanted).await).await;
+        back_with(&world, &sent, answer).await
+    };
+    for iss in ["", "&iss=https://login.example.com"] {
+        let back = answered(&format!("error=access_denied{iss}")).await;
+        let there =
+            "https://shop.example/done?status=failed&code=consent-refused&error=access_denied";
+        assert_eq!((back.status.as_u16(), back.header("location")), (303, there), "{iss}");
+        // What else came with it is not looked at.
+        let back = answered(&format!("error=access_denied&code=c{iss}")).await;
+        assert_eq!(back.header("location"), there, "{iss}");
+    }
+    for answer in [
+        "error=access_denied&iss=https://evil.example",
+        "error=access_denied&iss=",
+        "code=c",
+        "code=c&iss=https://evil.example",
+        "",
+    ] {
+        is_page(&answered(answer).await, 400, "connect-state-invalid", true);
+    }
+    let audit = world.get("/v1/audit").await.ok().to_string();
+    assert_eq!(audit.matches("consent-refused: access_denied").count(), 4, "{audit}");
 }

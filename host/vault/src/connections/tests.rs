@@ -4,6 +4,8 @@ use keyway_core::exchange::{HostRequest, Response, Unfinished};
 use secrecy::ExposeSecret as _;
 
 use super::*;
+use crate::consent::CONSENTS_MAX;
+use crate::import::Trial;
 use crate::open::OPEN_TIME;
 use crate::secret::SECRET_BYTES_MAX;
 
@@ -96,6 +98,41 @@ async fn what_is_set_is_handed_out_to_its_own_tenant_and_audited_without_the_sec
     let audit = store.audit(0, 10).await.unwrap();
     assert_eq!(audit.len(), 2);
     assert!(!format!("{audit:?}").contains("canary"));
+}
+
+/// What comes of each credential that a person types on the page of one session.
+async fn typed(vault: &Vault, secrets: Vec<SecretInput>) -> Vec<Result<u64, String>> {
+    let spec: SlotSpec = serde_json::from_str(r#"{"scheme":{"kind":"bearer"}}"#).unwrap();
+    let of = reference(&setting("acme", Scheme::Bearer, token("unused")));
+    let (facts, actor) = (Default::default(), "ann".parse().unwrap());
+    let session = vault.begin_session(of, &spec, (None, &facts), &actor).await.unwrap().0;
+    let trial = Trial { base_url: "https://api.example.com".to_owned(), hosts: vec![] };
+    let mut outcomes = Vec::new();
+    for secret in secrets {
+        let done = vault.complete_typed(&session.0, &spec, secret, &trial).await;
+        outcomes.push(match done {
+            Ok((_, info)) => Ok(info.connection.generation),
+            Err(fault) => Err(fault.code.to_string()),
+        });
+    }
+    outcomes
+}
+
+/// Fails if whoever has a link may have a provider try credentials without end.
+#[tokio::test]
+async fn a_session_has_so_many_attempts_to_type_a_credential() {
+    let vault = vault(&Store::memory(Arc::new(Fixed)));
+    let attempts = |wrong: u32| {
+        let pair =
+            |_| SecretInput::Basic { user: "ann".into(), password: "not for this slot".into() };
+        (0..wrong).map(pair).chain([token("right")]).collect::<Vec<_>>()
+    };
+    let outcomes = typed(&vault, attempts(CONSENTS_MAX - 1)).await;
+    let (last, wrong) = outcomes.split_last().unwrap();
+    assert_eq!(*last, Ok(1), "the last one of all");
+    assert!(wrong.iter().all(|outcome| *outcome == Err("credential-invalid".to_owned())));
+    let outcomes = typed(&vault, attempts(CONSENTS_MAX)).await;
+    assert_eq!(outcomes.last(), Some(&Err("connect-session-invalid".to_owned())));
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,8 +32,9 @@ pub const SESSION_TIME: Duration = Duration::minutes(30);
 /// How long a person has at the provider.
 pub const STATE_TIME: Duration = Duration::minutes(10);
 
-/// Consents that one session begins. Enough for somebody who goes back, tries another browser and signs in wrongly a few
-/// times; each is a cell until its time is over, and whoever has the link may begin them.
+/// Attempts of one session: consents that it begins, and credentials that are typed on its page. Enough for somebody who goes
+/// back, tries another browser and signs in wrongly a few times. A consent is a cell until its time is over, what is typed is
+/// tried at the provider, and whoever has the link may do either.
 pub const CONSENTS_MAX: u32 = 16;
 
 /// For how long one answer has the session to itself: twice what the exchange, the probe and a revocation may take.
@@ -71,7 +72,7 @@ pub struct Session {
     pub expires_at: OffsetDateTime,
     /// Whether it has made a connection.
     pub used: bool,
-    /// How many consents it has begun.
+    /// How many attempts it has had.
     pub begun: u32,
     /// Until then an answer has it to itself.
     #[serde(with = "time::serde::rfc3339::option")]
@@ -270,12 +271,7 @@ impl Vault {
         let key = pending.session.as_bytes();
         for _ in 0..ROUNDS {
             let (session, version) = self.live_session(&pending.session).await?;
-            if session.begun >= CONSENTS_MAX {
-                let detail =
-                    format!("the session has begun {CONSENTS_MAX} consents, and begins no more");
-                return Err(Fault::new(Code::ConnectSessionInvalid, detail));
-            }
-            let counted = json(&Session { begun: session.begun + 1, ..session })?;
+            let counted = json(&session.counted()?)?;
             let batch = self.shared.store.batch();
             let batch = batch.put_cell(STATES, state.as_bytes(), None, pending_json.clone());
             match batch.put_cell(SESSIONS, key, Some(version), counted).commit().await {
@@ -309,8 +305,22 @@ impl Vault {
 
     /// Takes a session for one answer: another that comes meanwhile is refused, and its code is not exchanged.
     pub(super) async fn take_session(&self, key: &str) -> Result<Taken, Fault> {
+        self.take(key, Ok).await
+    }
+
+    /// The same for an answer that nothing was begun for: it counts as what is begun does, whatever comes of it.
+    pub(super) async fn take_attempt(&self, key: &str) -> Result<Taken, Fault> {
+        self.take(key, Session::counted).await
+    }
+
+    async fn take(
+        &self,
+        key: &str,
+        counted: fn(Session) -> Result<Session, Fault>,
+    ) -> Result<Taken, Fault> {
         for _ in 0..ROUNDS {
             let (session, version) = self.live_session(key).await?;
+            let session = counted(session)?;
             let taken_until = Some(self.shared.clock.now() + TAKEN_TIME);
             let taken = json(&Session { taken_until, ..session.clone() })?;
             let batch = self.shared.store.batch();
@@ -353,6 +363,19 @@ impl Vault {
             return Err(busy());
         }
         Ok((session, cell.version))
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// With one attempt more, if it has one left.
+    fn counted(self) -> Result<Self, Fault> {
+        if self.begun >= CONSENTS_MAX {
+            let detail = format!("the session has had {CONSENTS_MAX} attempts, and has no more");
+            return Err(Fault::new(Code::ConnectSessionInvalid, detail));
+        }
+        Ok(Self { begun: self.begun + 1, ..self })
     }
 }
 
