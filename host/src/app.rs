@@ -27,7 +27,7 @@ use keyway_runtime::Runtime;
 use keyway_store::Store;
 use keyway_vault::model::Role;
 use keyway_vault::tokens::Grant;
-use keyway_vault::{Keys, Sealer, Tokens, Vault, private_file};
+use keyway_vault::{KeyService, Keys, Sealer, Tokens, Vault, private_file};
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
@@ -82,7 +82,7 @@ impl App {
     pub(crate) async fn build(data: &Path, anew: bool, config: Config) -> anyhow::Result<Self> {
         let (api, calls, said, clock) =
             (config.api(), config.dispatch(), config.call_log(), clock());
-        let (folders, store) = open(data, anew, &clock, config.store).await?;
+        let (folders, store, nameless) = open(data, anew, &clock, config.store).await?;
         let tokens = Tokens::new(store.clone(), Arc::clone(&clock));
 
         // The way out, the keys and credentials, and what runs guests.
@@ -91,8 +91,8 @@ impl App {
         let wire = Wire::new(config.egress, Arc::new(Dns::system()?), Some(log), clock.clone())?;
         let outbound: Arc<dyn Outbound> = Arc::new(wire.clone());
         let service = keys::service(config.keys, &store, &folders.keys, &outbound).await?;
-        let sealing = Keys::new(store.clone(), service, Arc::clone(&clock));
-        sealing.start(&FIRST_TOKEN.parse()?).await.context("keys")?;
+        let sealing = start_keys(&store, service, &clock).await?;
+        nameless.name()?;
         let vault = vault(&store, &sealing, &clock, outbound);
         vault.check_all().await.context("stored credentials")?;
         let credentials: Arc<dyn Credentials> = Arc::new(vault.clone());
@@ -307,12 +307,23 @@ async fn open(
     anew: bool,
     clock: &Arc<dyn Clock>,
     options: keyway_store::Options,
-) -> anyhow::Result<(Folders, Store)> {
+) -> anyhow::Result<(Folders, Store, identity::Nameless)> {
     identity::refuse_without_store(data, anew)?;
     let folders = Folders::create(data)?;
     let store = Store::open(&folders.store, Arc::clone(clock), options).await?;
-    identity::settle(&folders, &store, anew).await?;
-    Ok((folders, store))
+    let nameless = identity::settle(&folders, &store, anew).await?;
+    Ok((folders, store, nameless))
+}
+
+/// The keys, once every one of them is known to be there.
+async fn start_keys(
+    store: &Store,
+    service: Arc<dyn KeyService>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Keys> {
+    let keys = Keys::new(store.clone(), service, Arc::clone(clock));
+    keys.start(&FIRST_TOKEN.parse()?).await.context("keys")?;
+    Ok(keys)
 }
 
 fn clock() -> Arc<dyn Clock> {

@@ -106,7 +106,17 @@ async fn a_lost_sealing_key_is_said_and_not_replaced() {
     let why = "sealing.keys is missing, and what is sealed cannot be opened without it: \
                1 data keys, 1 credentials";
     assert!(ended.said.contains(why), "{}", ended.said);
+    assert!(ended.said.contains("start once with `--begin-anew`"), "{}", ended.said);
     assert!(!file.exists(), "a new key would hide that the old one is lost");
+
+    // As a volume that is not mounted looks like: its place stays as it is.
+    let (folder, away) = (place.data.join("keys"), place.data.with_extension("keys-away"));
+    std::fs::rename(&folder, &away).expect("movable");
+    std::fs::create_dir(&folder).expect("writable");
+    assert!(place.refuse().said.contains(why));
+    assert_eq!(std::fs::read_dir(&folder).expect("readable").count(), 0, "nothing was made there");
+    std::fs::remove_dir(&folder).expect("still empty");
+    std::fs::rename(&away, &folder).expect("movable");
 
     // Another one is none, whatever it is called.
     let text = String::from_utf8(key.clone()).expect("text");
@@ -127,6 +137,33 @@ async fn a_lost_sealing_key_is_said_and_not_replaced() {
     let mut setup = place.up();
     setup.act("acme", "fixtures/fetch", "get", json!({"path": "/x"})).await.ok();
     assert_eq!(upstream.seen()[0].headers["authorization"], "Bearer sealed-with-the-key");
+
+    // As it is said there: on purpose, and with an empty store.
+    let place = setup.kill();
+    std::fs::remove_file(&file).expect("removable");
+    let store = place.data.join("store");
+    std::fs::rename(&store, store.with_extension("away")).expect("movable");
+    let host = place.start().arguments(&["--begin-anew"]).run();
+    let mut setup = place.started(host);
+    let releases = setup.http.get("/v1/releases").await.ok().json();
+    assert_eq!(releases["releases"], json!([]));
+}
+
+/// A copy that is put back has the modes that its copyist gave it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_with_other_modes_starts() {
+    let mut setup = Setup::new("");
+    setup.publish("echo").await.ok();
+    setup.pin("acme", "fixtures/echo", "1.0.0").await;
+    let place = setup.kill();
+    for open in [&IDENTITIES[..], &["keys/cache.key"]].concat() {
+        let file = place.data.join(open);
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).expect("ours");
+    }
+    let mut setup = place.up();
+    let reply = setup.act("acme", "fixtures/echo", "version", json!(null)).await.ok();
+    assert_eq!(reply.json(), "1.0.0");
+    assert_eq!(mode(&setup.data().join("keys/cache.key")), 0o600, "made anew");
 }
 
 fn write_key(file: &Path, bytes: &[u8]) {

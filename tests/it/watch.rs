@@ -33,9 +33,9 @@ async fn metrics_are_openmetrics_for_who_may_look() {
 async fn a_probe_needs_no_token() {
     let setup = Setup::new("");
     let mut probe = harness::Http::new(setup.host.address, "");
-    for (path, state) in [("/healthz", "alive"), ("/readyz", "ready")] {
+    for (path, states) in [("/healthz", &["alive"][..]), ("/readyz", &["looking", "ready"][..])] {
         let reply = probe.get(path).await.ok();
-        assert_eq!(reply.json(), json!({"state": state}));
+        assert!(states.iter().any(|state| reply.json() == json!({"state": state})), "{path}");
         assert_eq!(reply.header("content-type"), "application/json");
     }
     let refused = probe.get("/v1/releases").await;

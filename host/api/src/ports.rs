@@ -22,8 +22,8 @@ pub trait Health: Send + Sync {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Readiness {
     /// Releases that something routes to, and whose components are lost: they run for as long as their compiled code is
-    /// there.
-    pub components_lost: usize,
+    /// there. None: nobody has looked since the start.
+    pub components_lost: Option<usize>,
 }
 
 /// What the store says.

@@ -31,9 +31,9 @@ pub struct Lost {
     pub why: String,
 }
 
-/// The newest look, for whoever asks.
+/// The newest look, for whoever asks, once there was one.
 #[derive(Default)]
-pub(crate) struct Newest(Mutex<Arc<Checked>>);
+pub(crate) struct Newest(Mutex<Option<Arc<Checked>>>);
 
 impl Releases {
     /// Looks at the component of every release that something routes to: presence, size and digest. Opens routes again
@@ -57,13 +57,14 @@ impl Releases {
             }
         }
         let checked = Arc::new(Checked { routed: routed.len(), lost });
-        *self.newest().0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&checked);
+        *self.newest().0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::clone(&checked));
         Ok(checked)
     }
 
-    /// What the newest look found.
-    pub fn checked(&self) -> Arc<Checked> {
-        Arc::clone(&self.newest().0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What the newest look found; none before the first is over.
+    pub fn checked(&self) -> Option<Arc<Checked>> {
+        self.newest().0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is wrong with a release's component. That it cannot be read for the moment says nothing.

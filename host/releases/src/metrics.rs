@@ -28,7 +28,7 @@ impl Releases {
 
 impl Collector for Care {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let checked = self.0.checked();
+        let checked = self.0.checked().unwrap_or_default();
         for (name, help, count) in [
             ("routed", "Releases that something routes to", checked.routed),
             (

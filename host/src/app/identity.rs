@@ -7,6 +7,7 @@
 //!
 //! Whether the store itself is whole is the store's own to say, and whether its sealing keys are there [`super::keys`]'.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -52,13 +53,19 @@ pub(crate) fn refuse_without_store(data: &Path, begin_anew: bool) -> anyhow::Res
     )
 }
 
-/// Refuses parts of different directories, and components that are gone as a whole; then lets every part name the
-/// store.
+/// Parts that do not name the store yet.
+pub(crate) struct Nameless {
+    store: String,
+    files: Vec<PathBuf>,
+}
+
+/// Refuses parts of different directories, and components that are gone as a whole; gives the parts that are to name the
+/// store. They are written once nothing else refuses: what is in the place of keys that are missing stays as it is.
 pub(crate) async fn settle(
     folders: &Folders,
     store: &Store,
     begin_anew: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Nameless> {
     let identity = store.identity();
     let mut nameless = Vec::new();
     for path in folders.identities() {
@@ -81,10 +88,19 @@ pub(crate) async fn settle(
             "there is nothing to begin anew here: everything belongs to one store. Start without `--begin-anew`"
         );
     }
-    for path in nameless {
-        private_file::write(&path, format!("{identity}\n").as_bytes())?;
+    Ok(Nameless { store: identity, files: nameless })
+}
+
+// === impl Nameless ===
+
+impl Nameless {
+    /// Lets every part name the store.
+    pub(crate) fn name(self) -> anyhow::Result<()> {
+        for path in self.files {
+            private_file::write(&path, format!("{}\n", self.store).as_bytes())?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// One component that is lost is lost; where all are, it is the folder.
@@ -106,8 +122,13 @@ async fn refuse_without_components(store: &Store, blobs: &Path) -> anyhow::Resul
     Ok(())
 }
 
+/// It is no secret, so whoever may read it may: a copy that was put back has the modes that its copyist gave it.
 fn named(path: &Path) -> anyhow::Result<Option<String>> {
-    let Some(bytes) = private_file::read(path)? else { return Ok(None) };
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
     Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned()))
 }
 
@@ -128,4 +149,21 @@ pub(crate) fn set_aside(path: &Path) -> anyhow::Result<Option<PathBuf>> {
         }
     }
     bail!("{} is in the way, and no name is left to set it aside", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_names_the_store_is_read_whoever_else_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(IDENTITY);
+        assert_eq!(named(&path).unwrap(), None);
+        std::fs::write(&path, "the-store\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(named(&path).unwrap().as_deref(), Some("the-store"));
+    }
 }

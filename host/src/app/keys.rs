@@ -36,13 +36,24 @@ pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
 /// The key that compiled code is authenticated with; made when there is none or it is damaged, since what it
 /// authenticates can be compiled again.
 pub(crate) fn cache_key(path: &Path) -> anyhow::Result<CacheKey> {
-    let kept = private_file::read(path)?;
-    if let Some(bytes) = kept.as_ref().and_then(|kept| kept.as_slice().try_into().ok()) {
-        return Ok(CacheKey::new(bytes));
+    if path.is_dir() {
+        bail!(
+            "{} is a folder, and the key for compiled code belongs there: move it away",
+            path.display()
+        );
     }
-    if let Some(damaged) = kept {
-        let (path, bytes) = (path.display(), damaged.len());
-        tracing::warn!(%path, bytes, "the key for compiled code is damaged and made anew; releases are compiled again");
+    let why = match private_file::read(path) {
+        Ok(None) => None,
+        Ok(Some(kept)) => match kept.as_slice().try_into() {
+            Ok(bytes) => return Ok(CacheKey::new(bytes)),
+            Err(_) => Some(format!("it has {} bytes", kept.len())),
+        },
+        // Whoever may read it could have compiled code of their own be taken for ours.
+        Err(error) => Some(format!("{:#}", anyhow::Error::new(error))),
+    };
+    if let Some(why) = why {
+        let path = path.display();
+        tracing::warn!(%path, why, "the key for compiled code is damaged and made anew; releases are compiled again");
     }
     let mut bytes = [0; CACHE_KEY_BYTES];
     OsRng.try_fill_bytes(&mut bytes).context("no random bytes for a key")?;
@@ -110,7 +121,9 @@ async fn own(store: &Store, path: &Path) -> anyhow::Result<Arc<dyn KeyService>> 
     let sealed: usize = installations.iter().map(|state| state.connections.len()).sum();
     if data_keys > 0 || sealed > 0 {
         bail!(
-            "{} is missing, and what is sealed cannot be opened without it: {data_keys} data keys, {sealed} credentials",
+            "{} is missing, and what is sealed cannot be opened without it: {data_keys} data keys, {sealed} credentials. \
+             Put it back, or mount its volume; to begin anew on purpose, with an empty store, move the folder `store` \
+             away and start once with `--begin-anew`",
             path.display()
         );
     }
@@ -124,5 +137,39 @@ fn given() -> anyhow::Result<Option<SecretString>> {
         Err(std::env::VarError::NotPresent) => Ok(None),
         // The error itself would show what is there.
         Err(std::env::VarError::NotUnicode(_)) => bail!("{} is not text", env::SEALING_KEYS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_key_for_compiled_code_that_is_no_good_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.key");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        cache_key(&path).unwrap();
+        let first = fs::read(&path).unwrap();
+        cache_key(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), first, "a good one stays");
+
+        // Somebody else could have read it.
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        cache_key(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        let second = fs::read(&path).unwrap();
+        assert_ne!(second, first);
+
+        fs::write(&path, "short").unwrap();
+        cache_key(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap().len(), CACHE_KEY_BYTES);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let refused = cache_key(&path).err().expect("refused").to_string();
+        assert!(refused.contains("is a folder"), "{refused}");
     }
 }

@@ -25,7 +25,8 @@ impl Health for HostHealth {
     async fn ready(&self) -> Result<Readiness, Fault> {
         self.store.healthy()?;
         self.releases.routes().started()?;
-        Ok(Readiness { components_lost: self.releases.checked().lost.len() })
+        let checked = self.releases.checked();
+        Ok(Readiness { components_lost: checked.map(|checked| checked.lost.len()) })
     }
 }
 

@@ -174,7 +174,8 @@ pub struct Audit {
 /// How the host is.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct State {
-    /// `alive`, `ready`, or `degraded`: ready, but something needs a person.
+    /// `alive`, `ready`, or `degraded`: ready, but something needs a person; or `looking`: ready, and the components of what is
+    /// routed are looked at for the first time.
     pub state: String,
     /// Releases that installations run, and whose components are missing or damaged. The log names them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

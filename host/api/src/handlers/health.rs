@@ -22,8 +22,12 @@ pub(crate) async fn alive() -> Answer {
 pub(crate) async fn ready(State(api): State<Host>) -> Answer {
     let Readiness { components_lost } = api.health.ready().await?;
     // Degraded and not unready: what runs goes on, and a host that is taken out of service serves nobody.
-    let state = if components_lost == 0 { "ready" } else { "degraded" };
-    let components_lost = (components_lost > 0).then_some(components_lost);
+    let state = match components_lost {
+        None => "looking",
+        Some(0) => "ready",
+        Some(_) => "degraded",
+    };
+    let components_lost = components_lost.filter(|lost| *lost > 0);
     json(&HostState { state: state.to_owned(), components_lost })
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use crate::world::{World, at};
+use crate::world::{UNSEEN, World, at};
 
 #[tokio::test]
 async fn configuration_is_checked_kept_and_shown() {
@@ -199,6 +199,8 @@ async fn the_host_tells_how_it_is() {
     let world = World::new().await;
     assert_eq!(world.get("/healthz").await.ok()["state"], "alive");
     assert_eq!(world.get("/readyz").await.ok(), json!({"state": "ready"}));
+    world.components_lost.store(UNSEEN, Ordering::SeqCst);
+    assert_eq!(world.get("/readyz").await.ok(), json!({"state": "looking"}));
     world.components_lost.store(2, Ordering::SeqCst);
     let degraded = json!({"state": "degraded", "components_lost": 2});
     assert_eq!(world.get("/readyz").await.ok(), degraded);

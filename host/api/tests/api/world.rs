@@ -116,6 +116,9 @@ struct TestHealth(Arc<AtomicBool>, Arc<AtomicUsize>);
 /// One sealing key, 32 bytes of 7.
 const RING: &str = "current test BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
+/// Of lost components: nobody has looked.
+pub(crate) const UNSEEN: usize = usize::MAX;
+
 /// How long a test waits for what must happen before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -691,7 +694,8 @@ impl Reads for StoreReads {
 impl Health for TestHealth {
     async fn ready(&self) -> Result<Readiness, Fault> {
         if self.0.load(Ordering::SeqCst) {
-            Ok(Readiness { components_lost: self.1.load(Ordering::SeqCst) })
+            let lost = self.1.load(Ordering::SeqCst);
+            Ok(Readiness { components_lost: (lost != UNSEEN).then_some(lost) })
         } else {
             Err(Fault::new(Code::StoreUnavailable, "the disk is full"))
         }
