@@ -34,9 +34,9 @@ pub(crate) struct Remote {
     /// Token to show; better in the environment than on the command line.
     #[arg(long, global = true, env = env::TOKEN, hide_env_values = true, value_name = "TOKEN")]
     pub(crate) token: Option<String>,
-    /// Environment that tenants are named in.
-    #[arg(long, global = true, env = env::ENVIRONMENT, default_value = "dev", value_name = "ENVIRONMENT")]
-    pub(crate) env: String,
+    /// Environment that tenants are named in [env: KEYWAY_ENV] [default: dev]
+    #[arg(long, global = true, value_name = "ENVIRONMENT")]
+    pub(crate) env: Option<String>,
     /// Print the API's JSON instead of text; what went wrong too.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -475,7 +475,7 @@ pub(crate) enum TokenCommand {
         /// viewer, publisher, operator, admin or caller.
         #[arg(long)]
         role: String,
-        /// Only for this environment; repeat for more. Default: all.
+        /// Only for this environment; repeat for more. Default: all; a caller's is for the one of `--env` or KEYWAY_ENV.
         #[arg(long = "only", value_name = "ENVIRONMENT")]
         environments: Vec<String>,
         /// Only for releases of this publisher.

@@ -73,6 +73,7 @@ impl<'s> Cli<'s> {
             .env("KEYWAY_HOST", format!("http://{}", self.setup.host.address))
             .env("KEYWAY_TOKEN", &self.setup.host.token)
             .env_remove("COLUMNS")
+            .env_remove("KEYWAY_COLUMNS")
             .envs(self.variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -69,7 +69,8 @@ pub(crate) async fn write(
     answer(session, &reply, &text);
     let (items, refused) =
         (outcomes.len(), outcomes.iter().filter(|item| item.refused.is_some()).count());
-    if refused > 0 {
+    // Programs have it in the answer.
+    if refused > 0 && !session.json() {
         output::note(format!("keyway: {refused} of {items} items were refused"));
     }
     Ok(if refused > 0 && refused == items { Exit::CallFailed } else { Exit::Success })

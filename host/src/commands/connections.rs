@@ -44,8 +44,11 @@ pub(crate) async fn connection(
         ConnectionCommand::Remove(which) => {
             let path = path(session, &which, "");
             session.send(Method::DELETE, &path, "application/json", Bytes::new()).await?;
-            output::note(format!("{} has no credential any more", name(&which)));
-            Ok(Exit::Success)
+            let text = format!("{} has no credential any more", name(&which));
+            let gone = json!({"removed": {
+                "tenant": which.tenant, "connector": which.connector, "slot": which.slot, "user": which.for_user,
+            }});
+            Ok(session.gone(gone, text))
         }
         ConnectionCommand::List { tenant: Some(tenant), connector: Some(connector), .. } => {
             let path = session.installation(&tenant, &connector, "/connections");
@@ -481,8 +484,9 @@ pub(crate) async fn client(session: &Session, command: ClientCommand) -> anyhow:
         ClientCommand::Remove { connector, slot } => {
             let path = path(&connector, &slot);
             session.send(Method::DELETE, &path, "application/json", Bytes::new()).await?;
-            output::note(format!("slot {slot} of {connector} has no client any more"));
-            Ok(Exit::Success)
+            let text = format!("slot {slot} of {connector} has no client any more");
+            let gone = json!({"removed": {"connector": connector, "slot": slot}});
+            Ok(session.gone(gone, text))
         }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) async fn pin(
 ) -> anyhow::Result<Exit> {
     let path = session.installation(tenant, connector, "/pin");
     let json = session.value(Method::PUT, &path, request).await?;
-    warn(&json)?;
+    warn(session, &json)?;
     session.show(json, changed)
 }
 
@@ -36,7 +36,7 @@ pub(crate) async fn unpin(
 ) -> anyhow::Result<Exit> {
     let path = session.installation(tenant, connector, "/unpin");
     let json = session.value(Method::POST, &path, request).await?;
-    warn(&json)?;
+    warn(session, &json)?;
     session.show(json, changed)
 }
 
@@ -49,12 +49,15 @@ pub(crate) async fn revert(
 ) -> anyhow::Result<Exit> {
     let path = session.installation(tenant, connector, "/revert");
     let json = session.value(Method::POST, &path, request).await?;
-    warn(&json)?;
+    warn(session, &json)?;
     session.show(json, changed)
 }
 
-/// Says what the host has warned of.
-fn warn(answer: &Answer) -> anyhow::Result<()> {
+/// Says what the host has warned of. Programs have it in the answer.
+fn warn(session: &Session, answer: &Answer) -> anyhow::Result<()> {
+    if session.json() {
+        return Ok(());
+    }
     for warning in answer.members()?.read::<Vec<String>>("warnings")?.unwrap_or_default() {
         output::note(format!("keyway: warning: {warning}"));
     }
@@ -202,7 +205,7 @@ pub(crate) async fn default(session: &Session, command: DefaultCommand) -> anyho
         DefaultCommand::Unset { connector, reason } => {
             let path = format!("{}/unset", path(&connector));
             let json = session.value(Method::POST, &path, &UnsetDefault { reason }).await?;
-            warn(&json)?;
+            warn(session, &json)?;
             return session.show(json, |unset: DefaultUnset| {
                 let DefaultUnset { environment, connector, generation, .. } = unset;
                 output::line(format!(
@@ -211,7 +214,7 @@ pub(crate) async fn default(session: &Session, command: DefaultCommand) -> anyho
             });
         }
     };
-    warn(&json)?;
+    warn(session, &json)?;
     session.show(json, |default: EnvironmentDefault| {
         let ReleaseRef { connector, version, digest } = &default.release;
         let environment = &default.environment;

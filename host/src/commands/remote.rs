@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::answer::{Answer, Members};
 use crate::args::{Calling, Remote};
 use crate::client::{Client, Lines, Reply};
+use crate::env;
 use crate::exit::Exit;
 use crate::output;
 
@@ -24,8 +25,13 @@ use crate::output;
 pub(crate) struct Session {
     client: Client,
     environment: String,
+    /// Whether somebody has said which environment.
+    named: bool,
     json: bool,
 }
+
+/// The environment that is meant where nobody says one.
+const ENVIRONMENT_DEFAULT: &str = "dev";
 
 /// The host refused, or the call failed.
 #[derive(Debug)]
@@ -87,13 +93,16 @@ impl Session {
     /// A session as the command line says.
     pub(crate) fn new(remote: Remote) -> anyhow::Result<Self> {
         let Remote { host, token, env, json, wide: _ } = remote;
-        Ok(Self { client: Client::new(host, token)?, environment: env, json })
+        let said = env.or_else(|| said_environment(std::env::var(env::ENVIRONMENT).ok()));
+        let named = said.is_some();
+        let environment = said.unwrap_or_else(|| ENVIRONMENT_DEFAULT.to_owned());
+        Ok(Self { client: Client::new(host, token)?, environment, named, json })
     }
 
     /// The same session, for calls that are made so.
     pub(crate) fn calling(&self, calling: &Calling) -> anyhow::Result<Self> {
         let (client, environment) = (self.client.calling(calling)?, self.environment.clone());
-        Ok(Self { client, environment, json: self.json })
+        Ok(Self { client, environment, named: self.named, json: self.json })
     }
 
     /// Whether JSON was asked for.
@@ -104,6 +113,20 @@ impl Session {
     /// The environment named on the command line.
     pub(crate) fn environment(&self) -> &str {
         &self.environment
+    }
+
+    /// The environments of a new token: a caller's is for one, which may be named as everywhere else.
+    pub(crate) fn bound_to(&self, role: &str, only: Vec<String>) -> Result<Vec<String>, Unfit> {
+        match (role, only.len()) {
+            ("caller", 0) if self.named => Ok(vec![self.environment.clone()]),
+            ("caller", 1) => Ok(only),
+            ("caller", _) => Err(Unfit {
+                code: Code::InvalidRequest,
+                detail: "a caller's token is for one environment: name it once, with `--only`, `--env` or KEYWAY_ENV"
+                    .to_owned(),
+            }),
+            _ => Ok(only),
+        }
     }
 
     /// Path of an installation. Names are encoded, so what was typed cannot become another path.
@@ -229,6 +252,22 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Says that something is no more, where the host answers with nothing: to programs as an object, to people as `text`.
+    pub(crate) fn gone(&self, what: serde_json::Value, text: impl fmt::Display) -> Exit {
+        match self.json {
+            true => output::json(&what.to_string(), false),
+            false => output::note(text),
+        }
+        Exit::Success
+    }
+}
+
+/// An environment as a variable says it. One that is empty says nothing, as shells write one that is not set.
+fn said_environment(variable: Option<String>) -> Option<String> {
+    variable.filter(|name| !name.is_empty())
+}
+
 /// What an answer that is no success means.
 fn refused(reply: Reply) -> anyhow::Error {
     let status = reply.status;
@@ -339,6 +378,31 @@ mod tests {
         let ended = patience.spend(starting(Code::Starting)).await.expect_err("it is over");
         let told = ended.downcast_ref::<Refused>().expect("the host's own words");
         assert_eq!(told.exit(), Exit::CallFailed);
+    }
+
+    #[test]
+    fn a_callers_token_is_for_the_environment_that_was_said() {
+        let session = |env: Option<&str>| {
+            let host = "http://127.0.0.1:1".parse().unwrap();
+            let env = env.map(str::to_owned);
+            let named = env.is_some();
+            let client = Client::new(host, None).unwrap();
+            let environment = env.unwrap_or_else(|| ENVIRONMENT_DEFAULT.to_owned());
+            Session { client, environment, named, json: false }
+        };
+        let only = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let said = session(Some("prod"));
+        assert_eq!(said.bound_to("caller", only(&[])).unwrap(), ["prod"]);
+        assert_eq!(said.bound_to("caller", only(&["dev"])).unwrap(), ["dev"]);
+        assert!(said.bound_to("viewer", only(&[])).unwrap().is_empty());
+        for refused in [
+            session(None).bound_to("caller", only(&[])).unwrap_err(),
+            said.bound_to("caller", only(&["dev", "prod"])).unwrap_err(),
+        ] {
+            assert!(refused.detail.contains("--only"), "{refused}");
+        }
+        assert_eq!(said_environment(Some(String::new())), None);
+        assert_eq!(said_environment(Some("prod".to_owned())).as_deref(), Some("prod"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::output;
 pub(crate) async fn token(session: &Session, command: TokenCommand) -> anyhow::Result<Exit> {
     match command {
         TokenCommand::Issue { name, role, environments, publisher, bounds, expires_at } => {
+            let environments = session.bound_to(&role, environments)?;
             let mut body = json!({"name": name, "role": role});
             let Bounds { tenants, connectors, users, verbs } = bounds;
             for (member, names) in [
@@ -53,8 +54,8 @@ pub(crate) async fn token(session: &Session, command: TokenCommand) -> anyhow::R
         TokenCommand::Revoke { name } => {
             let path = format!("/v1/tokens/{}", encoded(&name));
             session.send(Method::DELETE, &path, "application/json", Bytes::new()).await?;
-            output::note(format!("token {name} is revoked"));
-            Ok(Exit::Success)
+            let text = format!("token {name} is revoked");
+            Ok(session.gone(json!({ "revoked": name }), text))
         }
     }
 }

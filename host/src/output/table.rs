@@ -6,6 +6,8 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 use super::{printable, write};
 use crate::env;
 
@@ -123,7 +125,8 @@ impl<const N: usize> Table<N> {
             let (cell, width) = (&row[at], self.widths[at]);
             let whole = self.room.is_none() || self.typed(at);
             let cell = if whole { cell.clone() } else { cut(cell, width) };
-            format!("{cell:width$}")
+            let missing = width.saturating_sub(cell.width());
+            format!("{cell}{}", " ".repeat(missing))
         });
         let mut lines = vec![beside.collect::<Vec<_>>().join(GAP).trim_end().to_owned()];
         let said = |at: &usize| self.below[*at] && !["", "-"].contains(&row[*at].as_str());
@@ -144,7 +147,7 @@ impl<const N: usize> Table<N> {
     /// Makes each column as wide as its widest cell.
     fn measure(&mut self, rows: &[[String; N]]) {
         for at in 0..N {
-            let cells = rows.iter().map(|row| self.shown(&row[at]).chars().count());
+            let cells = rows.iter().map(|row| self.shown(&row[at]).width());
             let widest = cells.max().unwrap_or_default();
             self.widths[at] = widest.max(self.header[at].len());
             self.least[at] = self.least_of(at, widest);
@@ -208,12 +211,20 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// The text in so many columns; what is cut ends with an ellipsis.
+/// The text in so many columns, of which some letters take two and some none; what is cut ends with an ellipsis.
 fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if text.width() <= width {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    let mut room = width.saturating_sub(1);
+    let fits = |letter: &char| match room.checked_sub(letter.width().unwrap_or_default()) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    };
+    let kept: String = text.chars().take_while(fits).collect();
     format!("{kept}…")
 }
 
@@ -242,17 +253,18 @@ fn brief(cell: &str) -> String {
     cell.strip_prefix("https://").unwrap_or(cell).to_owned()
 }
 
-/// Columns that tables may have: of the terminal, or as `COLUMNS` says. None: as many as they need.
+/// Columns that tables may have: as `KEYWAY_COLUMNS` says, or of the terminal, or as `COLUMNS` says of that. None: as many as
+/// they need, as in a file or a pipe.
 fn room() -> Option<usize> {
     if WIDE.load(Ordering::Relaxed) {
         return None;
     }
-    let said = std::env::var(env::COLUMNS).ok().and_then(|columns| columns.parse().ok());
+    let said = |name| std::env::var(name).ok().and_then(|columns| columns.parse().ok());
     let terminal = || {
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-        Some(usize::from(size.ws_col))
+        said(env::COLUMNS).or(Some(usize::from(size.ws_col)))
     };
-    said.or_else(terminal).filter(|columns| *columns > 0)
+    said(env::TABLE_COLUMNS).or_else(terminal).filter(|columns| *columns > 0)
 }
 
 #[cfg(test)]
@@ -293,9 +305,25 @@ mod tests {
         let row = header.map(|name| name.to_lowercase().repeat(3));
         let table = Table::within(Some(40), header, std::slice::from_ref(&row));
         for line in table.lines(&header.map(str::to_owned)).iter().chain(&table.lines(&row)) {
-            assert!(line.chars().count() <= 40, "{line}");
+            assert!(line.width() <= 40, "{line}");
         }
         assert_eq!(table.lines(&row)[1], format!("  {}", row[0]));
+    }
+
+    #[test]
+    fn letters_take_the_columns_that_a_terminal_gives_them() {
+        let header = ["TENANT", "NOTE", "GEN"];
+        let rows = [["acme", "日本語の注", "1"], ["zoé", "e\u{301}🎉", "2"], ["x", "plain", "3"]];
+        let rows = rows.map(|row| row.map(str::to_owned));
+        let table = Table::within(Some(80), header, &rows);
+        let column = |row: &[String; 3]| {
+            let line = table.lines(row).remove(0);
+            line[..line.len() - 1].width()
+        };
+        assert_eq!(rows.each_ref().map(column), [20, 20, 20]);
+        assert_eq!((cut("日本語", 5), cut("日本語", 6)), ("日本…".to_owned(), "日本語".to_owned()));
+        assert_eq!(cut("日本語", 4), "日…");
+        assert_eq!(cut("e\u{301}e\u{301}", 2), "e\u{301}e\u{301}");
     }
 
     #[test]

@@ -92,7 +92,7 @@ async fn what_a_connector_says_is_found_by_its_call() {
     assert_eq!(id(&calls(&cli, &["--failed"], 1).await[0]), id(panicked));
 
     // To people, lines stand below their call, and a narrow terminal cuts no id.
-    let text = Cli::new(&setup).with("COLUMNS", "80").ok(&LOGS);
+    let text = Cli::new(&setup).with("KEYWAY_COLUMNS", "80").ok(&LOGS);
     for whole in [id(panicked), id(greeting), "greeting {\"polite\":true}", MASKED, "guest-trap"] {
         assert!(text.contains(whole), "{whole}: {text}");
     }

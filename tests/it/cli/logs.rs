@@ -101,7 +101,7 @@ async fn exchanges_are_a_table_with_the_newest_last() {
         rows(&cli, more, count).await;
     }
     // What a following command takes is whole, however narrow the terminal.
-    let narrow = Cli::new(&setup).with("COLUMNS", "80").ok(&LOGS);
+    let narrow = Cli::new(&setup).with("KEYWAY_COLUMNS", "80").ok(&LOGS);
     assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
     for whole in [all[0][7].as_str(), all[1][7].as_str(), "acme", "globex"] {
         assert!(narrow.contains(whole), "{whole}: {narrow}");

@@ -331,7 +331,7 @@ async fn a_problem_leads_to_its_page() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_fit_the_terminal_unless_they_are_to_be_wide() {
     let (_provider, setup) = with_mirror().await;
-    let cli = Cli::new(&setup).with("COLUMNS", "80");
+    let cli = Cli::new(&setup).with("KEYWAY_COLUMNS", "80");
     let reason =
         "a reason that is longer than any terminal is wide, and then some more, and a bit more";
     cli.ok(&["pin", "acme", MIRROR, "1.0.0", "--reason", reason]);
@@ -344,6 +344,8 @@ async fn tables_fit_the_terminal_unless_they_are_to_be_wide() {
     let digest = cli.json(&["releases"])["releases"][0]["release"]["digest"].clone();
     assert!(wide.contains(digest.as_str().expect("a digest")), "{wide}");
     assert_eq!(Cli::new(&setup).ok(&["audit"]), wide, "into a file nothing is cut");
+    let exported = Cli::new(&setup).with("COLUMNS", "80").ok(&["audit"]);
+    assert_eq!(exported, wide, "what a shell says of its terminal is not of a pipe");
 }
 
 /// Every command that prints a table, however narrow the terminal: nothing here that is never cut is wider than it.

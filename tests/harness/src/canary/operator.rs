@@ -207,7 +207,7 @@ impl Operator<'_> {
     ) {
         let mut command = Command::new(binary("keyway"));
         command.args(args).env("KEYWAY_HOST", format!("http://{}", self.address));
-        command.env("KEYWAY_TOKEN", &self.token).env("COLUMNS", "100");
+        command.env("KEYWAY_TOKEN", &self.token).env("KEYWAY_COLUMNS", "100");
         command.stdin(match input {
             Some(file) => Stdio::from(std::fs::File::open(file).expect("an input")),
             None => Stdio::null(),
