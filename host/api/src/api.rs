@@ -115,6 +115,9 @@ pub struct Limits {
     pub uploads_max: usize,
     /// The same, of one token: a quarter of them, so that no token stops the others.
     pub token_uploads_max: usize,
+    /// Bytes a second that a component comes with at least, over all of it: what is slower holds a place that others need. It
+    /// is what the slowest ADSL lines send.
+    pub upload_rate_bytes_min: u32,
     /// Open connections. Where another one comes, one that has shown no token and is silent goes for it; where
     /// there is none, it waits in the listener's backlog.
     pub connections_max: usize,
@@ -205,6 +208,7 @@ impl Default for Limits {
             publications_max: 4,
             uploads_max: 16,
             token_uploads_max: 4,
+            upload_rate_bytes_min: 16 << 10,
             connections_max: 4_096,
             known_connections_min: 1_024,
             peer_connections_max: 2_048,

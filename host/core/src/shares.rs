@@ -79,6 +79,11 @@ impl<K: Hash + Eq + Clone> Shares<K> {
         Err(Full::Own)
     }
 
+    /// How much somebody has.
+    pub fn of(&self, who: &K) -> usize {
+        self.0.each().get(who).copied().unwrap_or_default()
+    }
+
     /// How much is under way.
     pub fn taken(&self) -> usize {
         self.0.all.load(Ordering::Relaxed)

@@ -16,6 +16,7 @@ use crate::auth::Identity;
 use crate::body::{self, Bounds};
 use crate::contract::release as contract;
 use crate::place::{Names, Of};
+use crate::uploads::Pace;
 
 pub(crate) async fn publish(State(api): State<Host>, who: Identity, request: Request) -> Answer {
     let by = By { actor: who.actor().clone(), publisher: who.publisher().map(str::to_owned) };
@@ -27,7 +28,8 @@ pub(crate) async fn publish(State(api): State<Host>, who: Identity, request: Req
         code: Code::ComponentTooLarge,
     };
     let upload = api.uploads.begin(who.actor())?;
-    let component = body::read(request, bounds).await?;
+    let pace = Pace { rate_bytes_min: limits.upload_rate_bytes_min, grace: limits.stall_max };
+    let component = body::read(request.map(|body| pace.keep(body)), bounds).await?;
     // Only now: what is still on its way needs no process to check it.
     let turn = Arc::clone(&api.publications).acquire_owned().await;
     let turn = turn.expect("the semaphore is never closed");
