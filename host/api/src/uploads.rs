@@ -64,7 +64,8 @@ impl Uploads {
                 Full::Own => format!("{own} publications of token `{token}` are under way"),
             }),
         };
-        taken.map_err(|detail| Fault::new(Code::Overloaded, detail).retry(Retry::After(RETRY_AFTER)))
+        taken
+            .map_err(|detail| Fault::new(Code::Overloaded, detail).retry(Retry::After(RETRY_AFTER)))
     }
 }
 

@@ -61,24 +61,9 @@ impl<K: Hash + Eq + Clone> Shares<K> {
 
     /// So much for somebody, or nothing.
     pub fn take(&self, who: &K, amount: usize) -> Result<Share<K>, Full> {
-        let Shared { all_max, each_max, all, .. } = &*self.0;
-        // All first: a flood costs one counter each.
-        let fits = |before: usize| before.checked_add(amount).filter(|sum| sum <= all_max);
-        let taken = all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        taken.map_err(|_| Full::All)?;
-        let mut each = self.0.each();
-        let own = each.entry(who.clone()).or_default();
-        if own.saturating_add(amount) <= *each_max {
-            *own += amount;
-            return Ok(Share { of: Arc::clone(&self.0), who: who.clone(), amount });
-        }
-        if *own == 0 {
-            each.remove(who);
-        }
-        all.fetch_sub(amount, Ordering::Relaxed);
-        Err(Full::Own)
+        self.0.take(who, amount)?;
+        Ok(Share { of: Arc::clone(&self.0), who: who.clone(), amount })
     }
-
     /// How much somebody has.
     pub fn of(&self, who: &K) -> usize {
         self.0.each().get(who).copied().unwrap_or_default()
@@ -103,6 +88,15 @@ impl<K> Clone for Shares<K> {
 
 // === impl Share ===
 
+impl<K: Hash + Eq + Clone> Share<K> {
+    /// So much more, or what there was.
+    pub fn grow(&mut self, more: usize) -> Result<(), Full> {
+        self.of.take(&self.who, more)?;
+        self.amount += more;
+        Ok(())
+    }
+}
+
 impl<K: Hash + Eq> Share<K> {
     /// How much it is.
     pub fn amount(&self) -> usize {
@@ -124,6 +118,26 @@ impl<K: Hash + Eq> Drop for Share<K> {
 
 // === impl Shared ===
 
+impl<K: Hash + Eq + Clone> Shared<K> {
+    fn take(&self, who: &K, amount: usize) -> Result<(), Full> {
+        let fits = |before: usize| before.checked_add(amount).filter(|sum| *sum <= self.all_max);
+        // All first: a flood costs one counter each.
+        let taken = self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
+        taken.map_err(|_| Full::All)?;
+        let mut each = self.each();
+        let own = each.entry(who.clone()).or_default();
+        if own.saturating_add(amount) <= self.each_max {
+            *own += amount;
+            return Ok(());
+        }
+        if *own == 0 {
+            each.remove(who);
+        }
+        self.all.fetch_sub(amount, Ordering::Relaxed);
+        Err(Full::Own)
+    }
+}
+
 impl<K> Shared<K> {
     fn each(&self) -> MutexGuard<'_, HashMap<K, usize>> {
         self.each.lock().unwrap_or_else(PoisonError::into_inner)
@@ -138,7 +152,7 @@ mod tests {
     fn each_has_its_share_and_all_together_have_theirs() {
         let shares = Shares::new(5, 3);
         let own = [2, 1].map(|amount| shares.take(&"a", amount).unwrap());
-        assert_eq!(own[0].amount(), 2);
+        assert_eq!((own[0].amount(), shares.of(&"a"), shares.of(&"b")), (2, 3, 0));
         assert_eq!(shares.take(&"a", 1).err(), Some(Full::Own));
         let other = shares.take(&"b", 2).unwrap();
         assert_eq!(shares.take(&"c", 1).err(), Some(Full::All));
@@ -149,6 +163,17 @@ mod tests {
         assert_eq!(shares.take(&"d", 4).err(), Some(Full::All));
         drop(other);
         assert_eq!((shares.taken(), shares.takers()), (0, 0), "who has none is forgotten");
+    }
+
+    #[test]
+    fn a_share_grows_while_there_is_room() {
+        let shares = Shares::new(5, 4);
+        let (mut own, mut other) = (shares.take(&"a", 1).unwrap(), shares.take(&"b", 0).unwrap());
+        assert_eq!(own.grow(2), Ok(()));
+        assert_eq!((own.grow(2), own.amount()), (Err(Full::Own), 3));
+        assert_eq!((other.grow(3), other.amount()), (Err(Full::All), 0));
+        drop(own);
+        assert_eq!((other.grow(3), shares.taken()), (Ok(()), 3));
     }
 
     #[test]

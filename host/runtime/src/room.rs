@@ -8,12 +8,10 @@
 //! The first [`FREE`] bytes of each call are not counted, so that most calls never come here. Nothing here waits: memory that
 //! is waited for while memory is held is a deadlock.
 
-use std::collections::hash_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use foldhash::HashMap;
+use keyway_core::shares::{Full, Share, Shares};
 use rustix::process::{Resource, getrlimit};
 
 use crate::limits::Pool;
@@ -31,34 +29,18 @@ const UNKNOWN: usize = 4 << 30;
 
 /// The memory of all guests. Clones are the same.
 #[derive(Clone)]
-pub(crate) struct Room(Arc<Shared>);
-
-struct Shared {
+pub(crate) struct Room {
     bytes_max: usize,
     tenant_bytes_max: usize,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    bytes: usize,
-    tenants: HashMap<Payer, usize>,
+    taken: Shares<Payer>,
 }
 
 /// What one call has of it. Dropped, it is given back.
 pub(crate) struct Held {
     room: Room,
     payer: Payer,
-    bytes: usize,
-}
-
-/// There is no room for what a guest asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Full {
-    /// The calls of its tenant hold all that one tenant may have.
-    Tenant(usize),
-    /// All calls together do.
-    All(usize),
+    /// Of most calls nothing.
+    share: Option<Share<Payer>>,
 }
 
 // === impl Room ===
@@ -68,36 +50,17 @@ impl Room {
     pub(crate) fn new(limits: &Pool) -> Self {
         let bytes_max = limits.memory_bytes_max.unwrap_or_else(|| usable() / MACHINE_PART);
         let tenant_bytes_max = limits.tenant_memory_bytes_max.unwrap_or(bytes_max / TENANT_PART);
-        Self(Arc::new(Shared { bytes_max, tenant_bytes_max, taken: Mutex::default() }))
+        Self { bytes_max, tenant_bytes_max, taken: Shares::new(bytes_max, tenant_bytes_max) }
     }
 
     /// For one call of this tenant.
     pub(crate) fn held(&self, payer: Payer) -> Held {
-        Held { room: self.clone(), payer, bytes: 0 }
+        Held { room: self.clone(), payer, share: None }
     }
 
     /// Bytes that are counted now.
     pub(crate) fn bytes(&self) -> usize {
-        self.lock().bytes
-    }
-
-    fn take(&self, payer: &Payer, more: usize) -> Result<(), Full> {
-        let mut taken = self.lock();
-        let all = taken.bytes.saturating_add(more);
-        if all > self.0.bytes_max {
-            return Err(Full::All(self.0.bytes_max));
-        }
-        let tenants = taken.tenants.get(payer).copied().unwrap_or_default().saturating_add(more);
-        if tenants > self.0.tenant_bytes_max {
-            return Err(Full::Tenant(self.0.tenant_bytes_max));
-        }
-        taken.bytes = all;
-        taken.tenants.insert(payer.clone(), tenants);
-        Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.taken()
     }
 }
 
@@ -106,27 +69,24 @@ impl Room {
 impl Held {
     /// The call's memories now want so many bytes in all. They never shrink.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Full> {
-        let more = bytes.saturating_sub(FREE).saturating_sub(self.bytes);
-        if more > 0 {
-            self.room.take(&self.payer, more)?;
-            self.bytes += more;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.bytes == 0 {
-            return;
-        }
-        let mut taken = self.room.lock();
-        taken.bytes -= self.bytes;
-        if let Entry::Occupied(mut tenants) = taken.tenants.entry(self.payer.clone()) {
-            *tenants.get_mut() -= self.bytes;
-            if *tenants.get() == 0 {
-                tenants.remove();
+        let counted = bytes.saturating_sub(FREE);
+        match &mut self.share {
+            Some(share) => share.grow(counted.saturating_sub(share.amount())),
+            None if counted == 0 => Ok(()),
+            None => {
+                self.share = Some(self.room.taken.take(&self.payer, counted)?);
+                Ok(())
             }
+        }
+    }
+
+    /// Why there was no more, in words.
+    pub(crate) fn told(&self, full: Full) -> String {
+        match full {
+            Full::Own => {
+                format!("the tenant's calls hold {} bytes of memory", self.room.tenant_bytes_max)
+            }
+            Full::All => format!("all calls together hold {} bytes of memory", self.room.bytes_max),
         }
     }
 }
@@ -187,14 +147,14 @@ mod tests {
         let room = room(40, 20);
         let (mut first, mut second) = (room.held(payer("a")), room.held(payer("a")));
         assert_eq!(first.grow(FREE + 15 * MIB), Ok(()));
-        assert_eq!(second.grow(FREE + 6 * MIB), Err(Full::Tenant(20 * MIB)));
+        assert_eq!(second.grow(FREE + 6 * MIB), Err(Full::Own));
         assert_eq!(second.grow(FREE + 5 * MIB), Ok(()));
         // What is had already is not taken again.
         assert_eq!(second.grow(FREE + 5 * MIB), Ok(()));
         let mut other = room.held(payer("b"));
         assert_eq!(other.grow(FREE + 20 * MIB), Ok(()));
         let mut third = room.held(payer("c"));
-        assert_eq!(third.grow(FREE + 1), Err(Full::All(40 * MIB)));
+        assert_eq!(third.grow(FREE + 1), Err(Full::All));
         drop(first);
         assert_eq!(third.grow(FREE + 15 * MIB), Ok(()));
         assert_eq!(room.bytes(), 40 * MIB);
@@ -205,7 +165,7 @@ mod tests {
         let room = room(0, 0);
         let mut held = room.held(payer("a"));
         assert_eq!((held.grow(FREE), room.bytes()), (Ok(()), 0));
-        assert_eq!(held.grow(FREE + 1), Err(Full::All(0)));
+        assert_eq!(held.grow(FREE + 1), Err(Full::All));
     }
 
     #[test]
@@ -214,7 +174,7 @@ mod tests {
         for tenant in 0..100 {
             room.held(payer(&format!("t{tenant}"))).grow(FREE + MIB).unwrap();
         }
-        assert_eq!((room.bytes(), room.lock().tenants.len()), (0, 0));
+        assert_eq!((room.bytes(), room.taken.takers()), (0, 0));
     }
 
     #[test]

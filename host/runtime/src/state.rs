@@ -13,7 +13,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use crate::limits::Limits;
 use crate::loaded::Live;
 use crate::log::GuestLog;
-use crate::room::{Full, Held};
+use crate::room::Held;
 
 /// What a store holds for its guest.
 pub(crate) struct State {
@@ -41,8 +41,8 @@ pub(crate) struct Memory {
     bytes: usize,
     /// Whether growth was ever refused. A guest that then aborts did so for want of memory.
     pub(crate) refused: bool,
-    /// Whether the latest refusal was for what other calls hold.
-    pub(crate) full: Option<Full>,
+    /// In words, where the latest refusal was for what other calls hold.
+    pub(crate) full: Option<String>,
     held: Option<Held>,
     limits: Arc<Limits>,
 }
@@ -163,7 +163,8 @@ impl Memory {
 
     /// Takes what is missing to so many bytes from what all calls may hold.
     fn hold(&mut self, bytes: usize) -> bool {
-        self.full = self.held.as_mut().and_then(|held| held.grow(bytes).err());
+        let Some(held) = &mut self.held else { return true };
+        self.full = held.grow(bytes).err().map(|full| held.told(full));
         self.full.is_none()
     }
 }

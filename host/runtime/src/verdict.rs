@@ -13,7 +13,6 @@ use crate::limits::Limits;
 use crate::log::harmless;
 use crate::meter::CpuSpent;
 use crate::output;
-use crate::room::Full;
 use crate::state::{ImportReached, RandomSpent, State};
 use crate::wasi::network::NetworkReached;
 use crate::wit::Starting;
@@ -24,6 +23,9 @@ const DETAIL_BYTES_MAX: usize = 512;
 /// Bytes of wasmtime's error that the log keeps. Names in its backtrace are the guest's, and may be as
 /// long as a component; what they are for is found in the first frames.
 const CHAIN_BYTES_MAX: usize = 4 << 10;
+
+/// When a call that found no memory may come again: long enough for some to end.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// How wasmtime's error for "more data than the host takes at once" begins. It has no public type.
 const TOO_MUCH_DATA: &str = "too much data is being copied between the host and the guest";
@@ -46,8 +48,9 @@ pub(crate) fn fault(error: &wasmtime::Error, state: &State) -> Fault {
         (Code::GuestStack, stack(limits))
     } else if let Some(refusal) = refusal(error) {
         (Code::GuestTrap, refusal)
-    } else if let Some(full) = state.memory.full {
-        return overloaded(full).caused_by(Ended::of(error));
+    } else if let Some(full) = &state.memory.full {
+        let fault = Fault::new(Code::Overloaded, full.clone()).retry(Retry::After(RETRY_AFTER));
+        return fault.caused_by(Ended::of(error));
     } else if state.memory.refused {
         (Code::GuestMemory, memory(limits))
     } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
@@ -88,17 +91,6 @@ fn stack(limits: &Limits) -> String {
 
 fn memory(limits: &Limits) -> String {
     format!("asked for more than {} bytes of memory", limits.call.memory_bytes_max)
-}
-
-/// When a call that found no memory may come again: long enough for some to end.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
-
-fn overloaded(full: Full) -> Fault {
-    let detail = match full {
-        Full::Tenant(most) => format!("the tenant's calls hold {most} bytes of memory"),
-        Full::All(most) => format!("all calls together hold {most} bytes of memory"),
-    };
-    Fault::new(Code::Overloaded, detail).retry(Retry::After(RETRY_AFTER))
 }
 
 /// The trap, and the innermost functions that have names.
