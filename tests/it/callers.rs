@@ -60,6 +60,19 @@ async fn a_call_token_is_taken_in_every_clients_own_way() {
     }
 }
 
+/// The rows of the exchange log, once this stands in one: they are written while nobody waits for it.
+async fn exchanges_with(setup: &mut Setup, part: &str) -> String {
+    for _ in 0..200 {
+        let rows = setup.http.get("/v1/environments/dev/exchanges?limit=50").await.ok().json();
+        let rows = rows.to_string();
+        if rows.contains(part) {
+            return rows;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("no exchange has {part}")
+}
+
 /// Catches a client that is refused because its provider wants its key in a place of its own; and a key that stays there.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_takes_a_key_wherever_a_client_puts_it_and_no_call_does() {
@@ -120,17 +133,7 @@ async fn the_proxy_takes_a_key_wherever_a_client_puts_it_and_no_call_does() {
         "{:?}",
         got.body
     );
-    let mut rows = String::new();
-    // They are written while nobody waits for it.
-    for _ in 0..200 {
-        rows =
-            setup.http.get("/v1/environments/dev/exchanges?limit=50").await.ok().json().to_string();
-        if rows.contains("/echo?a=1&b=2") {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert!(rows.contains("/echo?a=1&b=2"), "{rows}");
+    let rows = exchanges_with(&mut setup, "/echo?a=1&b=2").await;
     assert!(!rows.contains(&token) && !setup.log().contains(&token));
 }
 

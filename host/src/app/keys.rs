@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap().len(), CACHE_KEY_BYTES);
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        let refused = cache_key(&path).err().expect("refused").to_string();
+        let refused = cache_key(&path).expect_err("refused").to_string();
         assert!(refused.contains("is a folder"), "{refused}");
     }
 }

@@ -69,9 +69,9 @@ pub(crate) async fn write(
     answer(session, &reply, &text);
     let (items, refused) =
         (outcomes.len(), outcomes.iter().filter(|item| item.refused.is_some()).count());
-    // Programs have it in the answer.
-    if refused > 0 && !session.json() {
-        output::note(format!("keyway: {refused} of {items} items were refused"));
+    if refused > 0 {
+        let detail = format!("{refused} of {items} items were refused");
+        output::failure(session.json(), "items-refused", &detail);
     }
     Ok(if refused > 0 && refused == items { Exit::CallFailed } else { Exit::Success })
 }

@@ -252,13 +252,16 @@ fn unanswered(of: &ConnectionRef, probe: &Probe, unfinished: Unfinished) -> Resu
         return if probe.account.is_some() { Err(Doubt::Unread) } else { Ok(Tried::Works(None)) };
     }
     let detail = format!("{of}: the provider was not reached: {}", failure.message);
-    let fault = Fault::from(failure);
+    let mut fault = Fault::from(failure);
     Err(Doubt::Undecided(match fault.code {
         Code::Transient | Code::RateLimited | Code::ContractDrift | Code::ResponseTooLarge => {
             undecided(detail)
         }
         Code::Unauthenticated => Fault::new(Code::ProbeFailed, detail),
         // What this host refuses, or has no room for, has causes of its own, and is for others to mend.
-        _ => Fault { detail, ..fault },
+        _ => {
+            fault.detail = detail;
+            fault
+        }
     }))
 }

@@ -532,7 +532,7 @@ async fn a_session_begins_so_many_consents_and_no_more() {
         .await
         .unwrap_err();
     assert_eq!(code(&fault), "connect-session-invalid");
-    assert!(fault.detail.contains("16 consents"), "{}", fault.detail);
+    assert!(fault.detail.contains("16 attempts"), "{}", fault.detail);
     assert_eq!(world.left().await, (1, CONSENTS_MAX as usize));
     // Those that have begun may end.
     assert_eq!(world.complete(&begun[0], "one of them").await, Ok(1));

@@ -41,7 +41,7 @@ async fn tokens_come_from_a_file_and_leave_as_a_line_for_another() {
     let again = cli.run(&[&import[..], &["--dry-run", "--replace"]].concat());
     let replaced = "it would replace generation 1, for account a1; nothing is changed\n";
     assert_eq!((again.code, again.out), (0, format!("{untried}{replaced}")));
-    let lacking = "keyway: warning: line 1: scopes are missing: contacts.write offline_access\n";
+    let lacking = "keyway: warning: line 1: scopes are missing: contacts.write\n";
     assert!(again.err.starts_with(lacking), "{}", again.err);
     assert!(again.err.contains("no OAuth client"), "{}", again.err);
     cli.ok(&["invoke", "acme", OAUTH, "get"]);
@@ -285,7 +285,8 @@ async fn a_pin_without_its_scopes_must_be_asked_for() {
     let unknown = [["token", "-", needs, "unknown", "-"].map(str::to_owned).to_vec()];
     assert_eq!(cells(&cli.ok(&scopes), &header), unknown);
     assert_eq!(cli.with_input(&["connection", "import", "-"], &line(None, "canary-own")).code, 0);
-    let missing = "contacts.write offline_access";
+    // `offline_access` is no permission.
+    let missing = "contacts.write";
     let known = [["token", "-", needs, "contacts.read", missing].map(str::to_owned).to_vec()];
     assert_eq!(cells(&cli.ok(&scopes), &header), known);
     cli.fails(&pin, REFUSED, "scopes-missing: ");

@@ -268,8 +268,8 @@ async fn a_batch_of_which_nothing_was_written_has_failed() {
     let cli = Cli::new(&setup);
     let item = |reference: usize, refuse: bool| json!({"reference": reference.to_string(), "data": {"refuse": refuse}});
     for (refused, exit, says) in [
-        (&[true, true][..], CALL_FAILED, Some("keyway: 2 of 2 items were refused\n")),
-        (&[true, false, true], 0, Some("keyway: 2 of 3 items were refused\n")),
+        (&[true, true][..], CALL_FAILED, Some("2 of 2 items were refused")),
+        (&[true, false, true], 0, Some("2 of 3 items were refused")),
         (&[false], 0, None),
     ] {
         let items: Vec<Value> =
@@ -286,6 +286,8 @@ async fn a_batch_of_which_nothing_was_written_has_failed() {
                 (exit, says.is_some()),
                 "{said:?}"
             );
+            let line: Option<Value> = serde_json::from_str(&said.err).ok();
+            assert_eq!(line.is_some(), json && says.is_some(), "{said:?}");
         }
     }
 }
@@ -354,8 +356,8 @@ async fn every_table_fits_the_terminal() {
     let (_provider, setup) = with_mirror().await;
     let digest = Cli::new(&setup).json(&["releases"])["releases"][0]["release"]["digest"].clone();
     let digest = digest.as_str().expect("a digest");
-    for columns in [40, 80] {
-        let cli = Cli::new(&setup).with("COLUMNS", &columns.to_string());
+    for (columns, said) in [(40, "40"), (80, "80")] {
+        let cli = Cli::new(&setup).with("KEYWAY_COLUMNS", said);
         for command in [
             &["audit"][..],
             &["pins"],

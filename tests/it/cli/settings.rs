@@ -117,8 +117,12 @@ async fn secrets_come_by_file_or_standard_input_and_never_come_back() {
     assert_eq!(said.err, "slot token of acme has no credential any more\n");
     let left = cli.json(&list);
     assert_eq!(left["connections"].as_array().map(Vec::len), Some(1), "{left}");
-    let said = cli.run(&["connection", "remove", "acme", FETCH, "--slot", "login", "--json"]);
-    assert_eq!((said.code, said.out.as_str()), (0, ""));
+    let removed =
+        cli.json(&["connection", "remove", "acme", FETCH, "--slot", "login"])["removed"].take();
+    assert_eq!(
+        removed,
+        json!({"tenant": "acme", "connector": FETCH, "slot": "login", "user": null})
+    );
     assert_eq!(cli.json(&list), json!({"connections": []}));
 }
 
