@@ -336,6 +336,7 @@ mod tests {
         assert_eq!(read, serde_json::from_value(least).unwrap(), "the same unless stated");
         let own = Hmac::in_query("signature", [Part::Query])
             .timestamp_query("timestamp", TimeFormat::UnixMs)
+            .key_encoding(KeyEncoding::Hex)
             .key_id_header("X-Key");
         let own = serde_json::to_value(own).unwrap();
         let read: host::Hmac = serde_json::from_value(own.clone()).unwrap();

@@ -173,8 +173,8 @@ fn a_query_counts_all_that_it_is_made_of() {
     assert!(get_of(&most, get(url).reply_json(json!({"id": "7"}))).is_ok(), "at the number");
     let more = [most, vec!["p".to_owned()]].concat();
     assert!(get_of(&more, whole(&more)).is_ok(), "and a name more");
-    // Of what is written with three bytes each.
-    let odd: Vec<String> = (0..60)
+    // Letters that are written with three bytes for each of theirs: 68 bytes a name.
+    let odd: Vec<String> = (0..61)
         .map(|at| format!("\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}{at:02}"))
         .collect();
     assert!(get_of(&odd, whole(&odd)).is_ok(), "names with letters that are escaped");

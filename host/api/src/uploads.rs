@@ -140,7 +140,7 @@ mod tests {
         let mut held: Vec<_> = ["a", "b", "c"]
             .iter()
             .flat_map(|name| [name; 4])
-            .map(|name| begin(*name).unwrap())
+            .map(|name| begin(name).unwrap())
             .collect();
         held.push(begin("d").unwrap());
         assert!(begin("d").is_none(), "it has one");
