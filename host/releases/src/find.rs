@@ -69,20 +69,28 @@ pub async fn release(
     };
     match found {
         Some(release) => Ok(release),
-        None if store.releases(Some(connector)).await?.is_empty() => {
-            let detail = format!("no release of {connector} was published");
-            let there: BTreeSet<String> = store
-                .releases(None)
-                .await?
-                .into_iter()
-                .map(|release| release.reference.connector.to_string())
-                .collect();
-            Err(Fault::new(Code::UnknownConnector, detail).but_there_is(there))
-        }
-        None => {
-            Err(Fault::new(Code::UnknownRelease, format!("{connector} has no release {selector}")))
-        }
+        None => Err(not_found(store, connector, selector).await?),
     }
+}
+
+/// Why there is no such release, with what there is: versions, the newest first, or connectors.
+async fn not_found(
+    store: &Store,
+    connector: &Connector,
+    selector: &Selector,
+) -> Result<Fault, Fault> {
+    let releases = store.releases(Some(connector)).await?;
+    if releases.is_empty() {
+        let all = store.releases(None).await?.into_iter();
+        let there: BTreeSet<String> =
+            all.map(|release| release.reference.connector.to_string()).collect();
+        let detail = format!("no release of {connector} was published");
+        return Ok(Fault::new(Code::UnknownConnector, detail).but_there_is(there));
+    }
+    let mut versions: Vec<_> = releases.iter().map(|release| &release.reference.version).collect();
+    versions.sort_unstable_by(|one, other| other.cmp(one));
+    let detail = format!("{connector} has no release {selector}");
+    Ok(Fault::new(Code::UnknownRelease, detail).but_there_is(versions))
 }
 
 fn unique(prefix: &DigestPrefix, releases: Vec<Release>) -> Result<Option<Release>, Fault> {

@@ -305,6 +305,7 @@ async fn what_is_not_there_is_answered_with_what_is() {
         (&["connection", "remove", "acme", MIRROR, "--slot", "tokens"], "`token`"),
         (&["releases", "fixtures/mirrors"], "`fixtures/mirror`"),
         (&["pin", "acme", "fixtures/mirrors", "1.0.0", "--reason", "x"], "`fixtures/mirror`"),
+        (&["pin", "acme", MIRROR, "9.9.9", "--reason", "x"], "`1.0.0`"),
     ] {
         let said = cli.run(args);
         assert!(
