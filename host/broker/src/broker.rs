@@ -283,10 +283,13 @@ fn hop(
     policy.admit(&origin.installation.environment, &origin.descriptor, &to)?;
     // The credential was for one origin. Once away from it, it never comes back: whoever sent
     // us away could otherwise send us back with a request of their choice.
-    if !to.same_origin(from) {
+    let away = !to.same_origin(from);
+    // First what it put into the query, which a server repeats in the address that it names.
+    let to = loan.parameter_names().fold(to, Target::without_parameter);
+    if away {
         loan.withdraw();
     }
-    Ok(loan.parameter_names().fold(to, Target::without_parameter))
+    Ok(to)
 }
 
 /// Where a request is to go, as far as that is known before its credential is. None for a path without a base URL, which

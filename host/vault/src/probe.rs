@@ -19,7 +19,6 @@ use secrecy::SecretString;
 use crate::connections::{Vault, host, is_by_hand};
 use crate::import::{ACCOUNT_BYTES_MAX, Trial, Tried, unusable};
 use crate::oauth::endpoint::{named_in, retry_after};
-use crate::oauth::record::{Phase, State};
 use crate::oauth::skew;
 use crate::secret::{self, SecretInput};
 
@@ -120,8 +119,8 @@ impl Vault {
         }
     }
 
-    /// Whether tokens may be kept of which nobody could tell whose they are. Not in the place of a connection that works
-    /// and whose account is known: it may be another's, and would be gone.
+    /// Whether tokens may be kept of which nobody could tell whose they are. Not in the place of a connection whose account is
+    /// known, whether it works or not: they may be of another, and whoever signs in can see to it that nobody can tell.
     pub(crate) async fn check_unverified(
         &self,
         of: &ConnectionRef,
@@ -134,30 +133,15 @@ impl Vault {
             Doubt::Unread => undecided(format!("{of}: the provider's answer cannot be read")),
         };
         let known = |before: &Connection| before.account.is_some() && names_account(spec);
-        if let Some(before) = self.find(of).await?.filter(known) {
-            let info = self.info(before).await?;
-            if info.state.as_ref().is_none_or(|state| self.works(state)) {
-                let detail = format!(
-                    "{of} works and is of an account, and the provider could not say whether the new tokens are of the same"
-                );
-                let retry = cause.retry;
-                return Err(Fault::new(Code::ProbeUndecided, detail).retry(retry).caused_by(cause));
-            }
+        if self.find(of).await?.is_some_and(|before| known(&before)) {
+            let detail = format!(
+                "{of} is of an account, and the provider could not say whether the new tokens are of the same"
+            );
+            let retry = cause.retry;
+            return Err(Fault::new(Code::ProbeUndecided, detail).retry(retry).caused_by(cause));
         }
         tracing::warn!(event = "connection.account-unknown", connection = %of, problem = cause.chain(), "tokens are kept, and the provider could not say whose they are");
         Ok(())
-    }
-
-    /// Whether calls can be made with these tokens, as far as anybody knows.
-    fn works(&self, state: &State) -> bool {
-        match state.phase {
-            Phase::Ready | Phase::Refreshing { .. } => true,
-            // The access token at hand is used to its end.
-            Phase::Uncertain { .. } => {
-                state.expires_at.is_none_or(|expires_at| self.shared.clock.now() < expires_at)
-            }
-            Phase::NeedsReauth { .. } => false,
-        }
     }
 
     async fn try_credential(

@@ -181,6 +181,34 @@ async fn a_signature_in_the_query_is_the_host_s() {
     }
 }
 
+/// Catches a signature that goes on to whoever a provider redirects to, in the address that it names.
+#[tokio::test]
+async fn a_signature_in_the_query_stays_with_its_origin() {
+    let upstream = Upstream::start(|number, request| match number {
+        0 => {
+            let target = Seen::of(request).target;
+            let head = format!(
+                "HTTP/1.1 307 On\r\nlocation: https://b.example.com{target}\r\ncontent-length: 0\r\n\r\n"
+            );
+            vec![text(&head)]
+        }
+        _ => answer("", "there"),
+    })
+    .await;
+    let mut world = World::of(&upstream, &upstream.stand_in("b.example.com"));
+    let descriptor = r#"{"format":1,"name":"acme/crm","version":"1.0.0","redirects":1,
+        "hosts":["api.example.com","b.example.com"],"base-url":"https://api.example.com","slots":{"signed":{
+            "scheme":{"kind":"hmac","query":"signature","parts":["path-and-query"],"timestamp":{"query":"at"}}}}}"#;
+    world.origin.descriptor = Arc::new(Descriptor::parse(descriptor).unwrap());
+    world.origin.base_url = Some("https://api.example.com".into());
+    let request = with_slot("signed", get("/from?a=b"));
+    let response = world.broker.exchange(&world.origin, request).await.unwrap();
+    assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body));
+    let requests = upstream.requests();
+    assert!(Seen::of(&requests[0]).target.contains("signature="), "{requests:?}");
+    assert_eq!(Seen::of(&requests[1]).target, "/from?a=b");
+}
+
 /// Catches a key of a signature that nobody looks for, because it is never sent.
 #[tokio::test]
 async fn a_key_that_comes_back_all_the_same_is_masked() {
